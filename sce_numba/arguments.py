@@ -1,0 +1,233 @@
+"""What the functions accept, what they refuse, and the words they refuse it with.
+
+Checks run before anything is computed or changed, in TensorFlow's order: labels, logits, their
+shapes, label smoothing, reduction, weights.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .kernels import staging
+from .kernels.loss import LOGITS
+from .reduction import CODES, Reduction
+
+# By kind and size, as in `dtype.str` after the byte order.
+_CODES = {
+    "b1": staging.BOOL,
+    "i1": staging.INT8,
+    "i2": staging.INT16,
+    "i4": staging.INT32,
+    "i8": staging.INT64,
+    "u1": staging.UINT8,
+    "u2": staging.UINT16,
+    "u4": staging.UINT32,
+    "u8": staging.UINT64,
+    "f2": staging.FLOAT16,
+    "f4": staging.FLOAT32,
+    "f8": staging.FLOAT64,
+}
+_FLOATS = {staging.FLOAT16, staging.BFLOAT16, staging.FLOAT32, staging.FLOAT64}
+
+
+def dtype_code(dtype: np.dtype[Any]) -> int | None:
+    """Return the kernels' code of a dtype, in whatever byte order, or None."""
+    if dtype.name == "bfloat16":  # from ml_dtypes, which need not be installed
+        return staging.BFLOAT16
+    return _CODES.get(dtype.str[1:])
+
+
+def _array(value: ArrayLike | None, name: str) -> np.ndarray:
+    if value is None:
+        raise ValueError(f"Argument `{name}` must not be None.")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"Argument `{name}` is a masked array, whose mask would be ignored. Pass "
+            f"`{name}.data`, and the elements to include as `where=~mask`."
+        )
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"Argument `{name}` can't be read as an array: {error}") from None
+
+
+def as_floats(value: ArrayLike, name: str) -> np.ndarray:
+    """Return logits (or losses) as an array, without a copy; refuse all but floats."""
+    array = _array(value, name)
+    if dtype_code(array.dtype) not in _FLOATS:
+        raise TypeError(
+            f"Argument `{name}` must be float16, bfloat16, float32 or float64, got "
+            f"{array.dtype.name}. Convert it, for example with `.astype(np.float32)`."
+        )
+    return array
+
+
+def as_labels(value: ArrayLike, name: str) -> np.ndarray:
+    """Return labels as an array, without a copy; refuse what is no real number."""
+    array = _array(value, name)
+    if dtype_code(array.dtype) is None:
+        raise TypeError(
+            f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
+            f"{array.dtype.name}. Convert it, for example with `.astype(np.float32)`."
+        )
+    return array
+
+
+def as_labels_and_logits(
+    labels_given: ArrayLike | None, labels_name: str, logits_given: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and logits as arrays of one shape, without a copy."""
+    if labels_given is None or logits_given is None:
+        missing = labels_name if labels_given is None else "logits"
+        raise ValueError(f"Argument `{missing}` must not be None.")
+    labels = as_labels(labels_given, labels_name)
+    logits = as_floats(logits_given, "logits")
+    if labels.shape != logits.shape:
+        mend = "Labels are not broadcast."
+        if labels.size == logits.size:
+            mend = f"Reshape one of them, for example `{labels_name}.reshape({logits.shape})`."
+        raise ValueError(
+            f"Arguments `{labels_name}` and `logits` must have the same shape, got "
+            f"{labels.shape} and {logits.shape}. {mend}"
+        )
+    return labels, logits
+
+
+def as_label_smoothing(value: Any) -> float:
+    """Return label smoothing as a float in [0, 1]."""
+    try:
+        smoothing = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"Argument `label_smoothing` must be a number from 0 to 1, got {value!r}."
+        ) from None
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(
+            f"Argument `label_smoothing` must be a number from 0 to 1, got {smoothing}."
+        )
+    return smoothing
+
+
+def as_reduction(value: Any) -> int | None:
+    """Return the kernels' code of a reduction, or None for ``Reduction.NONE``."""
+    if isinstance(value, str):
+        code = CODES.get(value)
+        if code is not None:
+            return code
+    Reduction.validate(value)
+    return None
+
+
+def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray | None]:
+    """Return (scalar weight, None), or (1.0, array) for weights to be applied element by element.
+
+    One finite weight, whatever its rank, can be applied to the sum; the product of an infinite
+    one with a loss of 0 is NaN.
+    """
+    if isinstance(value, (float, int)):
+        try:
+            weight = float(value)
+        except OverflowError:
+            raise ValueError("Argument `weights` must be less than 1.8e308.") from None
+    else:
+        array = _array(value, "weights")
+        if dtype_code(array.dtype) is None:
+            raise TypeError(
+                "Argument `weights` must be bool, integer or float (of at most 64 bits), got "
+                f"{array.dtype.name}."
+            )
+        if array.ndim:
+            _check_broadcastable(array.shape, values.shape)
+        if array.size != 1:
+            return 1.0, array
+        weight = float(array.reshape(())[()])
+    if math.isfinite(weight):
+        return weight, None
+    return 1.0, np.full((1,) * values.ndim, weight)
+
+
+def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> None:
+    """Refuse weights unless each dimension is 1 or that of the values: TensorFlow's rule."""
+    said = f"weights can not be broadcast to values. values.shape={values}, weights.shape={weights}"
+    if len(weights) != len(values):
+        mend = (
+            "Weights must be a scalar, or have as many dimensions as the values, each 1 or equal."
+        )
+        if len(weights) == 1 and values and weights == values[:1]:
+            shape = ", ".join(["batch"] + ["1"] * (len(values) - 1))
+            ones = ", ".join(["-1"] + ["1"] * (len(values) - 1))
+            mend = (
+                f"One weight a batch entry must have the shape [{shape}]: weights.reshape({ones})."
+            )
+        elif len(weights) < len(values) and weights == values[len(values) - len(weights) :]:
+            shape = ", ".join(
+                ["1"] * (len(values) - len(weights)) + [str(size) for size in weights]
+            )
+            mend = f"One weight a class must have the shape [{shape}]: weights.reshape({shape})."
+        raise ValueError(f"{said}. {mend}")
+    for axis, (weight, value) in enumerate(zip(weights, values, strict=True)):
+        if weight not in (1, value):
+            raise ValueError(
+                f"{said}. Dimension {axis} of the weights must be 1 or {value}, not {weight}."
+            )
+
+
+def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
+    """Return ``where`` broadcast, without a copy, to the shape of the values."""
+    array = _array(value, "where")
+    if array.dtype != np.bool_:
+        raise TypeError(f"Argument `where` must be bool, got {array.dtype.name}.")
+    try:
+        return np.broadcast_to(array, values.shape)
+    except ValueError:
+        raise ValueError(
+            f"Argument `where` of shape {array.shape} can not be broadcast to logits of shape "
+            f"{values.shape}."
+        ) from None
+
+
+def check_out(out: Any, inputs: dict[int, np.ndarray]) -> None:
+    """Refuse an ``out`` that can't hold the element losses or whose memory is read as well.
+
+    ``out`` may be the very array that holds the logits (or losses).
+    """
+    values = inputs[LOGITS]
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"Argument `out` must be a NumPy array, got {type(out).__name__}.")
+    if out.shape != values.shape:
+        raise ValueError(
+            f"Argument `out` must have the shape of the logits, got {out.shape} and {values.shape}."
+        )
+    if out.dtype != values.dtype:
+        raise TypeError(
+            f"Argument `out` must have the dtype of the logits, got {out.dtype} and {values.dtype}."
+        )
+    if not out.flags.writeable:
+        raise ValueError("Argument `out` must be writeable, got a read-only array.")
+    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+        raise ValueError("Argument `out` must not be a broadcast view: its elements share memory.")
+    for other in inputs.values():
+        if not _same_memory(out, other) and _overlap(out, other):
+            raise ValueError(
+                "Argument `out` overlaps an input. Pass the logits themselves or memory of its own."
+            )
+
+
+def _same_memory(one: np.ndarray, two: np.ndarray) -> bool:
+    return (
+        one.__array_interface__["data"][0] == two.__array_interface__["data"][0]
+        and one.strides == two.strides
+        and one.shape == two.shape
+        and one.itemsize == two.itemsize
+    )
+
+
+def _overlap(one: np.ndarray, two: np.ndarray) -> bool:
+    try:
+        return np.shares_memory(one, two, max_work=10_000)  # type: ignore[arg-type]
+    except np.exceptions.TooHardError:
+        return True

@@ -1,0 +1,1 @@
+"""The compiled loops, and the scalar math under them."""

@@ -1,0 +1,263 @@
+"""From an array of any dtype and layout to a contiguous block of float32 or float64, and back.
+
+An *operand* is a row of integers: address of the first element, dtype code, bytes an element,
+whether its memory can be read as it stands (aligned, native byte order), and the byte strides.
+A block is a range of elements in the order of the logical shape, the last axis fastest.  Where
+the block lies contiguous in memory, in the right dtype, it is used in place; else it is gathered
+and converted into scratch memory the size of one block.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+from numba import carray, config, types
+from numba.extending import intrinsic, register_jitable
+
+from .softplus import OPTIONS
+
+BOOL, INT8, INT16, INT32, INT64 = 0, 1, 2, 3, 4
+UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
+FLOAT16, BFLOAT16, FLOAT32, FLOAT64 = 9, 10, 11, 12
+
+# Columns of an operand; the strides follow.
+ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
+
+SIGN_F16, MAGNITUDE_F16, INFINITY_F16 = np.int32(0x8000), np.int32(0x7FFF), np.int32(0x7C00)
+SIGN_F32, INFINITY_F32 = np.int32(-0x80000000), np.int32(0x7F800000)
+# float16 has a bias of 15, float32 of 127.
+REBIAS_F16 = np.float32(2.0**112)
+NORMAL_F16, OVERFLOW_F16, HALF = np.int32(0x38800000), np.int32(0x47800000), np.int32(0x3F000000)
+
+
+def _pointer(address: int) -> Any:
+    return ctypes.c_void_p(int(address))
+
+
+if not config.DISABLE_JIT:
+
+    @intrinsic
+    def _pointer(_typing, address):
+        """Read an integer as an address."""
+
+        def codegen(context, builder, _signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
+
+        return types.voidptr(types.intp), codegen
+
+
+@register_jitable(**OPTIONS)
+def at(address, size, dtype):
+    """Return the contiguous array of ``size`` elements that starts at ``address``."""
+    return carray(_pointer(address), (size,), dtype)
+
+
+@register_jitable(**OPTIONS)
+def _copy_run(address, stride, size, itemsize, dtype, target):
+    """Copy ``size`` elements, ``stride`` bytes apart, to the contiguous memory at ``target``."""
+    to = at(target, size, dtype)
+    step = stride // itemsize
+    if step == 0:
+        to[:] = at(address, 1, dtype)[0]
+    elif step > 0:
+        source = at(address, (size - 1) * step + 1, dtype)
+        for i in range(size):
+            to[i] = source[i * step]
+    else:
+        # An index may not be negative: start from the lowest address.
+        source = at(address + (size - 1) * stride, (size - 1) * -step + 1, dtype)
+        for i in range(size):
+            to[i] = source[(size - 1 - i) * -step]
+
+
+@register_jitable(**OPTIONS)
+def _copy_run_bytes(address, stride, size, itemsize, swapped, target):
+    to = at(target, size * itemsize, np.uint8)
+    for i in range(size):
+        source = at(address + i * stride, itemsize, np.uint8)
+        for k in range(itemsize):
+            to[i * itemsize + k] = source[itemsize - 1 - k] if swapped else source[k]
+
+
+@register_jitable(**OPTIONS)
+def offset_of(shape, operand, start):
+    """Return the distance in bytes of element number ``start`` from the first."""
+    offset, rest = 0, start
+    for k in range(shape.size - 1, 0, -1):
+        offset += (rest % shape[k]) * operand[STRIDES + k]
+        rest //= shape[k]
+    return offset + rest * operand[STRIDES]
+
+
+@register_jitable(**OPTIONS)
+def _gather(shape, operand, start, size, target):
+    """Copy elements ``start`` to ``start + size`` to the contiguous memory at ``target``."""
+    last = shape.size - 1
+    stride, itemsize = operand[STRIDES + last], operand[ITEMSIZE]
+    done = 0
+    while done < size:
+        run = min(shape[last] - (start + done) % shape[last], size - done)
+        source = operand[ADDRESS] + offset_of(shape, operand, start + done)
+        to = target + done * itemsize
+        if operand[PLAIN] == 0:
+            _copy_run_bytes(source, stride, run, itemsize, operand[SWAPPED] != 0, to)
+        elif itemsize == 1:
+            _copy_run(source, stride, run, 1, np.uint8, to)
+        elif itemsize == 2:
+            _copy_run(source, stride, run, 2, np.uint16, to)
+        elif itemsize == 4:
+            _copy_run(source, stride, run, 4, np.uint32, to)
+        else:
+            _copy_run(source, stride, run, 8, np.uint64, to)
+        done += run
+
+
+@register_jitable(**OPTIONS)
+def _scatter(shape, operand, start, size, source):
+    """Copy contiguous memory to elements ``start`` to ``start + size`` of an operand."""
+    last = shape.size - 1
+    stride, itemsize = operand[STRIDES + last], operand[ITEMSIZE]
+    done = 0
+    while done < size:
+        run = min(shape[last] - (start + done) % shape[last], size - done)
+        target = operand[ADDRESS] + offset_of(shape, operand, start + done)
+        for i in range(run):
+            to = at(target + i * stride, itemsize, np.uint8)
+            value = at(source + (done + i) * itemsize, itemsize, np.uint8)
+            for k in range(itemsize):
+                to[k] = value[itemsize - 1 - k] if operand[SWAPPED] else value[k]
+        done += run
+
+
+@register_jitable(**OPTIONS)
+def float16_to_float32(half):
+    """Return the value of a float16 given by its bits."""
+    bits = np.int32(half)
+    magnitude = np.int32((bits & MAGNITUDE_F16) << np.int32(13))
+    small = np.float32(np.int32(magnitude).view(np.float32) * REBIAS_F16)
+    special = (bits & INFINITY_F16) == INFINITY_F16
+    value = np.int32(magnitude | INFINITY_F32) if special else small.view(np.int32)
+    return np.int32(value | np.int32((bits & SIGN_F16) << np.int32(16))).view(np.float32)
+
+
+@register_jitable(**OPTIONS)
+def bfloat16_to_float32(half):
+    """Return the value of a bfloat16 given by its bits."""
+    return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
+
+
+@register_jitable(**OPTIONS)
+def float32_to_float16(value):
+    """Return the bits of the float16 nearest to ``value``, ties to even."""
+    bits = np.float32(value).view(np.int32)
+    magnitude = np.int32(bits & ~SIGN_F32)
+    sign = (bits >> 16) & SIGN_F16
+    rounded = (magnitude - (112 << 23) + 0xFFF + ((magnitude >> 13) & 1)) >> 13
+    # Adding 0.5 puts the last bit of a subnormal float16 at the last bit of the sum.
+    shifted = np.float32(np.int32(magnitude).view(np.float32) + np.float32(0.5))
+    rounded = shifted.view(np.int32) - HALF if magnitude < NORMAL_F16 else rounded
+    rounded = INFINITY_F16 if magnitude >= OVERFLOW_F16 else rounded
+    rounded = np.int32(0x7E00) if magnitude > INFINITY_F32 else rounded
+    return np.uint16(rounded | sign)
+
+
+@register_jitable(**OPTIONS)
+def float32_to_bfloat16(value):
+    """Return the bits of the bfloat16 nearest to ``value``, ties to even."""
+    bits = np.float32(value).view(np.int32)
+    rounded = (np.int64(bits) + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    rounded = (bits >> 16) | 0x40 if (bits & ~SIGN_F32) > INFINITY_F32 else rounded
+    return np.uint16(rounded & 0xFFFF)
+
+
+@register_jitable(**OPTIONS)
+def _cast(source, target):
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@register_jitable(**OPTIONS)
+def _convert(code, address, target):
+    """Convert contiguous elements of the dtype that ``code`` names to the dtype of ``target``."""
+    n = target.size
+    if code == BOOL:
+        flags = at(address, n, np.uint8)
+        for i in range(n):
+            target[i] = flags[i] != 0
+    elif code == INT8:
+        _cast(at(address, n, np.int8), target)
+    elif code == INT16:
+        _cast(at(address, n, np.int16), target)
+    elif code == INT32:
+        _cast(at(address, n, np.int32), target)
+    elif code == INT64:
+        _cast(at(address, n, np.int64), target)
+    elif code == UINT8:
+        _cast(at(address, n, np.uint8), target)
+    elif code == UINT16:
+        _cast(at(address, n, np.uint16), target)
+    elif code == UINT32:
+        _cast(at(address, n, np.uint32), target)
+    elif code == UINT64:
+        _cast(at(address, n, np.uint64), target)
+    elif code == FLOAT16:
+        halves = at(address, n, np.uint16)
+        for i in range(n):
+            target[i] = float16_to_float32(halves[i])
+    elif code == BFLOAT16:
+        halves = at(address, n, np.uint16)
+        for i in range(n):
+            target[i] = bfloat16_to_float32(halves[i])
+    elif code == FLOAT32:
+        _cast(at(address, n, np.float32), target)
+    else:
+        _cast(at(address, n, np.float64), target)
+
+
+@register_jitable(**OPTIONS)
+def read(shape, operand, own_code, start, size, raw, converted):
+    """Return elements ``start`` to ``start + size`` as a contiguous array like ``converted``.
+
+    ``own_code`` is the dtype code of ``converted``; ``raw`` is scratch of 8 bytes an element.
+    """
+    last = shape.size - 1
+    address = raw.ctypes.data
+    if (
+        operand[PLAIN] != 0
+        and operand[STRIDES + last] == operand[ITEMSIZE]
+        and start % shape[last] + size <= shape[last]
+    ):
+        address = operand[ADDRESS] + offset_of(shape, operand, start)
+    else:
+        _gather(shape, operand, start, size, address)
+    if operand[CODE] == own_code:
+        return at(address, size, converted.dtype)
+    _convert(operand[CODE], address, converted[:size])
+    return at(converted.ctypes.data, size, converted.dtype)
+
+
+@register_jitable(**OPTIONS)
+def write(shape, operand, own_code, start, values, raw):
+    """Write a contiguous block to elements ``start`` and following of an operand."""
+    size = values.size
+    last = shape.size - 1
+    in_place = (
+        operand[PLAIN] != 0
+        and operand[STRIDES + last] == operand[ITEMSIZE]
+        and start % shape[last] + size <= shape[last]
+    )
+    address = operand[ADDRESS] + offset_of(shape, operand, start) if in_place else raw.ctypes.data
+    if operand[CODE] == FLOAT16:
+        halves = at(address, size, np.uint16)
+        for i in range(size):
+            halves[i] = float32_to_float16(values[i])
+    elif operand[CODE] == BFLOAT16:
+        halves = at(address, size, np.uint16)
+        for i in range(size):
+            halves[i] = float32_to_bfloat16(values[i])
+    else:
+        _cast(values, at(address, size, values.dtype))
+    if not in_place:
+        _scatter(shape, operand, start, size, address)

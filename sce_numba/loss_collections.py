@@ -1,0 +1,200 @@
+"""Loss collections: what TensorFlow 1 keeps in its graph, kept here inside a ``with`` block.
+
+TensorFlow's eager mode records no losses, and neither does this package outside a block.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+
+
+class GraphKeys:
+    """Names of collections, as in TensorFlow.
+
+    Attributes
+    ----------
+    LOSSES : str
+        ``"losses"``, the collection that every loss joins unless told otherwise.
+    """
+
+    LOSSES = "losses"
+
+
+# The losses of a block: scope name (None where none was given), collection, value.
+_Recorded = list[tuple["str | None", str, Any]]
+_innermost: ContextVar[_Recorded | None] = ContextVar("sce_numba_losses", default=None)
+
+
+class CollectedLosses:
+    """A live view of the default collection of one block: iterable, sized, indexable."""
+
+    def __init__(self, recorded: _Recorded) -> None:
+        self._recorded = recorded
+
+    def _losses(self) -> list[Any]:
+        return _matching(self._recorded, None, GraphKeys.LOSSES)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._losses())
+
+    def __len__(self) -> int:
+        return len(self._losses())
+
+    def __getitem__(self, index: int) -> Any:
+        return self._losses()[index]
+
+    def __repr__(self) -> str:
+        return f"CollectedLosses({self._losses()!r})"
+
+
+def _matching(recorded: _Recorded, scope: str | None, loss_collection: str) -> list[Any]:
+    return [
+        loss
+        for name, collection, loss in recorded
+        if collection == loss_collection
+        and (not scope or (name is not None and re.match(scope, name)))
+    ]
+
+
+@contextmanager
+def collect_losses() -> Iterator[CollectedLosses]:
+    """Record the losses computed inside the ``with`` block.
+
+    The block stands in for TensorFlow's graph.  Blocks nest: the innermost one records.  Each
+    thread and each asyncio task has blocks of its own.
+
+    Yields
+    ------
+    CollectedLosses
+        The losses in the collection ``GraphKeys.LOSSES``, in the order of their computation;
+        still readable after the block has ended.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sce_numba as sce
+    >>> with sce.collect_losses() as losses:
+    ...     _ = sce.sigmoid_cross_entropy([1.0], [0.0], scope="first")
+    ...     _ = sce.sigmoid_cross_entropy([1.0], [0.0], weights=2.0, scope="second")
+    ...     total = sce.get_total_loss()
+    >>> len(losses), round(float(total), 6)
+    (2, 2.079442)
+    """
+    recorded: _Recorded = []
+    token = _innermost.set(recorded)
+    try:
+        yield CollectedLosses(recorded)
+    finally:
+        _innermost.reset(token)
+
+
+def record(loss: Any, scope: str | None, loss_collection: str | None) -> None:
+    """Record a loss under its scope name, if a block is open and a collection is named."""
+    recorded = _innermost.get()
+    if recorded is not None and loss_collection:
+        recorded.append((scope, loss_collection, loss))
+
+
+def add_loss(loss: Any, loss_collection: str | None = GraphKeys.LOSSES) -> None:
+    """Record a loss computed elsewhere in the innermost ``collect_losses`` block.
+
+    Parameters
+    ----------
+    loss : scalar or array
+        The value to record.
+    loss_collection : str or None
+        The collection to add it to; ``None`` records nothing.
+
+    Notes
+    -----
+    Outside a block nothing is recorded, as in TensorFlow's eager mode.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> with sce.collect_losses() as losses:
+    ...     sce.add_loss(0.5)
+    >>> list(losses)
+    [0.5]
+    """
+    record(loss, None, loss_collection)
+
+
+def get_losses(scope: str | None = None, loss_collection: str = GraphKeys.LOSSES) -> list[Any]:
+    """Return the losses recorded so far in the innermost ``collect_losses`` block.
+
+    Parameters
+    ----------
+    scope : str, optional
+        Only losses whose scope name matches this regular expression from its start, as
+        TensorFlow's filter does; losses without a name never match.
+    loss_collection : str
+        The collection to read.
+
+    Returns
+    -------
+    list
+        A new list; empty outside a block.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> with sce.collect_losses():
+    ...     _ = sce.sigmoid_cross_entropy([1.0], [0.0], scope="head/a")
+    ...     _ = sce.sigmoid_cross_entropy([1.0], [0.0], scope="tail")
+    ...     len(sce.get_losses()), len(sce.get_losses("head"))
+    (2, 1)
+    """
+    recorded = _innermost.get()
+    return [] if recorded is None else _matching(recorded, scope, loss_collection)
+
+
+def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LOSSES) -> Any:
+    """Return the sum of the losses recorded in the innermost ``collect_losses`` block.
+
+    Parameters
+    ----------
+    scope : str, optional
+        As for ``get_losses``.
+    loss_collection : str
+        The collection to sum.
+
+    Returns
+    -------
+    NumPy scalar or array
+        The sum, in the shape and dtype that the recorded losses share.
+
+    Raises
+    ------
+    ValueError
+        If nothing was recorded, or the losses differ in shape or dtype.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> with sce.collect_losses():
+    ...     sce.add_loss(0.5)
+    ...     sce.add_loss(1.0)
+    ...     float(sce.get_total_loss())
+    1.5
+    """
+    losses = [np.asarray(loss) for loss in get_losses(scope, loss_collection)]
+    if not losses:
+        raise ValueError(
+            f"No losses to sum in the collection {loss_collection!r}: call get_total_loss inside "
+            "a `with collect_losses()` block, after the losses."
+        )
+    kinds = {(loss.shape, loss.dtype.name) for loss in losses}
+    if len(kinds) > 1:
+        found = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in sorted(kinds))
+        raise ValueError(f"Losses to sum must have the same shape and dtype, got {found}.")
+    total = losses[0].copy()
+    for loss in losses[1:]:
+        total += loss
+    return total[()]

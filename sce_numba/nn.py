@@ -1,0 +1,79 @@
+"""The element-wise function of ``tf.nn``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import arguments, evaluation
+from .kernels import loss as kernel
+
+
+def sigmoid_cross_entropy_with_logits(
+    _sentinel: Any = None,
+    labels: ArrayLike | None = None,
+    logits: ArrayLike | None = None,
+    name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Return the sigmoid cross entropy of every element.
+
+    With logits :math:`x` and labels :math:`z` it is
+
+    .. math:: \max(x, 0) - x z + \log(1 + e^{-|x|}).
+
+    Parameters
+    ----------
+    _sentinel : None
+        Catches positional arguments: pass everything by name.
+    labels : array_like, the shape of logits
+        Labels :math:`z`: bool, integer or float.
+    logits : array_like
+        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+    name : str, optional
+        Accepted for TensorFlow's sake, and unused.
+    out : ndarray, optional
+        Where to write the losses: an array of the shape and dtype of logits, which may be the
+        logits themselves.
+
+    Returns
+    -------
+    ndarray
+        The losses, in the shape and dtype of logits.
+
+    Raises
+    ------
+    ValueError
+        If an argument is positional, labels or logits are None, or shapes differ.
+    TypeError
+        If a dtype is not among the above, or an array is masked.
+
+    Notes
+    -----
+    As TensorFlow's ``tf.nn.sigmoid_cross_entropy_with_logits``; labels of any real dtype are
+    taken, where TensorFlow wants that of logits.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sce_numba as sce
+    >>> sce.sigmoid_cross_entropy_with_logits(labels=[True, False], logits=[0.0, -100.0])
+    array([6.93147181e-01, 3.72007598e-44])
+    """
+    if _sentinel is not None:
+        raise ValueError(
+            "Only call `sigmoid_cross_entropy_with_logits` with named arguments: "
+            "(labels=..., logits=..., ...)."
+        )
+    if out is None:
+        losses = evaluation.write_in_place(labels, logits)
+        if losses is not None:
+            return losses
+    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
+    arrays = {kernel.LOGITS: values, kernel.LABELS: label_array}
+    if out is not None:
+        arguments.check_out(out, arrays)
+    return evaluation.write(arrays, 1.0, 0.0, out)
