@@ -1,0 +1,268 @@
+"""What is refused, and that the message names the argument, shows what was given and mends it."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+import sce_numba as sce
+
+LABELS = np.zeros((4, 3), np.float32)
+LOGITS = np.zeros((4, 3), np.float32)
+
+
+def loss(labels=LABELS, logits=LOGITS, *arguments, **keywords):
+    return sce.sigmoid_cross_entropy(labels, logits, *arguments, **keywords)
+
+
+def refusal(error, *arguments, **keywords):
+    """Return the message of the error that the call raises."""
+    with pytest.raises(error) as caught:
+        loss(*arguments, **keywords)
+    return str(caught.value)
+
+
+def test_labels_are_missed_before_logits():
+    assert "`multi_class_labels` must not be None" in refusal(ValueError, None, None)
+
+
+def test_logits_must_be_given():
+    assert "`logits` must not be None" in refusal(ValueError, LABELS, None)
+
+
+def test_weights_must_be_given():
+    assert "`weights` must not be None" in refusal(ValueError, weights=None)
+
+
+@pytest.mark.parametrize(
+    "shape", [(4,), (3,), (4, 1), (1, 3), (3, 4), (12,), (4, 3, 1), (1, 4, 3), ()]
+)
+def test_labels_of_another_shape_are_refused(shape):
+    message = refusal(ValueError, np.zeros(shape, np.float32))
+    assert "`multi_class_labels`" in message
+    assert str(shape) in message
+    assert "(4, 3)" in message
+
+
+def test_labels_of_the_right_size_are_told_to_reshape():
+    assert "`multi_class_labels.reshape((4, 3))`" in refusal(ValueError, np.zeros(12))
+
+
+@pytest.mark.parametrize(
+    ("logits", "name"),
+    [
+        (np.zeros((4, 3), np.int64), "int64"),
+        ([[0, 1], [1, 0]], "int64"),
+        (np.zeros((4, 3), bool), "bool"),
+        (np.zeros((4, 3), np.complex64), "complex64"),
+        (np.full((4, 3), "a"), "str"),
+        (np.full((4, 3), None), "object"),
+        (np.zeros((4, 3), "datetime64[s]"), "datetime64"),
+        (np.zeros((4, 3), ml_dtypes.float8_e5m2), "float8_e5m2"),
+    ],
+)
+def test_logits_must_be_floats(logits, name):
+    message = refusal(TypeError, np.zeros(np.shape(logits)), logits)
+    assert "`logits`" in message
+    assert name in message
+    assert "float16, bfloat16, float32 or float64" in message
+    assert ".astype(np.float32)" in message
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (LABELS.astype(complex), "complex128"),
+        (LABELS.astype(object), "object"),
+        (LABELS.astype(str), "str"),
+        (LABELS.astype(np.int64).view("timedelta64[s]").reshape(4, 3), "timedelta64"),
+    ],
+)
+def test_labels_must_be_real_numbers(labels, name):
+    message = refusal(TypeError, labels)
+    assert "`multi_class_labels`" in message
+    assert name in message
+    assert "bool, integer or float" in message
+
+
+def test_an_integer_weight_must_fit_a_float():
+    assert "`weights`" in refusal(ValueError, weights=10**400)
+    assert loss(weights=10**30) > 6e29
+
+
+@pytest.mark.parametrize("weights", ["heavy", 1j, object(), np.array(["1"]), np.array([[None]])])
+def test_weights_must_be_real_numbers(weights):
+    message = refusal(TypeError, weights=weights)
+    assert "`weights`" in message
+    assert "bool, integer or float" in message
+
+
+@pytest.mark.parametrize(
+    "shape", [(4,), (3,), (1,), (4, 2), (2, 3), (3, 1), (1, 4), (0, 3), (1, 4, 3), (4, 3, 1)]
+)
+@pytest.mark.parametrize("reduction", sce.Reduction)
+def test_weights_that_tensorflow_refuses_are_refused(shape, reduction):
+    message = refusal(ValueError, weights=np.ones(shape), reduction=reduction)
+    assert message.startswith("weights can not be broadcast to values")
+    assert f"weights.shape={shape}" in message
+    assert "values.shape=(4, 3)" in message
+
+
+def test_one_weight_for_each_example_is_told_its_shape():
+    message = refusal(ValueError, weights=np.ones(4))
+    assert "[batch, 1]" in message
+    assert "weights.reshape(-1, 1)" in message
+
+
+def test_one_weight_for_each_example_is_refused_even_if_it_could_broadcast():
+    square = np.zeros((3, 3), np.float32)
+    assert "[batch, 1]" in refusal(ValueError, square, square, np.ones(3))
+
+
+def test_one_weight_for_each_class_is_told_its_shape():
+    assert "weights.reshape(1, 3)" in refusal(ValueError, weights=np.ones(3))
+
+
+def test_the_dimension_that_does_not_fit_is_named():
+    assert "Dimension 1 of the weights must be 1 or 3, not 2" in refusal(
+        ValueError, weights=np.ones((4, 2))
+    )
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.1, 2, float("nan"), float("inf")])
+def test_label_smoothing_must_be_from_0_to_1(smoothing):
+    message = refusal(ValueError, label_smoothing=smoothing)
+    assert "`label_smoothing` must be a number from 0 to 1" in message
+    assert str(float(smoothing)) in message
+
+
+@pytest.mark.parametrize("smoothing", [None, "much", [0.1, 0.2]])
+def test_label_smoothing_must_be_a_number(smoothing):
+    message = refusal(TypeError, label_smoothing=smoothing)
+    assert "`label_smoothing` must be a number" in message
+    assert repr(smoothing) in message
+
+
+@pytest.mark.parametrize("key", ["sum", "mean", "SUM", "", None, 3, ["none"], b"none"])
+def test_a_reduction_must_be_one_of_the_constants(key):
+    message = refusal(ValueError, reduction=key)
+    assert message.startswith(f"Invalid Reduction Key {key!r}. Key should be one of")
+    assert "'weighted_mean'" in message
+
+
+@pytest.mark.parametrize("name", ["multi_class_labels", "logits", "weights", "where"])
+def test_masked_arrays_are_sent_to_where(name):
+    masked = np.ma.masked_array(np.ones((4, 3), np.float32), mask=np.eye(4, 3, dtype=bool))
+    arguments = {"multi_class_labels": LABELS, "logits": LOGITS, name: masked}
+    with pytest.raises(TypeError) as caught:
+        sce.sigmoid_cross_entropy(**arguments)
+    assert f"`{name}` is a masked array" in str(caught.value)
+    assert "`where=~mask`" in str(caught.value)
+
+
+def test_where_must_be_bool():
+    assert "`where` must be bool, got int64" in refusal(TypeError, where=np.ones((4, 3), int))
+
+
+def test_where_must_broadcast_to_the_logits():
+    message = refusal(ValueError, where=np.ones((2, 3), bool))
+    assert "`where` of shape (2, 3)" in message
+    assert "(4, 3)" in message
+
+
+def test_faults_are_named_in_the_order_of_tensorflow():
+    wrong = {"label_smoothing": 2, "reduction": "no", "weights": np.ones(7)}
+    assert "same shape" in refusal(ValueError, np.zeros(2), **wrong)
+    assert "label_smoothing" in refusal(ValueError, **wrong)
+    del wrong["label_smoothing"]
+    assert "Invalid Reduction Key" in refusal(ValueError, **wrong)
+    del wrong["reduction"]
+    assert "weights can not be broadcast" in refusal(ValueError, **wrong)
+
+
+class TestOut:
+    """``out`` is refused before anything is written to it."""
+
+    def refusal(self, error, out, logits=LOGITS, labels=LABELS, **keywords):
+        keywords = {"reduction": sce.Reduction.NONE} | keywords
+        before = np.array(out, copy=True)
+        message = refusal(error, labels, logits, out=out, **keywords)
+        np.testing.assert_array_equal(out, before)
+        return message
+
+    def test_needs_reduction_none(self):
+        message = self.refusal(ValueError, np.zeros((4, 3), np.float32), reduction="weighted_sum")
+        assert "`out`" in message
+        assert "Reduction.NONE" in message
+
+    def test_must_be_an_array(self):
+        assert "NumPy array, got list" in self.refusal(TypeError, [[0.0] * 3] * 4)
+
+    def test_must_have_the_shape_of_the_logits(self):
+        message = self.refusal(ValueError, np.zeros((3, 4), np.float32))
+        assert "(3, 4) and (4, 3)" in message
+
+    def test_must_have_the_dtype_of_the_logits(self):
+        assert "float64 and float32" in self.refusal(TypeError, np.zeros((4, 3)))
+
+    def test_must_be_writeable(self):
+        out = np.zeros((4, 3), np.float32)
+        out.flags.writeable = False
+        assert "read-only" in self.refusal(ValueError, out)
+
+    def test_must_not_repeat_its_memory(self):
+        out = np.lib.stride_tricks.as_strided(np.zeros(3, np.float32), (4, 3), (0, 4))
+        assert "broadcast view" in self.refusal(ValueError, out)
+
+    def test_must_not_overlap_an_input(self):
+        memory = np.zeros(15, np.float32)
+        logits, out = memory[:12].reshape(4, 3), memory[3:].reshape(4, 3)
+        assert "overlaps" in self.refusal(ValueError, out, logits)
+        assert "overlaps" in self.refusal(ValueError, out, LOGITS, labels=logits)
+
+    def test_may_be_the_logits(self):
+        logits = np.linspace(-3, 3, 12, dtype=np.float32).reshape(4, 3)
+        expected = loss(LABELS, logits, reduction="none")
+        assert loss(LABELS, logits, reduction="none", out=logits) is logits
+        np.testing.assert_array_equal(logits, expected)
+
+
+class TestElementwise:
+    """``sigmoid_cross_entropy_with_logits`` refuses the same, by its own names."""
+
+    def test_positional_arguments_are_refused(self):
+        with pytest.raises(ValueError, match=r"named arguments.*labels=\.\.\., logits=\.\.\."):
+            sce.sigmoid_cross_entropy_with_logits(LABELS, LOGITS)
+
+    @pytest.mark.parametrize("name", ["labels", "logits"])
+    def test_both_must_be_given(self, name):
+        given = {"labels": LABELS, "logits": LOGITS} | {name: None}
+        with pytest.raises(ValueError, match=f"`{name}` must not be None"):
+            sce.sigmoid_cross_entropy_with_logits(**given)
+
+    def test_shapes_must_be_the_same(self):
+        with pytest.raises(ValueError, match=r"`labels` and `logits`.*\(1, 2\) and \(3,\)"):
+            sce.sigmoid_cross_entropy_with_logits(labels=[[2, 1]], logits=[1.0, 2.0, 3.0])
+
+    def test_logits_must_be_floats(self):
+        with pytest.raises(TypeError, match="`logits` must be float16"):
+            sce.sigmoid_cross_entropy_with_logits(labels=[1], logits=[1])
+
+
+class TestComputeWeightedLoss:
+    """``compute_weighted_loss`` refuses the same."""
+
+    def test_losses_must_be_given(self):
+        with pytest.raises(ValueError, match="`losses` must not be None"):
+            sce.compute_weighted_loss(None)
+
+    def test_losses_must_be_floats(self):
+        with pytest.raises(TypeError, match=r"`losses` must be float16.*int64"):
+            sce.compute_weighted_loss([1, 2])
+
+    def test_weights_must_be_broadcastable(self):
+        with pytest.raises(ValueError, match="weights can not be broadcast to values"):
+            sce.compute_weighted_loss([[1.0, 2.0]], weights=[1.0, 2.0])
+
+    def test_the_reduction_is_checked_before_the_weights(self):
+        with pytest.raises(ValueError, match="Invalid Reduction Key"):
+            sce.compute_weighted_loss([[1.0]], weights=[1.0, 2.0], reduction="no")

@@ -1,0 +1,59 @@
+"""The example runs, and the data that the package carries is what it makes."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGED = Path(sce.__file__).with_name("example_data")
+
+log_loss = pytest.importorskip("sklearn.metrics").log_loss
+
+
+@pytest.fixture(scope="module")
+def packaged():
+    return np.load(PACKAGED / "labels.npy"), np.load(PACKAGED / "logits.npy")
+
+
+def test_example_makes_the_packaged_data(packaged, tmp_path):
+    script = ROOT / "examples" / "digits_multilabel.py"
+    program = subprocess.run(
+        [sys.executable, script, "--output", tmp_path],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(PACKAGED.parents[1])},
+    )
+    assert program.returncode == 0, program.stderr
+    labels, logits = packaged
+    np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), labels)
+    np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), logits, atol=1e-3)
+    title, _, ours, sklearn, tensorflow = program.stdout.splitlines()
+    assert title.startswith("450 test images, 16 labels each")
+    assert abs(float(sklearn.split()[-1])) < 1e-6
+    assert tensorflow.endswith("not installed") or abs(float(tensorflow.split()[-1])) < 1e-6
+    assert float(ours.split()[-1]) == pytest.approx(sce.sigmoid_cross_entropy(labels, logits), 1e-4)
+
+
+def test_packaged_data_is_small_and_plain(packaged):
+    labels, logits = packaged
+    assert labels.dtype == bool
+    assert logits.dtype == np.float32
+    assert labels.shape == logits.shape == (450, 16)
+    assert logits.flags.c_contiguous
+    assert sorted(path.name for path in PACKAGED.iterdir()) == ["labels.npy", "logits.npy"]
+    assert sum(path.stat().st_size for path in PACKAGED.iterdir()) < 100_000
+
+
+def test_loss_is_scikit_learns_log_loss(packaged):
+    labels, logits = packaged
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    expected = [log_loss(y, p) for y, p in zip(labels.T, probabilities.T, strict=True)]
+    of_each_label = sce.sigmoid_cross_entropy(labels, logits, reduction="none").mean(axis=0)
+    np.testing.assert_allclose(of_each_label, expected, rtol=0, atol=1e-6)
+    assert sce.sigmoid_cross_entropy(labels, logits) == pytest.approx(np.mean(expected), abs=1e-6)

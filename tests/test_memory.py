@@ -1,0 +1,91 @@
+"""Nothing is materialised: a reduced loss needs scratch memory for a few blocks, no more."""
+
+import json
+import subprocess
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+
+MEGABYTES_2 = 2 * 2**20
+SHAPE = (8192, 2048)
+
+# The peak of resident memory sees what compiled code allocates, which tracemalloc does not.
+RESIDENT = """
+import json
+import numpy as np
+import sce_numba as sce
+
+def status(field):
+    for line in open("/proc/self/status"):
+        if line.startswith(field):
+            return int(line.split()[1]) * 1024
+
+def extra(labels, logits, weights=1.0):
+    call = lambda: sce.sigmoid_cross_entropy(labels, logits, weights, 0.1)
+    call()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    before = status("VmRSS")
+    call()
+    return status("VmHWM") - before
+
+rng = np.random.default_rng(0)
+shape = (8192, 2048)
+logits = rng.standard_normal(shape, np.float32)
+labels = (logits > 0).astype(np.float32)
+weights = np.ones(shape, np.float32)
+wide = np.ones((8192, 4096), np.float32)
+print(json.dumps({
+    "int64 labels": extra(labels.astype(np.int64), logits),
+    "[B, 1] weights": extra(labels, logits, weights[:, :1].copy()),
+    "[1, C] weights": extra(labels, logits, weights[:1].copy()),
+    "full weights": extra(labels, logits, weights),
+    "transposed logits": extra(labels, np.asfortranarray(logits)),
+    "all transposed": extra(labels.T, logits.T, weights[:1].T),
+    "strided logits": extra(labels, wide[:, ::2]),
+    "strided labels": extra(wide[:, 1::2], logits, weights),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def resident():
+    try:
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")
+    except OSError:
+        pytest.skip("the peak of resident memory can't be reset on this system")
+    done = subprocess.run(
+        [sys.executable, "-c", RESIDENT], capture_output=True, text=True, check=True
+    )
+    return json.loads(done.stdout)
+
+
+def test_resident_memory_grows_by_less_than_2_mebibytes(resident):
+    assert max(resident.values()) < MEGABYTES_2, resident
+
+
+def arrangements():
+    logits = np.zeros(SHAPE, np.float32)
+    labels = np.zeros(SHAPE, np.int64)
+    wide = np.zeros((SHAPE[0], 2 * SHAPE[1]), np.float32)
+    yield labels, logits, 1.0
+    yield logits, logits, np.ones((SHAPE[0], 1))
+    yield logits, logits, np.ones((1, SHAPE[1]))
+    yield logits, logits, logits
+    yield labels, np.asfortranarray(logits), 1.0
+    yield wide[:, ::2], wide[:, 1::2], 1.0
+
+
+def test_python_allocates_less_than_2_mebibytes():
+    for labels, logits, weights in arrangements():
+        sce.sigmoid_cross_entropy(labels, logits, weights)
+        tracemalloc.start()
+        sce.sigmoid_cross_entropy(labels, logits, weights)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < MEGABYTES_2

@@ -1,0 +1,82 @@
+"""``Reduction`` has TensorFlow's names, strings and denominators."""
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from sce_numba import Reduction
+
+STRINGS = {
+    "NONE": "none",
+    "SUM": "weighted_sum",
+    "MEAN": "weighted_mean",
+    "SUM_OVER_BATCH_SIZE": "weighted_sum_over_batch_size",
+    "SUM_BY_NONZERO_WEIGHTS": "weighted_sum_by_nonzero_weights",
+    "SUM_OVER_NONZERO_WEIGHTS": "weighted_sum_by_nonzero_weights",
+}
+
+
+def test_members_are_their_strings():
+    assert {name: str(getattr(Reduction, name)) for name in STRINGS} == STRINGS
+    assert all(getattr(Reduction, name) == value for name, value in STRINGS.items())
+    assert f"{Reduction.SUM}" == "weighted_sum"
+
+
+def test_all_lists_six_names_of_five_values():
+    assert list(Reduction.all()) == [
+        "none",
+        "weighted_sum",
+        "weighted_mean",
+        "weighted_sum_over_batch_size",
+        "weighted_sum_by_nonzero_weights",
+        "weighted_sum_by_nonzero_weights",
+    ]
+
+
+@pytest.mark.parametrize("key", [*STRINGS.values(), *Reduction])
+def test_members_and_strings_are_valid_everywhere(key):
+    Reduction.validate(key)
+    sce.sigmoid_cross_entropy([1.0], [0.0], reduction=key)
+
+
+@pytest.mark.parametrize("weight", [0.0, -0.0, 0, False])
+def test_a_denominator_of_0_gives_0_even_under_nan(weight):
+    for weights in (weight, np.full((2, 1), weight), np.full((2, 2), weight)):
+        for reduction in (Reduction.MEAN, Reduction.SUM_BY_NONZERO_WEIGHTS):
+            loss = sce.sigmoid_cross_entropy(
+                np.ones((2, 2)), np.full((2, 2), np.nan), weights, reduction=reduction
+            )
+            assert loss == 0
+
+
+def test_a_zero_weight_does_not_hide_nan():
+    logits, weights = np.array([np.nan, 1.0]), np.array([0.0, 1.0])
+    for reduction in (Reduction.SUM, Reduction.MEAN, Reduction.SUM_OVER_BATCH_SIZE):
+        assert np.isnan(sce.sigmoid_cross_entropy([1, 1], logits, weights, reduction=reduction))
+    losses = sce.sigmoid_cross_entropy([1, 1], logits, weights, reduction=Reduction.NONE)
+    np.testing.assert_array_equal(np.isnan(losses), [True, False])
+
+
+def test_weights_that_cancel_give_a_mean_of_0():
+    assert (
+        sce.sigmoid_cross_entropy([1, 0], [3.0, 5.0], [1.0, -1.0], reduction="weighted_mean") == 0
+    )
+
+
+def test_a_class_weight_of_0_is_counted_once_for_each_example():
+    losses = np.ones((3, 2), np.float32)
+    weights = np.array([[1.0, 0.0]])
+    assert sce.compute_weighted_loss(losses, weights) == 1.0
+    assert sce.compute_weighted_loss(losses, weights, reduction="weighted_sum") == 3.0
+    assert (
+        sce.compute_weighted_loss(losses, weights, reduction="weighted_sum_over_batch_size") == 0.5
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_sums_too_large_for_the_dtype_are_infinite_without_a_warning(dtype):
+    largest = np.full(4, np.finfo(dtype).max, dtype)
+    assert sce.compute_weighted_loss(largest, reduction="weighted_sum") == np.inf
+    assert sce.compute_weighted_loss(largest, 2.0, reduction="none")[0] == np.inf
+    if dtype is not np.float64:
+        assert sce.compute_weighted_loss(largest) == largest[0]

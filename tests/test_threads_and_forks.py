@@ -1,0 +1,63 @@
+"""The same bits from any number of threads, from any thread, and in a forked child."""
+
+import concurrent.futures
+import multiprocessing
+import os
+
+import numba
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from sce_numba.kernels import parallel
+
+SHAPE = (300, 1100)
+
+
+def example(dtype=np.float32):
+    rng = np.random.default_rng(11)
+    logits = rng.normal(0, 4, SHAPE).astype(dtype)
+    return rng.random(SHAPE) < 0.4, logits, rng.random((SHAPE[0], 1)).astype(dtype)
+
+
+def every_loss(labels, logits, weights):
+    """Return the bytes of losses that take every path through the kernels."""
+    return b"".join(
+        sce.sigmoid_cross_entropy(z, x, w, 0.1, reduction=reduction).tobytes()
+        for z in (labels, labels.astype(logits.dtype))
+        for x in (logits, np.asfortranarray(logits))
+        for w in (1.0, weights, np.broadcast_to(weights, logits.shape))
+        for reduction in ("weighted_mean", "none")
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_bits_do_not_depend_on_the_number_of_threads(dtype):
+    arrays = example(dtype)
+    assert arrays[1].size > parallel.CROSSOVER
+    expected = every_loss(*arrays)
+    threads = numba.get_num_threads()
+    try:
+        for count in range(1, numba.config.NUMBA_NUM_THREADS + 1):
+            numba.set_num_threads(count)
+            assert every_loss(*arrays) == expected
+    finally:
+        numba.set_num_threads(threads)
+
+
+def test_threads_may_call_at_once():
+    arrays = example()
+    expected = every_loss(*arrays)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(lambda _: every_loss(*arrays), range(32)))
+    assert results == [expected] * 32
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_forked_child_may_call():
+    arrays = example()
+    expected = every_loss(*arrays)
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        results = pool.starmap_async(every_loss, [arrays] * 4).get(timeout=120)
+    assert results == [expected] * 4
