@@ -12,32 +12,32 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .kernels import staging
+from .kernels import operand
 from .kernels.loss import LOGITS
 from .reduction import CODES, Reduction
 
 # By kind and size, as in `dtype.str` after the byte order.
 _CODES = {
-    "b1": staging.BOOL,
-    "i1": staging.INT8,
-    "i2": staging.INT16,
-    "i4": staging.INT32,
-    "i8": staging.INT64,
-    "u1": staging.UINT8,
-    "u2": staging.UINT16,
-    "u4": staging.UINT32,
-    "u8": staging.UINT64,
-    "f2": staging.FLOAT16,
-    "f4": staging.FLOAT32,
-    "f8": staging.FLOAT64,
+    "b1": operand.BOOL,
+    "i1": operand.INT8,
+    "i2": operand.INT16,
+    "i4": operand.INT32,
+    "i8": operand.INT64,
+    "u1": operand.UINT8,
+    "u2": operand.UINT16,
+    "u4": operand.UINT32,
+    "u8": operand.UINT64,
+    "f2": operand.FLOAT16,
+    "f4": operand.FLOAT32,
+    "f8": operand.FLOAT64,
 }
-_FLOATS = {staging.FLOAT16, staging.BFLOAT16, staging.FLOAT32, staging.FLOAT64}
+_FLOATS = {operand.FLOAT16, operand.BFLOAT16, operand.FLOAT32, operand.FLOAT64}
 
 
 def dtype_code(dtype: np.dtype[Any]) -> int | None:
     """Return the kernels' code of a dtype, in whatever byte order, or None."""
     if dtype.name == "bfloat16":  # from ml_dtypes, which need not be installed
-        return staging.BFLOAT16
+        return operand.BFLOAT16
     return _CODES.get(dtype.str[1:])
 
 

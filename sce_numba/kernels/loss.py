@@ -23,15 +23,16 @@ from numba.extending import register_jitable
 
 from .block import (
     BLOCK,
-    copy,
-    losses,
+    STEP,
+    number,
+    scratch_for_tails,
     total_loss,
     total_weighted_loss,
-    weigh,
-    weighted_total,
+    write_block,
 )
+from .operand import FLOAT32, FLOAT64, ONE, address_of, at
 from .softplus import OPTIONS
-from .staging import ADDRESS, FLOAT32, FLOAT64, at, read, write
+from .staging import ADDRESS, read, write
 from .streaming import stream
 
 SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
@@ -51,11 +52,11 @@ SPREAD = 16
 
 
 @register_jitable(**OPTIONS)
-def _add(sums, numerator, weight, present, count):
+def _add(sums, numerator, lost, weight, present, count):
     result = sums[NUMERATOR] + numerator
     if abs(result) < np.inf:
         virtual = result - sums[NUMERATOR]
-        sums[LOST] += (sums[NUMERATOR] - (result - virtual)) + (numerator - virtual)
+        sums[LOST] += (sums[NUMERATOR] - (result - virtual)) + (numerator - virtual) + lost
     sums[NUMERATOR] = result
     sums[WEIGHT] += weight
     sums[PRESENT] += present
@@ -63,9 +64,16 @@ def _add(sums, numerator, weight, present, count):
 
 
 @register_jitable(**OPTIONS)
-def _add_row(sums, numerator, weight, size):
+def _add_row(sums, numerator, lost, weight, size):
     count = np.float64(size)
-    _add(sums, numerator, weight * count, count if weight != 0.0 else 0.0, count)
+    _add(sums, numerator, lost, weight * count, count if weight != 0.0 else 0.0, count)
+
+
+@register_jitable(**OPTIONS)
+def _add_elements(sums, found):
+    """Add what a block with a weight for each element comes to."""
+    numerator, lost, weight, weight_lost, present, count = found
+    _add(sums, numerator, lost, weight + weight_lost, present, count)
 
 
 @register_jitable(**OPTIONS)
@@ -74,8 +82,7 @@ def _reduced(partials, weight, reduction):
     sums = partials[0]
     for group in range(1, partials.shape[0]):
         part = partials[group]
-        _add(sums, part[NUMERATOR], part[WEIGHT], part[PRESENT], part[COUNT])
-        sums[LOST] += part[LOST]
+        _add(sums, part[NUMERATOR], part[LOST], part[WEIGHT], part[PRESENT], part[COUNT])
     numerator = weight * (sums[NUMERATOR] + sums[LOST])
     if reduction == SUM:
         return numerator
@@ -105,28 +112,23 @@ def _tile(index, in_row, columns):
 def reduce_rows(x, z, w, rows, columns, step, weight, smoothing, reduction):
     """Reduce contiguous logits and labels; the weight of row i is w[i step]."""
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    logits, labels, weights = x.ctypes.data, z.ctypes.data, w.ctypes.data
+    itemsize = x.itemsize
+    code = FLOAT32 if itemsize == 4 else FLOAT64
+    logits, labels, weights = address_of(x), address_of(z), address_of(w)
     in_row, tiles, groups = _plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        u = np.empty(BLOCK, x.dtype)
-        scratch = np.empty(3 * BLOCK, np.float64)
+        tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
-            start = (row * columns + column) * x.itemsize
-            own = np.float64(at(weights + row * step * x.itemsize, 1, x.dtype)[0])
-            numerator = total_loss(
-                at(logits + start, size, x.dtype),
-                at(labels + start, size, x.dtype),
-                own,
-                a,
-                b,
-                u,
-                scratch,
-            )
-            _add_row(sums, numerator, own, size)
+            start = (row * columns + column) * itemsize
+            own = np.float64(at(weights + row * step * itemsize, 1, x.dtype)[0])
+            own_logits = logits + start, code, itemsize
+            own_labels = labels + start, code, itemsize
+            numerator, lost = total_loss(x, own_logits, own_labels, size, own, a, b, tails)
+            _add_row(sums, numerator, lost, own, size)
     return x.dtype.type(_reduced(partials, weight, reduction))
 
 
@@ -166,146 +168,105 @@ def reduce_elements(
     rows of ``inner`` elements, their weights are spread first.
     """
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    logits, labels, weights = x.ctypes.data, z.ctypes.data, w.ctypes.data
+    itemsize = x.itemsize
+    code = FLOAT32 if itemsize == 4 else FLOAT64
+    logits, labels, weights = address_of(x), address_of(z), address_of(w)
     in_row, tiles, groups = _plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        out = np.empty(BLOCK, x.dtype)
         spread = np.empty(BLOCK + 2 * inner + SPREAD if inner < columns else 0, x.dtype)
-        scratch = np.empty(3 * BLOCK, np.float64)
+        tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
-            start = (row * columns + column) * x.itemsize
-            own = weights + (row * row_step + column) * x.itemsize
+            start = (row * columns + column) * itemsize
+            own = weights + (row * row_step + column) * itemsize
             if inner < columns:
                 all_weights = at(weights, w.size, x.dtype)
                 _spread(all_weights, row_step, column_step, inner, column, spread)
-                own = spread.ctypes.data + inner * x.itemsize
-            numerator, total_weight, present = total_weighted_loss(
-                at(logits + start, size, x.dtype),
-                at(labels + start, size, x.dtype),
-                at(own, size, x.dtype),
-                a,
-                b,
-                out[:size],
-                scratch,
+                own = address_of(spread) + inner * itemsize
+            own_logits = logits + start, code, itemsize
+            own_labels = labels + start, code, itemsize
+            own_weights = own, code, itemsize
+            keep = 0, ONE, 0
+            found = total_weighted_loss(
+                x, own_logits, own_labels, own_weights, keep, size, a, b, tails
             )
-            _add(sums, numerator, total_weight, present, np.float64(size))
+            _add_elements(sums, found)
     return x.dtype.type(_reduced(partials, weight, reduction))
-
-
-@register_jitable(**OPTIONS)
-def _exclude(where, x, z, w):
-    """Give the excluded elements a finite loss and the weight 0; return how many are left."""
-    zero = x.dtype.type(0)
-    left = 0.0
-    for i in range(x.size):
-        keep = where[i] != 0
-        x[i] = x[i] if keep else zero
-        z[i] = z[i] if keep else zero
-        w[i] = w[i] if keep else zero
-        left += 1.0 if keep else 0.0
-    return left
-
-
-@register_jitable(**OPTIONS)
-def _read_tile(shape, operands, start, size, weight, raw, scratch):
-    """Return logits, labels, weights (``weight`` where not given), and the included elements."""
-    own_code = FLOAT32 if scratch.itemsize == 4 else FLOAT64
-    x = read(shape, operands[LOGITS], own_code, start, size, raw[0], scratch[0])
-    z = x
-    if operands[LABELS, ADDRESS] != 0:
-        z = read(shape, operands[LABELS], own_code, start, size, raw[1], scratch[1])
-    w = scratch[2][:size]
-    if operands[WEIGHTS, ADDRESS] == 0:
-        w[:] = weight
-    else:
-        w = read(shape, operands[WEIGHTS], own_code, start, size, raw[2], scratch[2])
-    left = np.float64(size)
-    if operands[WHERE, ADDRESS] != 0:
-        where = read(shape, operands[WHERE], own_code, start, size, raw[3], scratch[3])
-        logits, labels, weights = scratch[0][:size], scratch[1][:size], scratch[2][:size]
-        copy(x, logits)
-        copy(z, labels)
-        copy(w, weights)
-        x, z, w = logits, labels, weights
-        left = _exclude(where, x, z, w)
-    return x, z, w, left
 
 
 def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothing, reduction):
     """Reduce operands of any dtype and layout, computing in the dtype of ``like``."""
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    given = operands[LABELS, ADDRESS] == 0
     in_row, tiles, groups = _plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
         raw = np.empty((4, BLOCK), np.uint64)
-        scratch = np.empty((5, BLOCK), like.dtype)
-        double = np.empty(3 * BLOCK, np.float64)
+        tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
             start = row * columns + column
-            x, z, w, left = _read_tile(shape, operands, start, size, 1.0, raw, scratch)
-            if given:
-                numerator, total_weight, present = weighted_total(x, w)
-                _add(sums, numerator, total_weight, present, left)
-            elif by_element:
-                numerator, total_weight, present = total_weighted_loss(
-                    x, z, w, a, b, scratch[4][:size], double
-                )
-                _add(sums, numerator, total_weight, present, left)
+            x = read(shape, operands[LOGITS], start, size, raw[0])
+            z = read(shape, operands[LABELS], start, size, raw[1])
+            if by_element:
+                w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                keep = read(shape, operands[WHERE], start, size, raw[3])
+                found = total_weighted_loss(like, x, z, w, keep, size, a, b, tails)
+                _add_elements(sums, found)
             else:
-                own = np.float64(w[0])
-                numerator = total_loss(x, z, own, a, b, scratch[4], double)
-                _add_row(sums, numerator, own, size)
+                own = 1.0
+                if operands[WEIGHTS, ADDRESS] != 0:
+                    own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
+                numerator, lost = total_loss(like, x, z, size, own, a, b, tails)
+                _add_row(sums, numerator, lost, own, size)
     return _reduced(partials, weight, reduction)
 
 
 def write_contiguous(x, z, result, weight, smoothing):
     """Write the weighted losses of contiguous logits and labels, which may be the result too."""
-    a, b = x.dtype.type(1.0 - smoothing), x.dtype.type(0.5 * smoothing)
-    own_weight = x.dtype.type(weight)
-    logits, labels, target = x.ctypes.data, z.ctypes.data, result.ctypes.data
+    a, b = 1.0 - smoothing, 0.5 * smoothing
+    itemsize = x.itemsize
+    code = FLOAT32 if itemsize == 4 else FLOAT64
+    logits, labels, target = address_of(x), address_of(z), address_of(result)
     in_row, tiles, groups = _plan(1, x.size)
     for index in prange(groups):
         group = np.int64(index)
-        buffer = np.empty(BLOCK, x.dtype)
+        buffer = np.empty(BLOCK + STEP, x.dtype)
+        tails = scratch_for_tails()
+        one = 0, ONE, 0
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             _, first, size = _tile(tile, in_row, x.size)
-            start = first * x.itemsize
-            out = buffer[:size]
-            losses(at(logits + start, size, x.dtype), at(labels + start, size, x.dtype), a, b, out)
-            if weight != 1.0:
-                for i in range(size):
-                    out[i] *= own_weight
-            if x.size * x.itemsize >= STREAMED:
-                stream(out, at(target + start, size, x.dtype))
+            start = first * itemsize
+            own_logits = logits + start, code, itemsize
+            own_labels = labels + start, code, itemsize
+            write_block(x, own_logits, own_labels, one, one, size, weight, a, b, tails, buffer)
+            out = at(target + start, size, x.dtype)
+            if x.size * itemsize >= STREAMED:
+                stream(buffer[:size], out)
             else:
-                copy(out, at(target + start, size, x.dtype))
+                for i in range(size):
+                    out[i] = buffer[i]
 
 
 def write_any(like, shape, operands, rows, columns, weight, smoothing):
     """Write the weighted loss of every element to the operand ``RESULT``."""
-    a, b = like.dtype.type(1.0 - smoothing), like.dtype.type(0.5 * smoothing)
-    own_code = FLOAT32 if like.itemsize == 4 else FLOAT64
+    a, b = 1.0 - smoothing, 0.5 * smoothing
     in_row, tiles, groups = _plan(rows, columns)
     for index in prange(groups):
         group = np.int64(index)
         raw = np.empty((4, BLOCK), np.uint64)
-        scratch = np.empty((5, BLOCK), like.dtype)
+        buffer = np.empty(BLOCK + STEP, like.dtype)
+        tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
             start = row * columns + column
-            out = scratch[4][:size]
-            x, z, w, _ = _read_tile(shape, operands, start, size, weight, raw, scratch)
-            if operands[LABELS, ADDRESS] == 0:
-                copy(x, out)
-            else:
-                losses(x, z, a, b, out)
-            weigh(out, w)
-            write(shape, operands[RESULT], own_code, start, out, raw[0])
+            x = read(shape, operands[LOGITS], start, size, raw[0])
+            z = read(shape, operands[LABELS], start, size, raw[1])
+            w = read(shape, operands[WEIGHTS], start, size, raw[2])
+            keep = read(shape, operands[WHERE], start, size, raw[3])
+            write_block(like, x, z, w, keep, size, weight, a, b, tails, buffer)
+            write(shape, operands[RESULT], start, buffer[:size], raw[0])

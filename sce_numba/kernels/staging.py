@@ -9,18 +9,11 @@ and converted into scratch memory the size of one block.
 
 from __future__ import annotations
 
-import ctypes
-from typing import Any
-
 import numpy as np
-from numba import carray, config, types
-from numba.extending import intrinsic, register_jitable
+from numba.extending import register_jitable
 
+from .operand import BFLOAT16, FLOAT16, ONE, address_of, at
 from .softplus import OPTIONS
-
-BOOL, INT8, INT16, INT32, INT64 = 0, 1, 2, 3, 4
-UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
-FLOAT16, BFLOAT16, FLOAT32, FLOAT64 = 9, 10, 11, 12
 
 # Columns of an operand; the strides follow.
 ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
@@ -30,28 +23,6 @@ SIGN_F32, INFINITY_F32 = np.int32(-0x80000000), np.int32(0x7F800000)
 # float16 has a bias of 15, float32 of 127.
 REBIAS_F16 = np.float32(2.0**112)
 NORMAL_F16, OVERFLOW_F16, HALF = np.int32(0x38800000), np.int32(0x47800000), np.int32(0x3F000000)
-
-
-def _pointer(address: int) -> Any:
-    return ctypes.c_void_p(int(address))
-
-
-if not config.DISABLE_JIT:
-
-    @intrinsic
-    def _pointer(_typing, address):
-        """Read an integer as an address."""
-
-        def codegen(context, builder, _signature, arguments):
-            return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-        return types.voidptr(types.intp), codegen
-
-
-@register_jitable(**OPTIONS)
-def at(address, size, dtype):
-    """Return the contiguous array of ``size`` elements that starts at ``address``."""
-    return carray(_pointer(address), (size,), dtype)
 
 
 @register_jitable(**OPTIONS)
@@ -96,22 +67,35 @@ def _gather(shape, operand, start, size, target):
     """Copy elements ``start`` to ``start + size`` to the contiguous memory at ``target``."""
     last = shape.size - 1
     stride, itemsize = operand[STRIDES + last], operand[ITEMSIZE]
+    columns = shape[last]
+    rows = shape[last - 1] if last > 0 else 1
+    next_row = operand[STRIDES + last - 1] if last > 0 else 0
+    row, position = start // columns, start % columns
+    in_plane = row % rows
+    source = operand[ADDRESS] + offset_of(shape, operand, row * columns)
     done = 0
     while done < size:
-        run = min(shape[last] - (start + done) % shape[last], size - done)
-        source = operand[ADDRESS] + offset_of(shape, operand, start + done)
-        to = target + done * itemsize
+        run = min(columns - position, size - done)
+        own, to = source + position * stride, target + done * itemsize
         if operand[PLAIN] == 0:
-            _copy_run_bytes(source, stride, run, itemsize, operand[SWAPPED] != 0, to)
+            _copy_run_bytes(own, stride, run, itemsize, operand[SWAPPED] != 0, to)
         elif itemsize == 1:
-            _copy_run(source, stride, run, 1, np.uint8, to)
+            _copy_run(own, stride, run, 1, np.uint8, to)
         elif itemsize == 2:
-            _copy_run(source, stride, run, 2, np.uint16, to)
+            _copy_run(own, stride, run, 2, np.uint16, to)
         elif itemsize == 4:
-            _copy_run(source, stride, run, 4, np.uint32, to)
+            _copy_run(own, stride, run, 4, np.uint32, to)
         else:
-            _copy_run(source, stride, run, 8, np.uint64, to)
+            _copy_run(own, stride, run, 8, np.uint64, to)
         done += run
+        position = 0
+        row += 1
+        in_plane += 1
+        if in_plane < rows:
+            source += next_row
+        elif done < size:
+            in_plane = 0
+            source = operand[ADDRESS] + offset_of(shape, operand, row * columns)
 
 
 @register_jitable(**OPTIONS)
@@ -129,23 +113,6 @@ def _scatter(shape, operand, start, size, source):
             for k in range(itemsize):
                 to[k] = value[itemsize - 1 - k] if operand[SWAPPED] else value[k]
         done += run
-
-
-@register_jitable(**OPTIONS)
-def float16_to_float32(half):
-    """Return the value of a float16 given by its bits."""
-    bits = np.int32(half)
-    magnitude = np.int32((bits & MAGNITUDE_F16) << np.int32(13))
-    small = np.float32(np.int32(magnitude).view(np.float32) * REBIAS_F16)
-    special = (bits & INFINITY_F16) == INFINITY_F16
-    value = np.int32(magnitude | INFINITY_F32) if special else small.view(np.int32)
-    return np.int32(value | np.int32((bits & SIGN_F16) << np.int32(16))).view(np.float32)
-
-
-@register_jitable(**OPTIONS)
-def bfloat16_to_float32(half):
-    """Return the value of a bfloat16 given by its bits."""
-    return np.int32(np.int32(half) << np.int32(16)).view(np.float32)
 
 
 @register_jitable(**OPTIONS)
@@ -179,51 +146,16 @@ def _cast(source, target):
 
 
 @register_jitable(**OPTIONS)
-def _convert(code, address, target):
-    """Convert contiguous elements of the dtype that ``code`` names to the dtype of ``target``."""
-    n = target.size
-    if code == BOOL:
-        flags = at(address, n, np.uint8)
-        for i in range(n):
-            target[i] = flags[i] != 0
-    elif code == INT8:
-        _cast(at(address, n, np.int8), target)
-    elif code == INT16:
-        _cast(at(address, n, np.int16), target)
-    elif code == INT32:
-        _cast(at(address, n, np.int32), target)
-    elif code == INT64:
-        _cast(at(address, n, np.int64), target)
-    elif code == UINT8:
-        _cast(at(address, n, np.uint8), target)
-    elif code == UINT16:
-        _cast(at(address, n, np.uint16), target)
-    elif code == UINT32:
-        _cast(at(address, n, np.uint32), target)
-    elif code == UINT64:
-        _cast(at(address, n, np.uint64), target)
-    elif code == FLOAT16:
-        halves = at(address, n, np.uint16)
-        for i in range(n):
-            target[i] = float16_to_float32(halves[i])
-    elif code == BFLOAT16:
-        halves = at(address, n, np.uint16)
-        for i in range(n):
-            target[i] = bfloat16_to_float32(halves[i])
-    elif code == FLOAT32:
-        _cast(at(address, n, np.float32), target)
-    else:
-        _cast(at(address, n, np.float64), target)
+def read(shape, operand, start, size, raw):
+    """Return address, dtype code and bytes an element of contiguous elements from ``start`` on.
 
-
-@register_jitable(**OPTIONS)
-def read(shape, operand, own_code, start, size, raw, converted):
-    """Return elements ``start`` to ``start + size`` as a contiguous array like ``converted``.
-
-    ``own_code`` is the dtype code of ``converted``; ``raw`` is scratch of 8 bytes an element.
+    They are where they lie, or gathered in ``raw``, scratch of 8 bytes an element.  The code of
+    an operand that is not given is ``ONE``.
     """
+    if operand[ADDRESS] == 0:
+        return 0, ONE, 0
     last = shape.size - 1
-    address = raw.ctypes.data
+    address = address_of(raw)
     if (
         operand[PLAIN] != 0
         and operand[STRIDES + last] == operand[ITEMSIZE]
@@ -232,14 +164,11 @@ def read(shape, operand, own_code, start, size, raw, converted):
         address = operand[ADDRESS] + offset_of(shape, operand, start)
     else:
         _gather(shape, operand, start, size, address)
-    if operand[CODE] == own_code:
-        return at(address, size, converted.dtype)
-    _convert(operand[CODE], address, converted[:size])
-    return at(converted.ctypes.data, size, converted.dtype)
+    return address, operand[CODE], operand[ITEMSIZE]
 
 
 @register_jitable(**OPTIONS)
-def write(shape, operand, own_code, start, values, raw):
+def write(shape, operand, start, values, raw):
     """Write a contiguous block to elements ``start`` and following of an operand."""
     size = values.size
     last = shape.size - 1
@@ -248,7 +177,7 @@ def write(shape, operand, own_code, start, values, raw):
         and operand[STRIDES + last] == operand[ITEMSIZE]
         and start % shape[last] + size <= shape[last]
     )
-    address = operand[ADDRESS] + offset_of(shape, operand, start) if in_place else raw.ctypes.data
+    address = operand[ADDRESS] + offset_of(shape, operand, start) if in_place else address_of(raw)
     if operand[CODE] == FLOAT16:
         halves = at(address, size, np.uint16)
         for i in range(size):

@@ -1,0 +1,315 @@
+"""Vectors of 16 numbers, for formulas that are written once and become vector code anywhere.
+
+A formula is a Python function over *lanes*, with the operators of Python and the functions below.
+While a loop is compiled the formula runs once, over values of class ``Lanes``, and each operation
+emits one vector instruction of LLVM.  With compilation disabled it runs over NumPy arrays.
+
+The vectors have 16 lanes whatever the registers of the processor hold.  Which elements meet in a
+lane, and in which order, is thus part of the formula and not of the machine.  No instruction
+carries a fast-math flag; only ``fma`` may be fused, and is wherever the processor can.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import config, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+LANES = 16
+
+_FLOATS = {ir.FloatType(): 32, ir.DoubleType(): 64}
+_INT64 = ir.IntType(64)
+
+
+def _element(kind: ir.Type) -> ir.Type:
+    return kind.element if isinstance(kind, ir.VectorType) else kind
+
+
+def _like(kind: ir.Type, element: ir.Type) -> ir.Type:
+    return ir.VectorType(element, kind.count) if isinstance(kind, ir.VectorType) else element
+
+
+def _constant(kind: ir.Type, number: Any) -> ir.Constant:
+    if isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, [ir.Constant(kind.element, number)] * kind.count)
+    return ir.Constant(kind, number)
+
+
+@dataclass(frozen=True, eq=False)
+class Lanes:
+    """A vector, or a single number, while the code that computes it is written."""
+
+    builder: ir.IRBuilder
+    value: ir.Value
+
+    @property
+    def is_float(self) -> bool:
+        """Whether the elements are floating-point numbers."""
+        return _element(self.value.type) in _FLOATS
+
+    def constant(self, number: Any) -> Lanes:
+        """Return a number in the type of this vector."""
+        return Lanes(self.builder, _constant(self.value.type, number))
+
+    def _with(self, operation: str, other: Any, swap: bool = False) -> Lanes:
+        other = other if isinstance(other, Lanes) else self.constant(other)
+        one, two = (other, self) if swap else (self, other)
+        return Lanes(self.builder, getattr(self.builder, operation)(one.value, two.value))
+
+    def __add__(self, other: Any) -> Lanes:
+        return self._with("fadd" if self.is_float else "add", other)
+
+    def __radd__(self, other: Any) -> Lanes:
+        return self.__add__(other)
+
+    def __sub__(self, other: Any) -> Lanes:
+        return self._with("fsub" if self.is_float else "sub", other)
+
+    def __rsub__(self, other: Any) -> Lanes:
+        return self._with("fsub" if self.is_float else "sub", other, swap=True)
+
+    def __mul__(self, other: Any) -> Lanes:
+        return self._with("fmul" if self.is_float else "mul", other)
+
+    def __rmul__(self, other: Any) -> Lanes:
+        return self.__mul__(other)
+
+    def __neg__(self) -> Lanes:
+        return Lanes(self.builder, self.builder.fneg(self.value))
+
+    def __lshift__(self, other: Any) -> Lanes:
+        return self._with("shl", other)
+
+    def __rshift__(self, other: Any) -> Lanes:
+        return self._with("ashr", other)
+
+    def __and__(self, other: Any) -> Lanes:
+        return self._with("and_", other)
+
+    def __or__(self, other: Any) -> Lanes:
+        return self._with("or_", other)
+
+    def _compare(self, operator: str, other: Any) -> Lanes:
+        other = other if isinstance(other, Lanes) else self.constant(other)
+        compare = self.builder.icmp_signed
+        if self.is_float:
+            compare = self.builder.fcmp_unordered if operator == "!=" else self.builder.fcmp_ordered
+        return Lanes(self.builder, compare(operator, self.value, other.value))
+
+    def __lt__(self, other: Any) -> Lanes:
+        return self._compare("<", other)
+
+    def __gt__(self, other: Any) -> Lanes:
+        return self._compare(">", other)
+
+    def __ge__(self, other: Any) -> Lanes:
+        return self._compare(">=", other)
+
+    def __eq__(self, other: Any) -> Lanes:  # type: ignore[override]
+        return self._compare("==", other)
+
+    def __ne__(self, other: Any) -> Lanes:  # type: ignore[override]
+        return self._compare("!=", other)
+
+
+def _intrinsic(name: str, first: Lanes, *others: Lanes) -> Lanes:
+    kind, builder = first.value.type, first.builder
+    element = f"f{_FLOATS[_element(kind)]}"
+    suffix = f"v{kind.count}{element}" if isinstance(kind, ir.VectorType) else element
+    values = [value.value for value in (first, *others)]
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(kind, [kind] * len(values)), f"llvm.{name}.{suffix}"
+    )
+    return Lanes(builder, builder.call(function, values))
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c, rounded once where the processor can."""
+    example = next((value for value in (a, b, c) if isinstance(value, Lanes)), None)
+    if example is None:
+        wide = np.longdouble if np.result_type(a, b, c) == np.float64 else np.float64
+        value = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
+        return (value + c).astype(np.result_type(a, b, c))
+    values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
+    return _intrinsic("fmuladd", *values)
+
+
+def absolute(x: Any) -> Any:
+    """Return |x|."""
+    return _intrinsic("fabs", x) if isinstance(x, Lanes) else np.abs(x)
+
+
+def select(condition: Any, yes: Any, no: Any) -> Any:
+    """Return ``yes`` where the condition holds, else ``no``; one of them may be a number."""
+    if not isinstance(condition, Lanes):
+        if np.ndim(condition) == 0:
+            return yes if condition else no
+        kind = yes.dtype if isinstance(yes, np.ndarray) else no.dtype
+        return np.where(condition, yes, no).astype(kind)
+    yes = yes if isinstance(yes, Lanes) else no.constant(yes)
+    no = no if isinstance(no, Lanes) else yes.constant(no)
+    builder = condition.builder
+    return Lanes(builder, builder.select(condition.value, yes.value, no.value))
+
+
+def bits(x: Any) -> Any:
+    """Return the bits of floating-point numbers as signed integers."""
+    if not isinstance(x, Lanes):
+        return x.view(np.int32 if x.dtype == np.float32 else np.int64)
+    integer = ir.IntType(_FLOATS[_element(x.value.type)])
+    return Lanes(x.builder, x.builder.bitcast(x.value, _like(x.value.type, integer)))
+
+
+def from_bits(x: Any) -> Any:
+    """Return the floating-point numbers that have the bits."""
+    if not isinstance(x, Lanes):
+        return x.view(np.float32 if x.dtype == np.int32 else np.float64)
+    single = _element(x.value.type).width == 32
+    kind = _like(x.value.type, ir.FloatType() if single else ir.DoubleType())
+    return Lanes(x.builder, x.builder.bitcast(x.value, kind))
+
+
+def to_float64(x: Any) -> Any:
+    """Convert integers, or float32, to float64."""
+    if not isinstance(x, Lanes):
+        return x.astype(np.float64)
+    kind = _like(x.value.type, ir.DoubleType())
+    if x.value.type == kind:
+        return x
+    convert = x.builder.fpext if x.is_float else x.builder.sitofp
+    return Lanes(x.builder, convert(x.value, kind))
+
+
+def to_dtype(x: Any, dtype: Any) -> Any:
+    """Return lanes of ``dtype``, which is theirs already or float64."""
+    return to_float64(x) if dtype is np.float64 else x
+
+
+def split(x: Any, parts: int) -> list[Any]:
+    """Return the equal parts that a vector consists of, first lanes first."""
+    if not isinstance(x, Lanes):
+        return list(np.split(x, parts))
+    size = x.value.type.count // parts
+    pieces = []
+    for k in range(parts):
+        lanes = [ir.Constant(ir.IntType(32), k * size + i) for i in range(size)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), size), lanes)
+        pieces.append(Lanes(x.builder, x.builder.shuffle_vector(x.value, x.value, mask)))
+    return pieces
+
+
+def only(x: Any) -> Any:
+    """Return the one element of a vector of one lane."""
+    if not isinstance(x, Lanes):
+        return x[0]
+    zero = ir.Constant(ir.IntType(32), 0)
+    return Lanes(x.builder, x.builder.extract_element(x.value, zero))
+
+
+def loop(count: Any, state: tuple[Any, ...], body: Callable[..., tuple[Any, ...]]) -> Any:
+    """Return what ``state = body(k, *state)`` leaves after k = 0, ..., count - 1."""
+    if not isinstance(count, Lanes):
+        for k in range(count):
+            state = body(k, *state)
+        return state
+    builder = count.builder
+    before = builder.block
+    head, inside, after = (
+        builder.append_basic_block(f"lanes.{name}") for name in ("head", "inside", "after")
+    )
+    builder.branch(head)
+    builder.position_at_end(head)
+    index = builder.phi(_INT64)
+    index.add_incoming(ir.Constant(_INT64, 0), before)
+    phis = [builder.phi(value.value.type) for value in state]
+    for phi, value in zip(phis, state, strict=True):
+        phi.add_incoming(value.value, before)
+    builder.cbranch(builder.icmp_signed("<", index, count.value), inside, after)
+    builder.position_at_end(inside)
+    following = body(Lanes(builder, index), *(Lanes(builder, phi) for phi in phis))
+    index.add_incoming(builder.add(index, ir.Constant(_INT64, 1)), builder.block)
+    for phi, value in zip(phis, following, strict=True):
+        phi.add_incoming(value.value, builder.block)
+    builder.branch(head)
+    builder.position_at_end(after)
+    return tuple(Lanes(builder, phi) for phi in phis)
+
+
+def constant(example: Any, number: float, dtype: Any) -> Any:
+    """Return 16 lanes of one number; ``example`` is any value that the formula was given."""
+    if not isinstance(example, Lanes):
+        return np.full(LANES, number, dtype)
+    return Lanes(example.builder, _constant(ir.VectorType(_llvm_type(dtype), LANES), number))
+
+
+def _fill(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
+    integer = ir.IntType(32)
+    zero = ir.Constant(integer, 0)
+    one = ir.Constant(ir.VectorType(value.type, 1), ir.Undefined)
+    mask = ir.Constant(ir.VectorType(integer, lanes), [zero] * lanes)
+    return builder.shuffle_vector(builder.insert_element(one, value, zero), one, mask)
+
+
+def spread(x: Any, dtype: Any, lanes: int = LANES) -> Any:
+    """Return lanes that all hold a float64 number, converted to ``dtype``."""
+    if not isinstance(x, Lanes):
+        return np.full(lanes, x, dtype)
+    value = x.value if dtype is np.float64 else x.builder.fptrunc(x.value, _llvm_type(dtype))
+    return Lanes(x.builder, _fill(x.builder, value, lanes))
+
+
+def before(count: Any, lanes: int) -> Any:
+    """Return which lanes have a number, from 0, less than ``count``."""
+    if not isinstance(count, Lanes):
+        return np.arange(lanes) < count
+    builder, integer = count.builder, ir.IntType(32)
+    numbers = [ir.Constant(integer, k) for k in range(lanes)]
+    limit = _fill(builder, builder.trunc(count.value, integer), lanes)
+    vector = ir.Constant(ir.VectorType(integer, lanes), numbers)
+    return Lanes(builder, builder.icmp_signed("<", vector, limit))
+
+
+def _llvm_type(dtype: Any) -> ir.Type:
+    return ir.FloatType() if dtype is np.float32 else ir.DoubleType()
+
+
+def block_function(results: int) -> Callable[[Callable[..., Any]], Any]:
+    """Make a formula callable from compiled loops as ``function(like, arguments)``.
+
+    The formula computes in the dtype of the array ``like``, its first argument; the others come
+    from the tuple ``arguments`` of integers and float64.  It returns ``results`` float64.
+    """
+
+    def decorate(formula: Callable[..., Any]) -> Any:
+        if config.DISABLE_JIT:
+
+            def run(like: np.ndarray, arguments: tuple[Any, ...]) -> Any:
+                with np.errstate(all="ignore"):
+                    return formula(like.dtype.type, *arguments)
+
+            return run
+
+        @intrinsic
+        def compiled(typing, like, arguments):
+            dtype = np.float32 if like.dtype == types.float32 else np.float64
+
+            def codegen(context, builder, signature, given):
+                values = [Lanes(builder, v) for v in cgutils.unpack_tuple(builder, given[1])]
+                found = formula(dtype, *values)
+                if not results:
+                    return context.get_dummy_value()
+                numbers = [value.value for value in found]
+                return context.make_tuple(builder, signature.return_type, numbers)
+
+            returned = types.UniTuple(types.float64, results) if results else types.void
+            return returned(like, arguments), codegen
+
+        return compiled
+
+    return decorate
