@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import float32, float64, int64, types, void
+from numba import float32, float64, int64, types, uint8, void
 
+from .arguments import dtype_code
 from .broadcasting import View, flatten, is_contiguous, operands_table, ravel
 from .kernels import loss as kernel
 from .kernels.block import SHORT
 from .kernels.compile import Loop
+from .kernels.operand import FLOAT16, FLOAT32, FLOAT64
 from .kernels.parallel import CROSSOVER, run
 from .reduction import CODES, Reduction
 
@@ -22,90 +24,140 @@ class _Loops:
         self.dtype = np.dtype(dtype)
         # What a loop takes its dtype from, and the weight where there is none.
         self.one = np.ones(1, dtype)
-        memory = types.Array(real, 1, "C", readonly=True)
+        memory, raw = (types.Array(kind, 1, "C", readonly=True) for kind in (real, uint8))
         described = memory, types.Array(int64, 1, "C"), types.Array(int64, 2, "C"), int64, int64
         scalars = float64, float64, int64
-        self.reduce_rows = Loop(kernel.reduce_rows, real(*[memory] * 3, *[int64] * 3, *scalars))
+        self.reduce_rows = Loop(
+            kernel.reduce_rows, float64(raw, raw, memory, *[int64] * 5, *scalars)
+        )
         self.reduce_elements = Loop(
-            kernel.reduce_elements, real(*[memory] * 3, *[int64] * 5, *scalars)
+            kernel.reduce_elements, float64(raw, raw, memory, *[int64] * 7, *scalars)
         )
         self.reduce_any = Loop(kernel.reduce_any, float64(*described, int64, *scalars))
         result = types.Array(real, 1, "C")
         self.write_contiguous = Loop(
-            kernel.write_contiguous, void(memory, memory, result, float64, float64)
+            kernel.write_contiguous, void(raw, raw, memory, result, *[int64] * 7, float64, float64)
         )
-        self.write_any = Loop(kernel.write_any, void(*described, float64, float64))
+        self.write_any = Loop(kernel.write_any, void(*described, int64, float64, float64))
 
 
 _SINGLE, _DOUBLE = _Loops(np.float32, float32), _Loops(np.float64, float64)
-_FLOAT32, _FLOAT64 = _SINGLE.dtype, _DOUBLE.dtype
+_BYTE = np.dtype(np.uint8)
+# By number, the native dtypes that are read in place: labels with their code, logits with the
+# loops as well.
+_LABELS: dict[int, Any] = {
+    dtype.num: (dtype, dtype_code(dtype)) for dtype in map(np.dtype, "?bhilqBHILQefd")
+}
+_LOGITS: dict[int, Any] = {
+    np.dtype(kind).num: (np.dtype(kind), code, loops)
+    for kind, code, loops in (
+        ("e", FLOAT16, _SINGLE),
+        ("f", FLOAT32, _SINGLE),
+        ("d", FLOAT64, _DOUBLE),
+    )
+}
 # Bits of `flags.num`: C order, and aligned.
-_IN_PLACE = 0x101
+_C_ORDER = 0x101
+_NONE = -1
+# Smaller numbers overflow no dtype, which would be warned of.
+_SAFE = 65504.0
+_EVERY_CODE = CODES | {Reduction.NONE: _NONE}
 
 
 def _loops_for(dtype: np.dtype[Any]) -> _Loops:
     return _DOUBLE if dtype.kind == "f" and dtype.itemsize == 8 else _SINGLE
 
 
-def _loops_in_place(labels: Any, logits: Any) -> _Loops | None:
-    """Return the loops for float32 or float64 arrays of one shape in C order, None for others."""
-    if type(logits) is not np.ndarray or type(labels) is not np.ndarray:
-        return None
-    dtype = logits.dtype
-    loops = _SINGLE if dtype is _FLOAT32 else _DOUBLE
-    if (
-        labels.dtype is dtype is loops.dtype
-        and labels.shape == logits.shape
-        and logits.flags.num & labels.flags.num & _IN_PLACE == _IN_PLACE
-        and 0 < logits.size < CROSSOVER
-    ):
-        return loops
-    return None
+def evaluate_in_place(
+    labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any
+) -> Any:
+    """Return the loss for the commonest small arguments, None for all others.
 
-
-def reduce_in_place(labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any) -> Any:
-    """Return the reduced loss of the commonest small arguments, None for all others.
-
-    These are float32 or float64 arrays in C order, with valid numbers beside them.  Finding that
+    These are arrays of native dtype in C order, with valid numbers beside them.  Finding that
     out takes a tenth of the time that checking and describing any arrays takes.
     """
-    loops = _loops_in_place(labels, logits)
     if (
-        loops is None
-        or type(smoothing) not in (float, int)
+        type(logits) is not np.ndarray
+        or type(labels) is not np.ndarray
+        or type(smoothing) not in (int, float)
         or type(reduction) not in (Reduction, str)
-        or not 0 <= smoothing <= 1
-        or reduction not in CODES
     ):
         return None
-    dtype, shape, code = loops.dtype, logits.shape, CODES[reduction]
-    x, z, size = logits.ravel(), labels.ravel(), logits.size
-    smoothing = float(smoothing)
+    dtype, shape, size, code = logits.dtype, logits.shape, logits.size, _EVERY_CODE.get(reduction)
+    native, x_code, loops = _LOGITS.get(dtype.num, (None, 0, _SINGLE))
+    labels_native, z_code = _LABELS.get(labels.dtype.num, (None, 0))
+    if (
+        code is None
+        or dtype is not native
+        or labels.dtype is not labels_native
+        or labels.shape != shape
+        or logits.flags.num & labels.flags.num & _C_ORDER != _C_ORDER
+        or not 0 < size < CROSSOVER
+        or not 0 <= smoothing <= 1
+    ):
+        return None
+    x, z = logits.ravel().view(_BYTE), labels.ravel().view(_BYTE)
     if type(weights) is float:
         if weights - weights != 0:  # infinite or NaN
             return None
-        reduce_rows = loops.reduce_rows.serial
-        return dtype.type(reduce_rows(x, z, loops.one, 1, size, 0, weights, smoothing, code))
+        if code != _NONE:
+            value = loops.reduce_rows.serial(
+                x, z, loops.one, x_code, z_code, 1, size, 0, weights, float(smoothing), code
+            )
+            return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
+        if dtype is not loops.dtype:
+            return None
+        out = np.empty(shape, dtype)
+        loops.write_contiguous.serial(
+            x,
+            z,
+            loops.one,
+            out.ravel(),
+            x_code,
+            z_code,
+            1,
+            size,
+            0,
+            0,
+            size,
+            weights,
+            float(smoothing),
+        )
+        return out
+    steps = _steps_in_place(weights, shape, loops.dtype)
+    if steps is None:
+        return None
+    if code == _NONE:
+        if dtype is not loops.dtype:
+            return None
+        out = np.empty(shape, dtype)
+        place = x_code, z_code, 1, size, *steps, 1.0, float(smoothing)
+        loops.write_contiguous.serial(x, z, weights.ravel(), out.ravel(), *place)
+        return out
+    value = loops.reduce_elements.serial(
+        x, z, weights.ravel(), x_code, z_code, 1, size, *steps, 1.0, float(smoothing), code
+    )
+    return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
+
+
+def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int] | None:
+    """Return row step, column step and length of rows for the commonest weights of a matrix."""
     if (
         type(weights) is not np.ndarray
         or weights.dtype is not dtype
         or weights.ndim != 2
         or len(shape) != 2
-        or weights.flags.num & _IN_PLACE != _IN_PLACE
+        or weights.flags.num & _C_ORDER != _C_ORDER
         or weights.size == 1
     ):
         return None
-    columns = shape[1]
-    if weights.shape == (shape[0], 1) and columns < SHORT:
-        place = 1, 0, columns
-    elif weights.shape == (1, columns) and columns < SHORT:
-        place = 0, 1, columns
-    elif weights.shape == shape:
-        place = 0, 1, size
-    else:
-        return None
-    reduce_elements = loops.reduce_elements.serial
-    return dtype.type(reduce_elements(x, z, weights.ravel(), 1, size, *place, 1.0, smoothing, code))
+    rows, columns = shape
+    if columns < SHORT:
+        if weights.shape == (rows, 1):
+            return 1, 0, columns
+        if weights.shape == (1, columns):
+            return 0, 1, columns
+    return (0, 1, rows * columns) if weights.shape == shape else None
 
 
 def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int) -> Any:
@@ -118,49 +170,51 @@ def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduc
     view = flatten(arrays)
     scalars = weight, smoothing, reduction
     if _is_direct(arrays, view, loops.dtype):
-        flat = [ravel(arrays[row], view) for row in (kernel.LOGITS, kernel.LABELS)]
-        weights = loops.one
-        steps = [0, 0]
-        if kernel.WEIGHTS in arrays:
-            weights = ravel(arrays[kernel.WEIGHTS], view)
-            steps = [step // logits.itemsize for step in [0, *view.strides[kernel.WEIGHTS]]][-2:]
-        arguments = *flat, weights, view.rows, view.columns
-        if not view.by_element:
-            return dtype.type(run(loops.reduce_rows, size, *arguments, steps[0], *scalars))
-        arguments = *arguments, *steps, view.shape[-1]
-        return dtype.type(run(loops.reduce_elements, size, *arguments, *scalars))
+        arguments, steps = _direct_arguments(arrays, view, loops.one)
+        place = view.rows, view.columns, *steps
+        if view.by_element:
+            place = *place, view.shape[-1]
+            value = run(loops.reduce_elements, size, *arguments, *place, *scalars)
+        else:
+            value = run(loops.reduce_rows, size, *arguments, *place[:3], *scalars)
+        return _as_scalar(value, dtype)
     described = loops.one, np.array(view.shape, np.int64), operands_table(arrays, view)
     place = view.rows, view.columns, view.by_element
     return _as_scalar(run(loops.reduce_any, size, *described, *place, *scalars), dtype)
+
+
+def _direct_arguments(
+    arrays: dict[int, np.ndarray], view: View, one: np.ndarray
+) -> tuple[list[Any], list[int]]:
+    """Return logits and labels as bytes, weights and dtype codes; and the steps of the weights."""
+    operands = [arrays[kernel.LOGITS], arrays[kernel.LABELS]]
+    raw = [ravel(array, view).view(_BYTE) for array in operands]
+    codes = [dtype_code(array.dtype) for array in operands]
+    if kernel.WEIGHTS not in arrays:
+        return [*raw, one, *codes], [0, 0]
+    weights = ravel(arrays[kernel.WEIGHTS], view)
+    steps = [step // weights.itemsize for step in [0, *view.strides[kernel.WEIGHTS]]]
+    return [*raw, weights, *codes], steps[-2:]
 
 
 def _is_direct(arrays: dict[int, np.ndarray], view: View, dtype: np.dtype[Any]) -> bool:
     """Tell whether a loop over contiguous arrays applies."""
     if kernel.LABELS not in arrays or kernel.WHERE in arrays:
         return False
-    if any(array.dtype != dtype for array in arrays.values()):
-        return False
     weights = arrays.get(kernel.WEIGHTS)
     if weights is not None:
         steps = view.strides[kernel.WEIGHTS]
-        if len(steps) > 2 or steps[-1] not in (0, dtype.itemsize) or not weights.flags.aligned:
+        if weights.dtype != dtype or len(steps) > 2 or steps[-1] not in (0, dtype.itemsize):
             return False
-        if not weights.flags.forc or (len(steps) == 2 and steps[0] and steps[1]):
+        if not weights.flags.aligned or not weights.flags.forc:
+            return False
+        if len(steps) == 2 and steps[0] and steps[1]:
             return False
     return all(
-        is_contiguous(arrays[row], view.strides[row], view)
-        for row in (kernel.LOGITS, kernel.LABELS)
+        array.dtype.isnative and is_contiguous(array, view.strides[row], view)
+        for row, array in arrays.items()
+        if row != kernel.WEIGHTS
     )
-
-
-def write_in_place(labels: Any, logits: Any) -> np.ndarray | None:
-    """Return the element losses of the commonest small arguments, None for all others."""
-    loops = _loops_in_place(labels, logits)
-    if loops is None:
-        return None
-    out = np.empty(logits.shape, loops.dtype)
-    loops.write_contiguous.serial(logits.ravel(), labels.ravel(), out.ravel(), 1.0, 0.0)
-    return out
 
 
 def write(
@@ -175,16 +229,15 @@ def write(
     loops = _loops_for(logits.dtype)
     arrays = arrays | {kernel.RESULT: out}
     view = flatten(arrays)
-    direct = kernel.LOGITS, kernel.LABELS, kernel.RESULT
-    if arrays.keys() == set(direct) and all(
-        arrays[row].dtype == loops.dtype and is_contiguous(arrays[row], view.strides[row], view)
-        for row in direct
-    ):
-        flat = [ravel(arrays[row], view) for row in direct]
-        run(loops.write_contiguous, logits.size, *flat, weight, smoothing)
+    if out.dtype == loops.dtype and _is_direct(arrays, view, loops.dtype):
+        (*raw, weights, x_code, z_code), steps = _direct_arguments(arrays, view, loops.one)
+        flat = *raw, weights, ravel(out, view), x_code, z_code
+        place = view.rows, view.columns, *steps, view.shape[-1], weight, smoothing
+        run(loops.write_contiguous, logits.size, *flat, *place)
     else:
         described = loops.one, np.array(view.shape, np.int64), operands_table(arrays, view)
-        run(loops.write_any, logits.size, *described, view.rows, view.columns, weight, smoothing)
+        place = view.rows, view.columns, view.by_element
+        run(loops.write_any, logits.size, *described, *place, weight, smoothing)
     return out
 
 

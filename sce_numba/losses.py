@@ -94,7 +94,7 @@ def sigmoid_cross_entropy(
     np.float32(0.22009...)
     """
     if where is None and out is None:
-        loss = evaluation.reduce_in_place(
+        loss = evaluation.evaluate_in_place(
             multi_class_labels, logits, weights, label_smoothing, reduction
         )
         if loss is not None:

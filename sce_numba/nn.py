@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import arguments, evaluation
 from .kernels import loss as kernel
+from .reduction import Reduction
 
 
 def sigmoid_cross_entropy_with_logits(
@@ -69,7 +70,9 @@ def sigmoid_cross_entropy_with_logits(
             "(labels=..., logits=..., ...)."
         )
     if out is None:
-        losses = evaluation.write_in_place(labels, logits)
+        losses: np.ndarray | None = evaluation.evaluate_in_place(
+            labels, logits, 1.0, 0, Reduction.NONE
+        )
         if losses is not None:
             return losses
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)

@@ -27,6 +27,7 @@ from .lanes import (
     absolute,
     before,
     block_function,
+    branch,
     constant,
     fma,
     loop,
@@ -37,22 +38,35 @@ from .lanes import (
     to_dtype,
     to_float64,
 )
-from .operand import ONE, address_of, load, store, tail
+from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
 from .softplus import OPTIONS, exp_minus_abs, exp_minus_abs_normal, log1p, log1p_wide
+from .streaming import LINE, fence
 
 # Elements in a block.  Part of the definition of every sum: the blocks, and the order in which
 # they are added, depend on the shapes alone, never on the number of threads.  A product of
 # (BLOCK / LANES) factors of at most 2 is far from the greatest float64.
 BLOCK = 4096
-# Elements read at a time, enough to keep the processor from waiting for results.
-STEP = 4 * LANES
-SHIFT = STEP.bit_length() - 1
+# Bytes of a dtype computed at a time: enough to keep the processor from waiting for results, few
+# enough to stay in its registers.
+STEP_BYTES = 256
 # A shorter block is computed in float64 throughout, because its errors don't average out.
 SHORT = 256
 # In a smaller sum the exponentials that exp_minus_abs_normal keeps from underflowing would show.
 TINY = 1e-26
 # Bytes of scratch memory a tail needs, and how many tails there are in a block.
-TAIL, TAILS = STEP * 8, 4
+TAIL, TAILS = 512, 4
+
+
+def _step(dtype: Any) -> int:
+    return STEP_BYTES // (4 if dtype is np.float32 else 8)
+
+
+def _steps(size: Any, step: int) -> Any:
+    return (size + (step - 1)) >> (step.bit_length() - 1)
+
+
+def _parts(lanes: Any, step: int) -> list[Any]:
+    return split(lanes, step // LANES)
 
 
 def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
@@ -88,116 +102,167 @@ def _merge(u: Any, t: Any) -> Any:
 @block_function(results=2)
 def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b):
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
-    a, b = spread(smooth_a, dtype, STEP), spread(smooth_b, dtype, STEP)
+    width = _step(dtype)
+    a, b = spread(smooth_a, dtype, width), spread(smooth_b, dtype, width)
     zero = constant(size, 0.0, np.float64)
-    whole = size >> SHIFT
 
     def step(k, u, total, lost):
-        last = k == whole
-        at_x = select(last, tails, x + k * (STEP * x_size))
-        at_z = select(last, tails + TAIL, z + k * (STEP * z_size))
-        xs = load(dtype, at_x, x_code, STEP, floats_only=True)
-        zs = load(dtype, at_z, z_code, STEP)
+        left = size - k * width
+        last = left < width
+        at_x = select(last, tails, x + k * (width * x_size))
+        at_z = select(last, tails + TAIL, z + k * (width * z_size))
+        xs = load(dtype, at_x, x_code, width, floats_only=True)
+        zs = load(dtype, at_z, z_code, width)
         linear = fma(-xs, zs, select(xs > 0.0, xs, 0.0))
-        for part in split(fma(a, linear, b * absolute(xs)), 4):
+        (linear,) = branch(
+            smooth_b == 0.0, lambda: (linear,), lambda: (fma(a, linear, b * absolute(xs)),)
+        )
+        for part in _parts(linear, width):
             total, lost = _add(total, lost, dtype, part)
         t = exp_minus_abs_normal(dtype, xs)
-        t = select(before(size - k * STEP, STEP), t, 0.0)
-        four = _merge(*split(_merge(*split(t, 2)), 2))
-        return _merge(u, to_float64(four)), total, lost
+        (t,) = branch(last, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
+        for _ in range((width // LANES).bit_length() - 1):
+            t = _merge(*split(t, 2))
+        return _merge(u, to_float64(t)), total, lost
 
-    u, total, lost = loop((size + (STEP - 1)) >> SHIFT, (zero, zero, zero), step)
+    u, total, lost = loop(_steps(size, width), (zero, zero, zero), step)
     return _sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
 
 
-def _losses(dtype: Any, x: Any, z: Any, a: Any, b: Any) -> Any:
+def _losses(dtype: Any, x: Any, z: Any, smooth_a: Any, smooth_b: Any) -> Any:
     """Return the loss of every element."""
     positive = select(x > 0.0, x, 0.0)
-    size = absolute(x)
-    linear = fma(a, fma(-x, z, positive), b * size)
-    literal = fma(-x, fma(a, z, b), positive)
-    linear = select(size == np.inf, literal, linear)
+
+    def smoothed():
+        a, b = (spread(number, dtype, _step(dtype)) for number in (smooth_a, smooth_b))
+        size = absolute(x)
+        linear = fma(a, fma(-x, z, positive), b * size)
+        literal = fma(-x, fma(a, z, b), positive)
+        return (select(size == np.inf, literal, linear),)
+
+    (linear,) = branch(smooth_b == 0.0, lambda: (fma(-x, z, positive),), smoothed)
     return linear + log1p(dtype, exp_minus_abs(dtype, x))
 
 
 def _read(
     own, dtype, k, size, x, x_code, x_size, z, z_code, z_size, w, w_code, w_size,
-    keep, keep_code, tails, labelled, smooth_a, smooth_b, scale,
+    keep, keep_code, tails, smooth_a, smooth_b, scale,
 ):  # fmt: skip
-    """Return value, weight and inclusion of STEP elements from k STEP on; 0 beyond the last.
+    """Return values and weights of the elements of step k; weights are 0 beyond the last.
 
     Operands are converted to the dtype ``own`` of the logits, and what follows is computed in
     ``dtype``, which may be wider.
     """
-    left = size - k * STEP
-    last = left < STEP
+    width = _step(dtype)
+    left = size - k * width
+    last = left < width
 
     def read(number, address, code, itemsize, **options):
-        place = select(last, tails + number * TAIL, address + k * (STEP * itemsize))
-        return to_dtype(load(own, place, code, STEP, **options), dtype)
-
-    def everywhere(number):
-        return spread(number, dtype, STEP)
+        place = select(last, tails + number * TAIL, address + k * (width * itemsize))
+        return to_dtype(load(own, place, code, width, **options), dtype)
 
     logits = read(0, x, x_code, x_size, floats_only=True)
     labels = read(1, z, z_code, z_size)
-    weights = read(2, w, w_code, w_size)
-    included = read(3, keep, keep_code, 1, flags_only=True)
-    included = select(before(left, STEP), included, 0.0)
-    kept = included != 0.0
-    logits, labels = select(kept, logits, 0.0), select(kept, labels, 0.0)
-    weights = select(kept, weights * everywhere(scale), 0.0)
-    losses = _losses(dtype, logits, labels, everywhere(smooth_a), everywhere(smooth_b))
+    weights = read(2, w, w_code, w_size) * spread(scale, dtype, width)
+
+    def some():
+        included = read(3, keep, keep_code, 1, flags_only=True)
+        kept = select(before(left, width), included, 0.0) != 0.0
+        return tuple(select(kept, lanes, 0.0) for lanes in (logits, labels, weights))
+
+    logits, labels, weights = branch(
+        last | (keep_code != ONE), some, lambda: (logits, labels, weights)
+    )
     # Losses that are given stand in the place of the logits.
-    return select(everywhere(labelled) != 0.0, losses, logits), weights, included
+    (values,) = branch(
+        z_code == ONE,
+        lambda: (logits,),
+        lambda: (_losses(dtype, logits, labels, smooth_a, smooth_b),),
+    )
+    return values, weights
 
 
-def _sums(own, dtype, size, operands):
-    """Return sum w value, sum w, each with what it lost, and the numbers of w != 0 and of all."""
+def _sums(own, dtype, size, tally, operands):
+    """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
+
+    Without ``tally`` the last three stay 0.
+    """
+    width = _step(dtype)
     zero = constant(size, 0.0, np.float64)
-    one = constant(size, 1.0, np.float64)
 
-    def step(k, total, lost, weight, weight_lost, present, included):
-        parts = (split(lanes, 4) for lanes in _read(own, dtype, k, size, *operands))
-        for value, w, kept in zip(*parts, strict=True):
-            weight, weight_lost = _add(weight, weight_lost, dtype, w)
-            present = present + select(to_float64(w) != 0.0, one, zero)
-            included = included + to_float64(kept)
+    def step(k, total, lost, weight, weight_lost, present):
+        values, weights = _read(own, dtype, k, size, *operands)
+        parts = list(zip(_parts(values, width), _parts(weights, width), strict=True))
+        for value, w in parts:
             if dtype is np.float32:
                 total = fma(to_float64(w), to_float64(value), total)
             else:
                 product = w * value
                 total, lost = _add(total, lost + fma(w, value, -product), dtype, product)
-        return total, lost, weight, weight_lost, present, included
 
-    sums = loop((size + (STEP - 1)) >> SHIFT, (zero,) * 6, step)
-    numbers = [_sum_lanes(value, zero)[0] for value in sums[4:]]
-    return *_sum_lanes(*sums[:2]), *_sum_lanes(*sums[2:4]), *numbers
+        def counted():
+            sums = weight, weight_lost, present
+            for _, w in parts:
+                there = select(w != 0.0, constant(size, 1.0, dtype), 0.0)
+                sums = *_add(*sums[:2], dtype, w), sums[2] + there
+            return sums
+
+        return total, lost, *branch(tally != 0, counted, lambda: (weight, weight_lost, present))
+
+    start = (zero,) * 4 + (constant(size, 0.0, dtype),)
+    *sums, present = loop(_steps(size, width), start, step)
+    present, _ = _sum_lanes(to_float64(present), zero)
+    return *_sum_lanes(*sums[:2]), *_sum_lanes(*sums[2:]), present
 
 
-@block_function(results=6)
-def _total_weighted(dtype, size, *operands):
+@block_function(results=5)
+def _total_weighted(dtype, size, tally, *operands):
     """Return the sums, computed in the dtype of the logits."""
-    return _sums(dtype, dtype, size, operands)
+    return _sums(dtype, dtype, size, tally, operands)
 
 
-@block_function(results=6)
-def _total_exact(dtype, size, *operands):
+@block_function(results=5)
+def _total_exact(dtype, size, tally, *operands):
     """Return the sums, computed in float64."""
-    return _sums(dtype, np.float64, size, operands)
+    return _sums(dtype, np.float64, size, tally, operands)
+
+
+@block_function(results=3)
+def _total_weights(dtype, weights, vectors):
+    """Return the sum of whole vectors of weights, what it lost, and how many are not 0."""
+    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+    zero, one = (constant(weights, number, np.float64) for number in (0.0, 1.0))
+
+    def vector(k, total, lost, present):
+        w = load(dtype, weights + k * (LANES * itemsize), code, LANES)
+        return *_add(total, lost, dtype, w), present + select(to_float64(w) != 0.0, one, zero)
+
+    total, lost, present = loop(vectors, (zero,) * 3, vector)
+    return *_sum_lanes(total, lost), _sum_lanes(present, zero)[0]
 
 
 @block_function(results=0)
-def _write_weighted(dtype, size, out, *operands):
-    """Write w value of every element to contiguous memory with room for whole steps."""
-    itemsize = np.dtype(dtype).itemsize
+def _write_weighted(dtype, size, out, rest, past_caches, *operands):
+    """Write w value of every element to ``out``, but those after the last whole step to ``rest``.
+
+    With ``past_caches``, ``out`` must be a multiple of the size of a cache line.
+    """
+    width = _step(dtype)
 
     def step(k):
-        values, w, _ = _read(dtype, dtype, k, size, *operands)
-        store(values * w, out + k * (STEP * itemsize))
+        values, w = _read(dtype, dtype, k, size, *operands)
+        result = values * w
+        last = size - k * width < width
+        place = select(last, rest, out + k * STEP_BYTES)
+
+        def write(**options):
+            store(result, place, **options)
+            return ()
+
+        branch(last | (past_caches == 0), write, lambda: write(past_caches=True))
         return ()
 
-    loop((size + (STEP - 1)) >> SHIFT, (), step)
+    loop(_steps(size, width), (), step)
 
 
 @block_function(results=1)
@@ -218,50 +283,97 @@ def scratch_for_tails():
 
 
 @register_jitable(**OPTIONS)
-def _described(x, z, w, keep, size, scale, a, b, tails):
+def _described(x, z, w, keep, size, step, scale, a, b, tails):
     """Copy the tails of the operands and return the arguments that describe them all.
 
     ``x``, ``z``, ``w`` and ``keep`` are triples of address, dtype code and bytes an element; a
     missing one has the code ``ONE``.  Without labels the values of ``x`` are the losses.
     """
     memory = address_of(tails)
-    tail(x, size, STEP, memory)
-    tail(z, size, STEP, memory + TAIL)
-    tail(w, size, STEP, memory + 2 * TAIL)
-    tail(keep, size, STEP, memory + 3 * TAIL)
-    labelled = 0.0 if z[1] == ONE else 1.0
-    return x + z + w + (keep[0], keep[1], memory, labelled, a, b, scale)
+    tail(x, size, step, memory)
+    tail(z, size, step, memory + TAIL)
+    tail(w, size, step, memory + 2 * TAIL)
+    tail(keep, size, step, memory + 3 * TAIL)
+    return x + z + w + (keep[0], keep[1], memory, a, b, scale)
 
 
 @register_jitable(**OPTIONS)
-def write_block(like, x, z, w, keep, size, scale, a, b, tails, out):
-    """Write w value of every element to ``out``, with room for whole steps."""
-    operands = _described(x, z, w, keep, size, scale, a, b, tails)
-    _write_weighted(like, (size, address_of(out)) + operands)  # noqa: RUF005
+def _advanced(operand, elements):
+    return operand[0] + elements * operand[2], operand[1], operand[2]
+
+
+@register_jitable(**OPTIONS)
+def write_block(out, x, z, w, keep, size, scale, a, b, tails, past_caches):
+    """Write w value of every element to the array ``out``, past the caches if told so."""
+    head = min(-address_of(out) % LINE // out.itemsize, size) if past_caches else 0
+    first, stop = 0, head if head > 0 else size
+    step = STEP_BYTES // out.itemsize
+    while first < size:
+        part = out[first:stop]
+        operands = _described(
+            _advanced(x, first),
+            _advanced(z, first),
+            _advanced(w, first),
+            _advanced(keep, first),
+            part.size,
+            step,
+            scale,
+            a,
+            b,
+            tails,
+        )
+        # The results after the last whole step take the place of the logits there.
+        rest = operands[11]
+        place = address_of(part), rest, np.int64(past_caches)
+        _write_weighted(out, (part.size,) + place + operands)  # noqa: RUF005
+        done = part.size - part.size % step
+        results = at(rest, part.size - done, out.dtype)
+        for i in range(results.size):
+            part[done + i] = results[i]
+        first, stop = stop, size
+    if past_caches:
+        fence()
 
 
 @register_jitable(**OPTIONS)
 def total_loss(like, x, z, size, weight, a, b, tails):
     """Return sum weight loss, and what it lost."""
     if abs(weight) < np.inf and size >= SHORT:
-        memory = address_of(tails)
-        tail(x, size, STEP, memory)
-        tail(z, size, STEP, memory + TAIL)
+        memory, step = address_of(tails), STEP_BYTES // like.itemsize
+        tail(x, size, step, memory)
+        tail(z, size, step, memory + TAIL)
         total, lost = _total_merged(like, (size,) + x + z + (memory, a, b))  # noqa: RUF005
         if TINY < abs(total) < np.inf:
             return weight * total, weight * lost
     one = 0, ONE, 0
-    operands = _described(x, z, one, one, size, weight, a, b, tails)
-    sums = _total_exact(like, (size,) + operands)  # noqa: RUF005
+    operands = _described(x, z, one, one, size, STEP_BYTES // 8, weight, a, b, tails)
+    sums = _total_exact(like, (size, 0) + operands)  # noqa: RUF005
     return sums[0], sums[1]
 
 
 @register_jitable(**OPTIONS)
-def total_weighted_loss(like, x, z, w, keep, size, a, b, tails):
-    """Return (sum w value, its loss, sum w, its loss, number of w != 0, number of elements)."""
-    operands = _described(x, z, w, keep, size, 1.0, a, b, tails)
+def total_weights(w):
+    """Return the sum of weights and how many of them are not 0."""
+    vectors = w.size // LANES
+    total, lost, present = _total_weights(w, (address_of(w), vectors))
+    for i in range(vectors * LANES, w.size):
+        value = np.float64(w[i])
+        lost += value
+        present += 1.0 if value != 0.0 else 0.0
+    return total + lost, present
+
+
+@register_jitable(**OPTIONS)
+def total_weighted_loss(like, x, z, w, keep, size, tally, a, b, tails):
+    """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
+
+    Without ``tally`` the last three are 0.
+    """
     if size >= SHORT:
-        sums = _total_weighted(like, (size,) + operands)  # noqa: RUF005
-        if TINY < abs(sums[0]) < np.inf or (sums[0] == 0.0 and sums[4] == 0.0):
+        step = STEP_BYTES // like.itemsize
+        operands = _described(x, z, w, keep, size, step, 1.0, a, b, tails)
+        sums = _total_weighted(like, (size, tally) + operands)  # noqa: RUF005
+        if TINY < abs(sums[0]) < np.inf:
             return sums
-    return _total_exact(like, (size,) + operands)  # noqa: RUF005
+    operands = _described(x, z, w, keep, size, STEP_BYTES // 8, 1.0, a, b, tails)
+    return _total_exact(like, (size, tally) + operands)  # noqa: RUF005

@@ -24,7 +24,6 @@ from numba.extending import intrinsic
 LANES = 16
 
 _FLOATS = {ir.FloatType(): 32, ir.DoubleType(): 64}
-_INT64 = ir.IntType(64)
 
 
 def _element(kind: ir.Type) -> ir.Type:
@@ -212,33 +211,67 @@ def only(x: Any) -> Any:
     return Lanes(x.builder, x.builder.extract_element(x.value, zero))
 
 
-def loop(count: Any, state: tuple[Any, ...], body: Callable[..., tuple[Any, ...]]) -> Any:
-    """Return what ``state = body(k, *state)`` leaves after k = 0, ..., count - 1."""
-    if not isinstance(count, Lanes):
-        for k in range(count):
-            state = body(k, *state)
+def loop_while(
+    state: tuple[Any, ...], condition: Callable[..., Any], body: Callable[..., tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return what is left of ``state = body(*state)`` once ``condition(*state)`` fails."""
+    if not isinstance(state[0], Lanes):
+        while condition(*state):
+            state = body(*state)
         return state
-    builder = count.builder
+    builder = state[0].builder
     before = builder.block
     head, inside, after = (
         builder.append_basic_block(f"lanes.{name}") for name in ("head", "inside", "after")
     )
     builder.branch(head)
     builder.position_at_end(head)
-    index = builder.phi(_INT64)
-    index.add_incoming(ir.Constant(_INT64, 0), before)
     phis = [builder.phi(value.value.type) for value in state]
-    for phi, value in zip(phis, state, strict=True):
-        phi.add_incoming(value.value, before)
-    builder.cbranch(builder.icmp_signed("<", index, count.value), inside, after)
+    current = [Lanes(builder, phi) for phi in phis]
+    builder.cbranch(condition(*current).value, inside, after)
     builder.position_at_end(inside)
-    following = body(Lanes(builder, index), *(Lanes(builder, phi) for phi in phis))
-    index.add_incoming(builder.add(index, ir.Constant(_INT64, 1)), builder.block)
-    for phi, value in zip(phis, following, strict=True):
+    following = body(*current)
+    for phi, first, value in zip(phis, state, following, strict=True):
+        phi.add_incoming(first.value, before)
         phi.add_incoming(value.value, builder.block)
     builder.branch(head)
     builder.position_at_end(after)
-    return tuple(Lanes(builder, phi) for phi in phis)
+    return tuple(current)
+
+
+def loop(
+    count: Any, state: tuple[Any, ...], body: Callable[..., tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return what ``state = body(k, *state)`` leaves after k = 0, ..., count - 1."""
+    zero = count.constant(0) if isinstance(count, Lanes) else 0
+    _, *left = loop_while(
+        (zero, *state), lambda k, *_: k < count, lambda k, *current: (k + 1, *body(k, *current))
+    )
+    return tuple(left)
+
+
+def branch(
+    condition: Any, yes: Callable[[], tuple[Any, ...]], no: Callable[[], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return ``yes()`` or ``no()``, computing only that; the condition is one for all lanes."""
+    if not isinstance(condition, Lanes):
+        return yes() if condition else no()
+    builder = condition.builder
+    ways, after = [], builder.append_basic_block("lanes.joined")
+    starts = [builder.append_basic_block(f"lanes.{name}") for name in ("yes", "no")]
+    builder.cbranch(condition.value, *starts)
+    for start, way in zip(starts, (yes, no), strict=True):
+        builder.position_at_end(start)
+        ways.append((way(), builder.block))
+        builder.branch(after)
+    builder.position_at_end(after)
+    joined = []
+    for values in zip(*(found for found, _ in ways), strict=True):
+        phi = builder.phi(values[0].value.type)
+        for value, (_, block) in zip(values, ways, strict=True):
+            phi.add_incoming(value.value, block)
+        joined.append(Lanes(builder, phi))
+    return tuple(joined)
 
 
 def constant(example: Any, number: float, dtype: Any) -> Any:

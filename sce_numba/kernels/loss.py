@@ -6,12 +6,12 @@ summed in order into a place of its own, and the groups are added in order.  Whi
 group cannot be seen in the result.
 
 ==================  ==========================================================================
-``reduce_rows``     contiguous float32 or float64, one weight for each row (or for everything)
-``reduce_elements`` the same, a weight for each element, or broadcast over rows too short for a
-                    tile of their own
-``reduce_any``      operands of any dtype and layout (see ``staging``)
-``write_contiguous``  contiguous float32 or float64, element by element
-``write_any``       operands of any dtype and layout, element by element
+``reduce_rows``       contiguous, one weight for each row (or for everything)
+``reduce_elements``   contiguous, a weight for each element, or broadcast over rows too short for
+                      a tile of their own
+``reduce_any``        operands of any layout (see ``staging``)
+``write_contiguous``  contiguous, element by element
+``write_any``         operands of any layout, element by element
 ==================  ==========================================================================
 """
 
@@ -23,17 +23,18 @@ from numba.extending import register_jitable
 
 from .block import (
     BLOCK,
-    STEP,
     number,
     scratch_for_tails,
     total_loss,
     total_weighted_loss,
+    total_weights,
     write_block,
 )
-from .operand import FLOAT32, FLOAT64, ONE, address_of, at
+from .operand import FLOAT32, FLOAT64, ONE, address_of, at, bytes_of
+from .short_rows import scratch_for_weights, spread_weights
 from .softplus import OPTIONS
-from .staging import ADDRESS, read, write
-from .streaming import stream
+from .staging import ADDRESS, address_in_place, read, write
+from .streaming import LINE
 
 SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
 # Rows of the operands table; the address of one that is not given is 0.
@@ -46,9 +47,6 @@ NUMERATOR, LOST, WEIGHT, PRESENT, COUNT = 0, 1, 2, 3, 4
 
 # Results of at least this many bytes are written past the caches.
 STREAMED = 1 << 24
-
-# Weights of short rows are spread this many at a time, into memory with room for one more go.
-SPREAD = 16
 
 
 @register_jitable(**OPTIONS)
@@ -70,10 +68,21 @@ def _add_row(sums, numerator, lost, weight, size):
 
 
 @register_jitable(**OPTIONS)
-def _add_elements(sums, found):
+def _add_elements(sums, found, count):
     """Add what a block with a weight for each element comes to."""
-    numerator, lost, weight, weight_lost, present, count = found
-    _add(sums, numerator, lost, weight + weight_lost, present, count)
+    numerator, lost, weight, weight_lost, present = found
+    _add(sums, numerator, lost, weight + weight_lost, present, np.float64(count))
+
+
+@register_jitable(**OPTIONS)
+def _count(keep, size):
+    """Return how many elements are included."""
+    if keep[1] == ONE:
+        return size
+    included = 0
+    for flag in at(keep[0], size, np.uint8):
+        included += flag != 0
+    return included
 
 
 @register_jitable(**OPTIONS)
@@ -104,16 +113,14 @@ def _plan(rows, columns):
 @register_jitable(**OPTIONS)
 def _tile(index, in_row, columns):
     """Return row, first column and size of a tile."""
-    row, k = index // in_row, index % in_row
-    first = columns * k // in_row
-    return row, first, columns * (k + 1) // in_row - first
+    row, first = index // in_row, index % in_row * BLOCK
+    return row, first, min(BLOCK, columns - first)
 
 
-def reduce_rows(x, z, w, rows, columns, step, weight, smoothing, reduction):
-    """Reduce contiguous logits and labels; the weight of row i is w[i step]."""
+def reduce_rows(x, z, w, x_code, z_code, rows, columns, step, weight, smoothing, reduction):
+    """Reduce contiguous logits and labels, given as bytes; the weight of row i is w[i step]."""
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    itemsize = x.itemsize
-    code = FLOAT32 if itemsize == 4 else FLOAT64
+    x_size, z_size = bytes_of(x_code), bytes_of(z_code)
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
     in_row, tiles, groups = _plan(rows, columns)
     partials = np.zeros((groups, 5))
@@ -123,78 +130,68 @@ def reduce_rows(x, z, w, rows, columns, step, weight, smoothing, reduction):
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
-            start = (row * columns + column) * itemsize
-            own = np.float64(at(weights + row * step * itemsize, 1, x.dtype)[0])
-            own_logits = logits + start, code, itemsize
-            own_labels = labels + start, code, itemsize
-            numerator, lost = total_loss(x, own_logits, own_labels, size, own, a, b, tails)
+            start = row * columns + column
+            own = np.float64(at(weights + row * step * w.itemsize, 1, w.dtype)[0])
+            own_logits = logits + start * x_size, x_code, x_size
+            own_labels = labels + start * z_size, z_code, z_size
+            numerator, lost = total_loss(w, own_logits, own_labels, size, own, a, b, tails)
             _add_row(sums, numerator, lost, own, size)
-    return x.dtype.type(_reduced(partials, weight, reduction))
-
-
-@register_jitable(**OPTIONS)
-def _spread(w, row_step, column_step, inner, first, target):
-    """Write the weights of the elements from number ``first`` on to ``target``.
-
-    The weight of element (i, j), in rows of ``inner``, is w[i row_step + j column_step], where
-    one of the steps is 0.  Rows are written in whole, SPREAD elements at a time, so ``target``
-    begins a row early and ends a row and SPREAD elements late.
-    """
-    row = first // inner
-    k = inner - first % inner
-    last = target.size - inner - SPREAD
-    if column_step == 0:
-        while k < last:
-            value = w[row * row_step]
-            for start in range(k, k + inner, SPREAD):
-                part = target[start : start + SPREAD]
-                for j in range(SPREAD):
-                    part[j] = value
-            row += 1
-            k += inner
-    else:
-        while k < last:
-            for j in range(inner):
-                target[k + j] = w[j * column_step]
-            k += inner
+    return _reduced(partials, weight, reduction)
 
 
 def reduce_elements(
-    x, z, w, rows, columns, row_step, column_step, inner, weight, smoothing, reduction
+    x,
+    z,
+    w,
+    x_code,
+    z_code,
+    rows,
+    columns,
+    row_step,
+    column_step,
+    inner,
+    weight,
+    smoothing,
+    reduction,
 ):
-    """Reduce contiguous logits and labels with a weight for each element.
+    """Reduce contiguous logits and labels, given as bytes, with a weight for each element.
 
     Rows of ``columns`` have weights that are contiguous; where ``columns`` goes across shorter
     rows of ``inner`` elements, their weights are spread first.
     """
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    itemsize = x.itemsize
-    code = FLOAT32 if itemsize == 4 else FLOAT64
+    x_size, z_size, w_size = bytes_of(x_code), bytes_of(z_code), w.itemsize
+    w_code = FLOAT32 if w_size == 4 else FLOAT64
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
+    full = np.int64(w.size == rows * columns)
     in_row, tiles, groups = _plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        spread = np.empty(BLOCK + 2 * inner + SPREAD if inner < columns else 0, x.dtype)
+        spread = scratch_for_weights(w, BLOCK, inner if inner < columns else 0)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
-            start = (row * columns + column) * itemsize
-            own = weights + (row * row_step + column) * itemsize
+            start = row * columns + column
+            own = weights + (row * row_step + column) * w_size
             if inner < columns:
-                all_weights = at(weights, w.size, x.dtype)
-                _spread(all_weights, row_step, column_step, inner, column, spread)
-                own = address_of(spread) + inner * itemsize
-            own_logits = logits + start, code, itemsize
-            own_labels = labels + start, code, itemsize
-            own_weights = own, code, itemsize
+                own = spread_weights(w, row_step, column_step, inner, column, size, spread)
+            own_logits = logits + start * x_size, x_code, x_size
+            own_labels = labels + start * z_size, z_code, z_size
+            own_weights = own, w_code, w_size
             keep = 0, ONE, 0
             found = total_weighted_loss(
-                x, own_logits, own_labels, own_weights, keep, size, a, b, tails
+                w, own_logits, own_labels, own_weights, keep, size, full, a, b, tails
             )
-            _add_elements(sums, found)
-    return x.dtype.type(_reduced(partials, weight, reduction))
+            _add_elements(sums, found, size)
+        if full == 0:
+            first, stop = w.size * group // groups, w.size * (group + 1) // groups
+            uses = np.float64(rows * columns // w.size)
+            own_weight, present = total_weights(w[first:stop])
+            sums[WEIGHT] += uses * own_weight
+            sums[PRESENT] += uses * present
+    return _reduced(partials, weight, reduction)
 
 
 def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothing, reduction):
@@ -215,8 +212,8 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
                 keep = read(shape, operands[WHERE], start, size, raw[3])
-                found = total_weighted_loss(like, x, z, w, keep, size, a, b, tails)
-                _add_elements(sums, found)
+                found = total_weighted_loss(like, x, z, w, keep, size, 1, a, b, tails)
+                _add_elements(sums, found, _count(keep, size))
             else:
                 own = 1.0
                 if operands[WEIGHTS, ADDRESS] != 0:
@@ -226,47 +223,78 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
     return _reduced(partials, weight, reduction)
 
 
-def write_contiguous(x, z, result, weight, smoothing):
-    """Write the weighted losses of contiguous logits and labels, which may be the result too."""
+def write_contiguous(
+    x, z, w, result, x_code, z_code, rows, columns, row_step, column_step, inner, weight, smoothing
+):
+    """Write the weighted losses of contiguous logits and labels, given as bytes.
+
+    The weight of element (i, j) is weight w[i row_step + j column_step], in rows as those of
+    ``reduce_elements``.  The result may be the logits themselves.
+    """
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    itemsize = x.itemsize
-    code = FLOAT32 if itemsize == 4 else FLOAT64
+    x_size, z_size, w_size, itemsize = bytes_of(x_code), bytes_of(z_code), w.itemsize, w.itemsize
+    w_code = FLOAT32 if w_size == 4 else FLOAT64
     logits, labels, target = address_of(x), address_of(z), address_of(result)
-    in_row, tiles, groups = _plan(1, x.size)
+    past_caches = result.nbytes >= STREAMED
+    # In a single row every tile but the first begins with a line of its own.
+    head = (-target % LINE) // itemsize if past_caches and rows == 1 else 0
+    in_row = max((columns - head + BLOCK - 1) // BLOCK, 1)
+    tiles = rows * in_row
+    groups = min(GROUPS, tiles)
     for index in prange(groups):
         group = np.int64(index)
-        buffer = np.empty(BLOCK + STEP, x.dtype)
+        spread = scratch_for_weights(w, BLOCK + head, inner if inner < columns else 0)
         tails = scratch_for_tails()
-        one = 0, ONE, 0
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            _, first, size = _tile(tile, in_row, x.size)
-            start = first * itemsize
-            own_logits = logits + start, code, itemsize
-            own_labels = labels + start, code, itemsize
-            write_block(x, own_logits, own_labels, one, one, size, weight, a, b, tails, buffer)
-            out = at(target + start, size, x.dtype)
-            if x.size * itemsize >= STREAMED:
-                stream(buffer[:size], out)
+            row, k = tile // in_row, tile % in_row
+            column = head + k * BLOCK if k > 0 else 0
+            size = min(head + (k + 1) * BLOCK, columns) - column
+            start = row * columns + column
+            keep = 0, ONE, 0
+            own_weights, own = keep, weight
+            if inner < columns:
+                place = spread_weights(w, row_step, column_step, inner, column, size, spread)
+                own_weights = place, w_code, w_size
+            elif column_step == 0:
+                own = weight * w[row * row_step]
             else:
-                for i in range(size):
-                    out[i] = buffer[i]
+                own_weights = address_of(w) + (row * row_step + column) * w_size, w_code, w_size
+            own_logits = logits + start * x_size, x_code, x_size
+            own_labels = labels + start * z_size, z_code, z_size
+            out = at(target + start * itemsize, size, result.dtype)
+            write_block(
+                out, own_logits, own_labels, own_weights, keep, size, own, a, b, tails, past_caches
+            )
 
 
-def write_any(like, shape, operands, rows, columns, weight, smoothing):
+def write_any(like, shape, operands, rows, columns, by_element, weight, smoothing):
     """Write the weighted loss of every element to the operand ``RESULT``."""
     a, b = 1.0 - smoothing, 0.5 * smoothing
+    own_code = FLOAT32 if like.itemsize == 4 else FLOAT64
+    past_caches = rows * columns * like.itemsize >= STREAMED
     in_row, tiles, groups = _plan(rows, columns)
     for index in prange(groups):
         group = np.int64(index)
         raw = np.empty((4, BLOCK), np.uint64)
-        buffer = np.empty(BLOCK + STEP, like.dtype)
+        buffer = np.empty(BLOCK, like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = _tile(tile, in_row, columns)
             start = row * columns + column
             x = read(shape, operands[LOGITS], start, size, raw[0])
             z = read(shape, operands[LABELS], start, size, raw[1])
-            w = read(shape, operands[WEIGHTS], start, size, raw[2])
-            keep = read(shape, operands[WHERE], start, size, raw[3])
-            write_block(like, x, z, w, keep, size, weight, a, b, tails, buffer)
-            write(shape, operands[RESULT], start, buffer[:size], raw[0])
+            w = keep = 0, ONE, 0
+            own = weight
+            if by_element:
+                w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                keep = read(shape, operands[WHERE], start, size, raw[3])
+            elif operands[WEIGHTS, ADDRESS] != 0:
+                own = weight * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
+            place = address_in_place(shape, operands[RESULT], own_code, start, size)
+            if place != 0:
+                out = at(place, size, like.dtype)
+                write_block(out, x, z, w, keep, size, own, a, b, tails, past_caches)
+            else:
+                out = buffer[:size]
+                write_block(out, x, z, w, keep, size, own, a, b, tails, False)
+                write(shape, operands[RESULT], start, out, raw[0])

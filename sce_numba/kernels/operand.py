@@ -17,6 +17,7 @@ from numba.extending import intrinsic, register_jitable
 
 from .lanes import Lanes
 from .softplus import OPTIONS
+from .streaming import LINE
 
 BOOL, INT8, INT16, INT32, INT64 = 0, 1, 2, 3, 4
 UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
@@ -71,16 +72,41 @@ def address_of(array):
 
 
 @register_jitable(**OPTIONS)
+def _copy(source, target, size, dtype):
+    elements, to = at(source, size, dtype), at(target, size, dtype)
+    for i in range(size):
+        to[i] = elements[i]
+
+
+@register_jitable(**OPTIONS)
 def tail(operand, size, step, target):
     """Copy what is left of a block after its whole steps of ``step`` elements, zeros behind it."""
-    address, itemsize = operand[0], operand[2]
+    address, _, itemsize = operand
     rest = size % step
-    if rest != 0 and itemsize != 0:
-        at(target, step, np.float64)[:] = 0.0
-        source = at(address + (size - rest) * itemsize, rest * itemsize, np.uint8)
-        to = at(target, rest * itemsize, np.uint8)
-        for i in range(to.size):
-            to[i] = source[i]
+    if rest == 0 or itemsize == 0:
+        return
+    at(target, step, np.float64)[:] = 0.0
+    source = address + (size - rest) * itemsize
+    if itemsize == 1:
+        _copy(source, target, rest, np.uint8)
+    elif itemsize == 2:
+        _copy(source, target, rest, np.uint16)
+    elif itemsize == 4:
+        _copy(source, target, rest, np.uint32)
+    else:
+        _copy(source, target, rest, np.uint64)
+
+
+@register_jitable(**OPTIONS)
+def bytes_of(code):
+    """Return the bytes an element."""
+    if code in (BOOL, INT8, UINT8):
+        return 1
+    if code in (INT16, UINT16, FLOAT16, BFLOAT16):
+        return 2
+    if code in (INT32, UINT32, FLOAT32):
+        return 4
+    return 8
 
 
 def _codes(dtype: Any, floats_only: bool, flags_only: bool) -> list[int]:
@@ -105,6 +131,8 @@ def load(
         return _load_array(dtype, address, code, count)
     builder = address.builder
     kind = ir.VectorType(_FLOAT if dtype is np.float32 else _DOUBLE, count)
+    if isinstance(code, int):
+        return Lanes(builder, _load_as(builder, kind, address.value, code))
     function = builder.function
     impossible, done = (
         function.append_basic_block("lanes.impossible"),
@@ -155,8 +183,9 @@ def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code
         value = convert[code](builder, raw, single) if code != FLOAT32 else raw
         return value if kind == single else builder.fpext(value, kind)
     if code == BOOL:
-        zero = ir.Constant(raw_kind, [ir.Constant(element, 0)] * kind.count)
-        return builder.uitofp(builder.icmp_signed("!=", raw, zero), kind)
+        zero, one = (ir.Constant(kind, [ir.Constant(kind.element, x)] * kind.count) for x in (0, 1))
+        none = ir.Constant(raw_kind, [ir.Constant(element, 0)] * kind.count)
+        return builder.select(builder.icmp_signed("!=", raw, none), one, zero)
     return (builder.uitofp if code in _UNSIGNED else builder.sitofp)(raw, kind)
 
 
@@ -179,11 +208,25 @@ def _float16(builder: ir.IRBuilder, raw: ir.Value, single: ir.VectorType) -> ir.
     return builder.bitcast((chosen | ((half & 0x8000) << 16)).value, single)
 
 
-def store(values: Any, address: Any) -> None:
+def repeat(x: Any, lanes: int) -> Any:
+    """Return lanes that all hold the one element of ``x``."""
+    if not isinstance(x, Lanes):
+        return np.repeat(x, lanes)
+    mask = ir.Constant(
+        ir.VectorType(ir.IntType(32), lanes), [ir.Constant(ir.IntType(32), 0)] * lanes
+    )
+    return Lanes(x.builder, x.builder.shuffle_vector(x.value, x.value, mask))
+
+
+def store(values: Any, address: Any, past_caches: bool = False) -> None:
     """Write lanes to contiguous memory."""
     if not isinstance(values, Lanes):
         at(address, values.size, values.dtype)[:] = values
         return
     builder, kind = values.builder, values.value.type
     target = builder.inttoptr(address.value, kind.as_pointer())
-    builder.store(values.value, target, align=4 if kind.element == _FLOAT else 8)
+    itemsize = 4 if kind.element == _FLOAT else 8
+    written = builder.store(values.value, target, align=LINE if past_caches else itemsize)
+    if past_caches:
+        one = ir.Constant(ir.IntType(32), 1)
+        written.set_metadata("nontemporal", builder.module.add_metadata([one]))

@@ -146,6 +146,24 @@ def _cast(source, target):
 
 
 @register_jitable(**OPTIONS)
+def _lies_contiguous(shape, operand, start, size):
+    last = shape.size - 1
+    return (
+        operand[PLAIN] != 0
+        and operand[STRIDES + last] == operand[ITEMSIZE]
+        and start % shape[last] + size <= shape[last]
+    )
+
+
+@register_jitable(**OPTIONS)
+def address_in_place(shape, operand, code, start, size):
+    """Return the address of contiguous elements of the dtype ``code``, 0 if they are not such."""
+    if operand[CODE] == code and _lies_contiguous(shape, operand, start, size):
+        return operand[ADDRESS] + offset_of(shape, operand, start)
+    return 0
+
+
+@register_jitable(**OPTIONS)
 def read(shape, operand, start, size, raw):
     """Return address, dtype code and bytes an element of contiguous elements from ``start`` on.
 
@@ -154,13 +172,8 @@ def read(shape, operand, start, size, raw):
     """
     if operand[ADDRESS] == 0:
         return 0, ONE, 0
-    last = shape.size - 1
     address = address_of(raw)
-    if (
-        operand[PLAIN] != 0
-        and operand[STRIDES + last] == operand[ITEMSIZE]
-        and start % shape[last] + size <= shape[last]
-    ):
+    if _lies_contiguous(shape, operand, start, size):
         address = operand[ADDRESS] + offset_of(shape, operand, start)
     else:
         _gather(shape, operand, start, size, address)
@@ -171,12 +184,7 @@ def read(shape, operand, start, size, raw):
 def write(shape, operand, start, values, raw):
     """Write a contiguous block to elements ``start`` and following of an operand."""
     size = values.size
-    last = shape.size - 1
-    in_place = (
-        operand[PLAIN] != 0
-        and operand[STRIDES + last] == operand[ITEMSIZE]
-        and start % shape[last] + size <= shape[last]
-    )
+    in_place = _lies_contiguous(shape, operand, start, size)
     address = operand[ADDRESS] + offset_of(shape, operand, start) if in_place else address_of(raw)
     if operand[CODE] == FLOAT16:
         halves = at(address, size, np.uint16)

@@ -1,0 +1,68 @@
+"""Weights of rows too short for a block of their own, spread over the elements of a block.
+
+With ``[batch, 1]`` or ``[1, classes]`` weights and few classes, a block goes across rows.  Its
+weights are then written out first, into memory that stays in the first-level cache.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba.extending import register_jitable
+
+from .lanes import LANES, before, block_function, loop, loop_while, select
+from .operand import FLOAT32, FLOAT64, address_of, at, load, repeat, store
+from .softplus import OPTIONS
+
+
+@block_function(results=0)
+def _spread_rows(dtype, weights, step, last, target, count, bound, inner):
+    """Write ``count`` vectors; the first row ends after ``bound`` elements, others take ``inner``.
+
+    The weight of row i is weights[i step], for rows up to ``last``.
+    """
+    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+
+    def weight(row):
+        row = select(row < last, row, last)
+        return repeat(load(dtype, weights + row * (step * itemsize), code, 1), LANES)
+
+    def next_row(value, row, bound):
+        return select(before(bound, LANES), value, weight(row + 1)), row + 1, bound + inner
+
+    def vector(k, row, bound):
+        value, row, bound = loop_while(
+            (weight(row), row, bound), lambda value, row, bound: bound < LANES, next_row
+        )
+        store(value, target + k * (LANES * itemsize))
+        return row, bound - LANES
+
+    loop(count, (last - last, bound), vector)
+
+
+@register_jitable(**OPTIONS)
+def scratch_for_weights(like, size, inner):
+    """Return memory for the weights of a block of ``size`` elements; none for rows of length 0."""
+    return np.empty(size + 2 * inner + LANES if inner > 0 else 0, like.dtype)
+
+
+@register_jitable(**OPTIONS)
+def spread_weights(w, row_step, column_step, inner, first, size, target):
+    """Write the weights of ``size`` elements from number ``first`` on; return their address.
+
+    The weight of element (i, j), in rows of ``inner``, is w[i row_step + j column_step], where
+    one of the steps is 0.
+    """
+    row, skipped = first // inner, first % inner
+    if column_step == 0:
+        start = address_of(w) + row * row_step * w.itemsize
+        last = (first + size - 1) // inner - row
+        vectors = (size + LANES - 1) // LANES
+        place = address_of(target), vectors, inner - skipped, inner
+        _spread_rows(target, (start, row_step, last) + place)  # noqa: RUF005
+        return address_of(target)
+    own = at(address_of(w), inner, w.dtype)
+    for k in range(0, skipped + size, inner):
+        part = target[k : k + inner]
+        for j in range(inner):
+            part[j] = own[j]
+    return address_of(target) + skipped * w.itemsize
