@@ -39,7 +39,7 @@ from .lanes import (
     to_float64,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
-from .softplus import OPTIONS, exp_minus_abs, exp_minus_abs_normal, log1p, log1p_wide
+from .softplus import OPTIONS, exp_minus_abs, exp_minus_abs_normal, log1p, log1p_wide, positive_part
 from .streaming import LINE, fence
 
 # Elements in a block.  Part of the definition of every sum: the blocks, and the order in which
@@ -113,7 +113,7 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
         at_z = select(last, tails + TAIL, z + k * (width * z_size))
         xs = load(dtype, at_x, x_code, width, floats_only=True)
         zs = load(dtype, at_z, z_code, width)
-        linear = fma(-xs, zs, select(xs > 0.0, xs, 0.0))
+        linear = fma(-xs, zs, positive_part(xs))
         (linear,) = branch(
             smooth_b == 0.0, lambda: (linear,), lambda: (fma(a, linear, b * absolute(xs)),)
         )
@@ -131,7 +131,7 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
 
 def _losses(dtype: Any, x: Any, z: Any, smooth_a: Any, smooth_b: Any) -> Any:
     """Return the loss of every element."""
-    positive = select(x > 0.0, x, 0.0)
+    positive = positive_part(x)
 
     def smoothed():
         a, b = (spread(number, dtype, _step(dtype)) for number in (smooth_a, smooth_b))

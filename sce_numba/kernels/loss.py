@@ -39,7 +39,8 @@ from .streaming import LINE
 SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
 # Rows of the operands table; the address of one that is not given is 0.
 LOGITS, LABELS, WEIGHTS, WHERE, RESULT = 0, 1, 2, 3, 4
-GROUPS = 256
+# A group has at least this many tiles, lest its own costs show, and there are at most so many.
+TILES, GROUPS = 4, 256
 
 # What a group sums up: numerator and what its rounding lost, sum of the weights, number of
 # weights that are not 0, number of elements.
@@ -107,7 +108,8 @@ def _reduced(partials, weight, reduction):
 def _plan(rows, columns):
     """Return tiles in a row, tiles, and groups."""
     in_row = (columns + BLOCK - 1) // BLOCK
-    return in_row, rows * in_row, min(GROUPS, rows * in_row)
+    tiles = rows * in_row
+    return in_row, tiles, min(GROUPS, (tiles + TILES - 1) // TILES)
 
 
 @register_jitable(**OPTIONS)
@@ -240,7 +242,7 @@ def write_contiguous(
     head = (-target % LINE) // itemsize if past_caches and rows == 1 else 0
     in_row = max((columns - head + BLOCK - 1) // BLOCK, 1)
     tiles = rows * in_row
-    groups = min(GROUPS, tiles)
+    groups = min(GROUPS, (tiles + TILES - 1) // TILES)
     for index in prange(groups):
         group = np.int64(index)
         spread = scratch_for_weights(w, BLOCK + head, inner if inner < columns else 0)

@@ -15,7 +15,8 @@ from numba import get_num_threads
 
 from .compile import Loop
 
-# Below this number of elements, starting the threads costs more than they save.
+# Below this number of elements, starting the threads costs about as much as they save: two threads
+# took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
 CROSSOVER = 1 << 16
 
 _launch = threading.Lock()

@@ -129,15 +129,22 @@ def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
     return halves[0] if chains == 2 else fma(square, halves[1], halves[0])
 
 
+def positive_part(x: Any) -> Any:
+    """Return max(x, 0) by comparing bits as integers; 0 or NaN for NaN."""
+    pattern = bits(x)
+    return from_bits(select(pattern > 0, pattern, 0))
+
+
 def _exp(dtype: Any, x: Any, least: float) -> tuple[Any, Any]:
     """Return (e^r, shifted) for -|x| no less than ``least``; the low bits of shifted are n."""
     form = FORMATS[dtype]
-    y = -absolute(x)
-    y = select(y > least, y, least)
-    shifted = fma(y, form.log2e, form.magic)
+    # The bits of numbers that are not negative have their order, with NaN above all.
+    size, limit = bits(absolute(x)), int(bits(np.array(-least, dtype)))
+    size = from_bits(select(size < limit, size, limit))
+    shifted = fma(size, -form.log2e, form.magic)
     n = shifted - form.magic
     high, low = form.ln2
-    r = fma(n, -low, fma(n, -high, y))
+    r = fma(n, -low, fma(n, -high, -size))
     return 1.0 + fma(r * r, _polynomial(r, form.p, 2), r), shifted
 
 
