@@ -88,10 +88,10 @@ def sigmoid_cross_entropy(
     >>> import sce_numba as sce
     >>> labels = np.array([[1, 0], [0, 1]])
     >>> logits = np.array([[2.0, -1.0], [0.5, 3.0]], np.float32)
-    >>> sce.sigmoid_cross_entropy(labels, logits)
-    np.float32(0.36571...)
-    >>> sce.sigmoid_cross_entropy(labels, logits, weights=[[1.0], [0.0]])
-    np.float32(0.22009...)
+    >>> print(sce.sigmoid_cross_entropy(labels, logits))
+    0.36571...
+    >>> print(sce.sigmoid_cross_entropy(labels, logits, weights=[[1.0], [0.0]]))
+    0.22009...
     """
     if where is None and out is None:
         loss = evaluation.evaluate_in_place(
@@ -154,8 +154,8 @@ def compute_weighted_loss(
     Examples
     --------
     >>> import sce_numba as sce
-    >>> sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0])
-    np.float64(6.5)
+    >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
+    6.5
     """
     arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
     loss = _weigh(arrays, weights, 0.0, reduction)
