@@ -3,6 +3,9 @@
 import concurrent.futures
 import multiprocessing
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -43,6 +46,26 @@ def test_the_bits_do_not_depend_on_the_number_of_threads(dtype):
             assert every_loss(*arrays) == expected
     finally:
         numba.set_num_threads(threads)
+
+
+def test_the_bits_are_the_same_for_one_to_four_threads():
+    code = (
+        "import hashlib, numba, test_threads_and_forks as test\n"
+        "for count in range(1, 5):\n"
+        "    numba.set_num_threads(count)\n"
+        "    print(hashlib.sha256(test.every_loss(*test.example())).hexdigest())\n"
+    )
+    environment = {
+        **os.environ,
+        "NUMBA_NUM_THREADS": "4",
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path]),
+    }
+    program = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment
+    )
+    assert program.returncode == 0, program.stderr
+    assert len(program.stdout.split()) == 4
+    assert len(set(program.stdout.split())) == 1
 
 
 def test_threads_may_call_at_once():
