@@ -39,7 +39,16 @@ from .lanes import (
     to_float64,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
-from .softplus import OPTIONS, exp_minus_abs, exp_minus_abs_normal, log1p, log1p_wide, positive_part
+from .softplus import (
+    OPTIONS,
+    begin_exp_minus_abs_normal,
+    end_exp_minus_abs_normal,
+    exp_minus_abs,
+    log1p,
+    log1p_wide,
+    positive_part,
+    vanished,
+)
 from .streaming import LINE, fence
 
 # Elements in a block.  Part of the definition of every sum: the blocks, and the order in which
@@ -51,7 +60,7 @@ BLOCK = 4096
 STEP_BYTES = 256
 # A shorter block is computed in float64 throughout, because its errors don't average out.
 SHORT = 256
-# In a smaller sum the exponentials that exp_minus_abs_normal keeps from underflowing would show.
+# In a smaller sum it would show that end_exp_minus_abs_normal keeps exponentials from underflowing.
 TINY = 1e-26
 # Bytes of scratch memory a tail needs, and how many tails there are in a block.
 TAIL, TAILS = 512, 4
@@ -106,9 +115,15 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
     a, b = spread(smooth_a, dtype, width), spread(smooth_b, dtype, width)
     zero = constant(size, 0.0, np.float64)
 
-    def step(k, u, total, lost):
-        left = size - k * width
-        last = left < width
+    def merged(u, t):
+        for _ in range((width // LANES).bit_length() - 1):
+            t = _merge(*split(t, 2))
+        return _merge(u, to_float64(t))
+
+    # An exponential is begun in one step and ended in the next: side by side, the halves keep the
+    # processor busier than one after the other.
+    def step(k, u, total, lost, r, exponent):
+        last = size - k * width < width
         at_x = select(last, tails, x + k * (width * x_size))
         at_z = select(last, tails + TAIL, z + k * (width * z_size))
         xs = load(dtype, at_x, x_code, width, floats_only=True)
@@ -119,13 +134,17 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
         )
         for part in _parts(linear, width):
             total, lost = _add(total, lost, dtype, part)
-        t = exp_minus_abs_normal(dtype, xs)
-        (t,) = branch(last, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
-        for _ in range((width // LANES).bit_length() - 1):
-            t = _merge(*split(t, 2))
-        return _merge(u, to_float64(t)), total, lost
+        u = merged(u, end_exp_minus_abs_normal(dtype, r, exponent))
+        return u, total, lost, *begin_exp_minus_abs_normal(dtype, xs)
 
-    u, total, lost = loop(_steps(size, width), (zero, zero, zero), step)
+    steps = _steps(size, width)
+    integer = np.int32 if dtype is np.float32 else np.int64
+    none, nowhere = vanished(dtype)
+    start = constant(size, none, dtype, width), constant(size, nowhere, integer, width)
+    u, total, lost, r, exponent = loop(steps, (zero, zero, zero, *start), step)
+    t = end_exp_minus_abs_normal(dtype, r, exponent)
+    left = size - (steps - 1) * width
+    u = merged(u, select(before(left, width), t, 0.0))
     return _sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
 
 

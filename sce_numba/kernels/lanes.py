@@ -274,11 +274,11 @@ def branch(
     return tuple(joined)
 
 
-def constant(example: Any, number: float, dtype: Any) -> Any:
-    """Return 16 lanes of one number; ``example`` is any value that the formula was given."""
+def constant(example: Any, number: float, dtype: Any, lanes: int = LANES) -> Any:
+    """Return lanes of one number; ``example`` is any value that the formula was given."""
     if not isinstance(example, Lanes):
-        return np.full(LANES, number, dtype)
-    return Lanes(example.builder, _constant(ir.VectorType(_llvm_type(dtype), LANES), number))
+        return np.full(lanes, number, dtype)
+    return Lanes(example.builder, _constant(ir.VectorType(_llvm_type(dtype), lanes), number))
 
 
 def _fill(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> ir.Value:
@@ -309,6 +309,8 @@ def before(count: Any, lanes: int) -> Any:
 
 
 def _llvm_type(dtype: Any) -> ir.Type:
+    if dtype in (np.int32, np.int64):
+        return ir.IntType(32 if dtype is np.int32 else 64)
     return ir.FloatType() if dtype is np.float32 else ir.DoubleType()
 
 

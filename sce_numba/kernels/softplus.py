@@ -135,8 +135,8 @@ def positive_part(x: Any) -> Any:
     return from_bits(select(pattern > 0, pattern, 0))
 
 
-def _exp(dtype: Any, x: Any, least: float) -> tuple[Any, Any]:
-    """Return (e^r, shifted) for -|x| no less than ``least``; the low bits of shifted are n."""
+def _reduced(dtype: Any, x: Any, least: float) -> tuple[Any, Any]:
+    """Return (r, shifted) for -|x| no less than ``least``; the low bits of shifted are n."""
     form = FORMATS[dtype]
     # The bits of numbers that are not negative have their order, with NaN above all.
     size, limit = bits(absolute(x)), int(bits(np.array(-least, dtype)))
@@ -144,14 +144,19 @@ def _exp(dtype: Any, x: Any, least: float) -> tuple[Any, Any]:
     shifted = fma(size, -form.log2e, form.magic)
     n = shifted - form.magic
     high, low = form.ln2
-    r = fma(n, -low, fma(n, -high, -size))
-    return 1.0 + fma(r * r, _polynomial(r, form.p, 2), r), shifted
+    return fma(n, -low, fma(n, -high, -size)), shifted
+
+
+def _exp_reduced(dtype: Any, r: Any) -> Any:
+    """Return e^r for a reduced argument."""
+    return 1.0 + fma(r * r, _polynomial(r, FORMATS[dtype].p, 2), r)
 
 
 def exp_minus_abs(dtype: Any, x: Any) -> Any:
     """Return exp(-|x|), subnormal results included."""
     form = FORMATS[dtype]
-    e, shifted = _exp(dtype, x, form.smallest)
+    r, shifted = _reduced(dtype, x, form.smallest)
+    e = _exp_reduced(dtype, r)
     n = bits(shifted) - form.magic_bits
     # 2^n may be subnormal: scale by what the exponent can hold, then once more by the rest.
     least = 2 - form.bias
@@ -160,11 +165,22 @@ def exp_minus_abs(dtype: Any, x: Any) -> Any:
     return scaled * from_bits((n - first + form.bias) << form.fraction)
 
 
-def exp_minus_abs_normal(dtype: Any, x: Any) -> Any:
-    """Return exp(-|x|), but never less than exp(-87) (float32) or exp(-708) (float64)."""
+def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
+    """Begin what ``end_exp_minus_abs_normal`` ends: return r, and n in an exponent's place."""
     form = FORMATS[dtype]
-    e, shifted = _exp(dtype, x, form.normal)
-    return from_bits(bits(e) + (bits(shifted) << form.fraction))
+    r, shifted = _reduced(dtype, x, form.normal)
+    return r, bits(shifted) << form.fraction
+
+
+def end_exp_minus_abs_normal(dtype: Any, r: Any, exponent: Any) -> Any:
+    """Return exp(-|x|), but never less than exp(-87) (float32) or exp(-708) (float64)."""
+    return from_bits(bits(_exp_reduced(dtype, r)) + exponent)
+
+
+def vanished(dtype: Any) -> tuple[float, int]:
+    """Return the r and the exponent for which ``end_exp_minus_abs_normal`` gives 0."""
+    form = FORMATS[dtype]
+    return 0.0, -(form.bias << form.fraction)
 
 
 def log1p(dtype: Any, t: Any) -> Any:
