@@ -97,46 +97,31 @@ def evaluate_in_place(
     ):
         return None
     x, z = logits.ravel().view(_BYTE), labels.ravel().view(_BYTE)
+    smoothing = float(smoothing)
     if type(weights) is float:
         if weights - weights != 0:  # infinite or NaN
             return None
-        if code != _NONE:
-            value = loops.reduce_rows.serial(
-                x, z, loops.one, x_code, z_code, 1, size, 0, weights, float(smoothing), code
-            )
-            return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
-        if dtype is not loops.dtype:
+        flat, weight, steps = loops.one, weights, (0, 0, size)
+    else:
+        found = _steps_in_place(weights, shape, loops.dtype)
+        if found is None:
             return None
-        out = np.empty(shape, dtype)
-        loops.write_contiguous.serial(
-            x,
-            z,
-            loops.one,
-            out.ravel(),
-            x_code,
-            z_code,
-            1,
-            size,
-            0,
-            0,
-            size,
-            weights,
-            float(smoothing),
-        )
-        return out
-    steps = _steps_in_place(weights, shape, loops.dtype)
-    if steps is None:
-        return None
+        flat, weight, steps = weights.ravel(), 1.0, found
     if code == _NONE:
         if dtype is not loops.dtype:
             return None
         out = np.empty(shape, dtype)
-        place = x_code, z_code, 1, size, *steps, 1.0, float(smoothing)
-        loops.write_contiguous.serial(x, z, weights.ravel(), out.ravel(), *place)
+        place = x_code, z_code, 1, size, *steps, weight, smoothing
+        loops.write_contiguous.serial(x, z, flat, out.ravel(), *place)
         return out
-    value = loops.reduce_elements.serial(
-        x, z, weights.ravel(), x_code, z_code, 1, size, *steps, 1.0, float(smoothing), code
-    )
+    if flat is loops.one:
+        value = loops.reduce_rows.serial(
+            x, z, flat, x_code, z_code, 1, size, 0, weight, smoothing, code
+        )
+    else:
+        value = loops.reduce_elements.serial(
+            x, z, flat, x_code, z_code, 1, size, *steps, weight, smoothing, code
+        )
     return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
 
 

@@ -63,6 +63,13 @@ def ulp(values, dtype):
     return np.ldexp(1.0, np.maximum(exponent - 1, smallest) - bits)
 
 
+def quick_loss(labels, logits, wide):
+    """Return the losses computed in `wide`, a type exact beside that of the logits."""
+    x, z = logits.astype(wide), labels.astype(wide)
+    # For labels of 24 or 53 bits the difference loses nothing that shows.
+    return np.where(x > 0, x * (1 - z), -x * z) + np.log1p(np.exp(-np.abs(x)))
+
+
 def loss_error(labels, logits, label_smoothing, losses):
     """Return the promised bound on the error of each unweighted loss, before a half type rounds it.
 

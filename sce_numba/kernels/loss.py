@@ -105,11 +105,17 @@ def _reduced(partials, weight, reduction):
 
 
 @register_jitable(**OPTIONS)
+def _groups(tiles):
+    """Return how many groups the tiles are dealt out in."""
+    return min(GROUPS, (tiles + TILES - 1) // TILES)
+
+
+@register_jitable(**OPTIONS)
 def _plan(rows, columns):
     """Return tiles in a row, tiles, and groups."""
     in_row = (columns + BLOCK - 1) // BLOCK
     tiles = rows * in_row
-    return in_row, tiles, min(GROUPS, (tiles + TILES - 1) // TILES)
+    return in_row, tiles, _groups(tiles)
 
 
 @register_jitable(**OPTIONS)
@@ -234,15 +240,15 @@ def write_contiguous(
     ``reduce_elements``.  The result may be the logits themselves.
     """
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    x_size, z_size, w_size, itemsize = bytes_of(x_code), bytes_of(z_code), w.itemsize, w.itemsize
-    w_code = FLOAT32 if w_size == 4 else FLOAT64
+    x_size, z_size, itemsize = bytes_of(x_code), bytes_of(z_code), w.itemsize
+    w_code = FLOAT32 if itemsize == 4 else FLOAT64
     logits, labels, target = address_of(x), address_of(z), address_of(result)
     past_caches = result.nbytes >= STREAMED
     # In a single row every tile but the first begins with a line of its own.
     head = (-target % LINE) // itemsize if past_caches and rows == 1 else 0
     in_row = max((columns - head + BLOCK - 1) // BLOCK, 1)
     tiles = rows * in_row
-    groups = min(GROUPS, (tiles + TILES - 1) // TILES)
+    groups = _groups(tiles)
     for index in prange(groups):
         group = np.int64(index)
         spread = scratch_for_weights(w, BLOCK + head, inner if inner < columns else 0)
@@ -256,11 +262,11 @@ def write_contiguous(
             own_weights, own = keep, weight
             if inner < columns:
                 place = spread_weights(w, row_step, column_step, inner, column, size, spread)
-                own_weights = place, w_code, w_size
+                own_weights = place, w_code, itemsize
             elif column_step == 0:
                 own = weight * w[row * row_step]
             else:
-                own_weights = address_of(w) + (row * row_step + column) * w_size, w_code, w_size
+                own_weights = address_of(w) + (row * row_step + column) * itemsize, w_code, itemsize
             own_logits = logits + start * x_size, x_code, x_size
             own_labels = labels + start * z_size, z_code, z_size
             out = at(target + start * itemsize, size, result.dtype)

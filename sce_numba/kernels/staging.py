@@ -1,10 +1,10 @@
-"""From an array of any dtype and layout to a contiguous block of float32 or float64, and back.
+"""From an array of any layout to a contiguous block in its own dtype, and back.
 
 An *operand* is a row of integers: address of the first element, dtype code, bytes an element,
 whether its memory can be read as it stands (aligned, native byte order), and the byte strides.
 A block is a range of elements in the order of the logical shape, the last axis fastest.  Where
-the block lies contiguous in memory, in the right dtype, it is used in place; else it is gathered
-and converted into scratch memory the size of one block.
+the block lies contiguous in memory it is used in place; else it is gathered into scratch memory
+the size of one block.
 """
 
 from __future__ import annotations
@@ -18,10 +18,8 @@ from .softplus import OPTIONS
 # Columns of an operand; the strides follow.
 ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
 
-SIGN_F16, MAGNITUDE_F16, INFINITY_F16 = np.int32(0x8000), np.int32(0x7FFF), np.int32(0x7C00)
+SIGN_F16, INFINITY_F16 = np.int32(0x8000), np.int32(0x7C00)
 SIGN_F32, INFINITY_F32 = np.int32(-0x80000000), np.int32(0x7F800000)
-# float16 has a bias of 15, float32 of 127.
-REBIAS_F16 = np.float32(2.0**112)
 NORMAL_F16, OVERFLOW_F16, HALF = np.int32(0x38800000), np.int32(0x47800000), np.int32(0x3F000000)
 
 
