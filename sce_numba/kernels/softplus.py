@@ -80,7 +80,7 @@ FORMATS = {
             0.05108905956149101, -0.028904998674988747, 0.016656983643770218,
             -0.010177702642977238, 0.006930699106305838, -0.0033184809144586325,
         ),
-        h_chains=2,
+        h_chains=1,
     ),
     np.float64: _Format(
         fraction=52,
@@ -113,18 +113,20 @@ FORMATS = {
 
 
 def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
-    """Return sum c_k x^k, in two or four interleaved chains.
+    """Return sum c_k x^k, in one, two or four interleaved chains.
 
-    One long chain would leave the processor waiting for each step to end.
+    More of them keep the processor from waiting for each step to end, but take more steps.
     """
     square = x * x
-    power = square if chains == 2 else square * square
+    power = {1: x, 2: square, 4: square * square}[chains]
     sums = []
     for first in range(chains):
         *lower, value = coefficients[first::chains]
         for c in reversed(lower):
             value = fma(power, value, c) if not isinstance(value, float) else power * value + c
         sums.append(value)
+    if chains == 1:
+        return sums[0]
     halves = [fma(x, odd, even) for even, odd in zip(sums[::2], sums[1::2], strict=True)]
     return halves[0] if chains == 2 else fma(square, halves[1], halves[0])
 
