@@ -8,8 +8,13 @@ from .loss_collections import (
     get_losses,
     get_total_loss,
 )
-from .losses import compute_weighted_loss, sigmoid_cross_entropy
-from .nn import sigmoid_cross_entropy_with_logits
+from .losses import (
+    compute_weighted_loss,
+    sigmoid_cross_entropy,
+    sigmoid_cross_entropy_gradient_hessian,
+    sigmoid_cross_entropy_value_and_grad,
+)
+from .nn import sigmoid_cross_entropy_with_logits, weighted_cross_entropy_with_logits
 from .reduction import Reduction
 from .versions import __version__, show_versions
 
@@ -25,5 +30,8 @@ __all__ = [
     "get_total_loss",
     "show_versions",
     "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_gradient_hessian",
+    "sigmoid_cross_entropy_value_and_grad",
     "sigmoid_cross_entropy_with_logits",
+    "weighted_cross_entropy_with_logits",
 ]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .kernels import operand
-from .kernels.loss import LOGITS
+from .kernels.loss import LOGITS, RESULT
 from .reduction import CODES, Reduction
 
 # By kind and size, as in `dtype.str` after the byte order.
@@ -181,39 +181,59 @@ def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
     array = _array(value, "where")
     if array.dtype != np.bool_:
         raise TypeError(f"Argument `where` must be bool, got {array.dtype.name}.")
+    return _broadcast(array, "where", values)
+
+
+def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
+    """Return ``pos_weight`` broadcast, without a copy, to the shape of the values."""
+    array = _array(value, "pos_weight")
+    if dtype_code(array.dtype) is None:
+        raise TypeError(
+            "Argument `pos_weight` must be bool, integer or float (of at most 64 bits), got "
+            f"{array.dtype.name}."
+        )
+    return _broadcast(array, "pos_weight", values)
+
+
+def _broadcast(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
     try:
         return np.broadcast_to(array, values.shape)
     except ValueError:
         raise ValueError(
-            f"Argument `where` of shape {array.shape} can not be broadcast to logits of shape "
+            f"Argument `{name}` of shape {array.shape} can not be broadcast to logits of shape "
             f"{values.shape}."
         ) from None
 
 
-def check_out(out: Any, inputs: dict[int, np.ndarray]) -> None:
-    """Refuse an ``out`` that can't hold the element losses or whose memory is read as well.
+def check_out(out: Any, inputs: dict[int, np.ndarray], name: str = "out") -> None:
+    """Refuse an array that can't hold results or whose memory is used otherwise.
 
-    ``out`` may be the very array that holds the logits (or losses).
+    It may be the very array that holds the logits (or losses).
     """
     values = inputs[LOGITS]
     if not isinstance(out, np.ndarray):
-        raise TypeError(f"Argument `out` must be a NumPy array, got {type(out).__name__}.")
+        raise TypeError(f"Argument `{name}` must be a NumPy array, got {type(out).__name__}.")
     if out.shape != values.shape:
         raise ValueError(
-            f"Argument `out` must have the shape of the logits, got {out.shape} and {values.shape}."
+            f"Argument `{name}` must have the shape of the logits, got {out.shape} and "
+            f"{values.shape}."
         )
     if out.dtype != values.dtype:
         raise TypeError(
-            f"Argument `out` must have the dtype of the logits, got {out.dtype} and {values.dtype}."
+            f"Argument `{name}` must have the dtype of the logits, got {out.dtype} and "
+            f"{values.dtype}."
         )
     if not out.flags.writeable:
-        raise ValueError("Argument `out` must be writeable, got a read-only array.")
+        raise ValueError(f"Argument `{name}` must be writeable, got a read-only array.")
     if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
-        raise ValueError("Argument `out` must not be a broadcast view: its elements share memory.")
-    for other in inputs.values():
-        if not _same_memory(out, other) and _overlap(out, other):
+        raise ValueError(
+            f"Argument `{name}` must not be a broadcast view: its elements share memory."
+        )
+    for row, other in inputs.items():
+        if (row == RESULT or not _same_memory(out, other)) and _overlap(out, other):
             raise ValueError(
-                "Argument `out` overlaps an input. Pass the logits themselves or memory of its own."
+                f"Argument `{name}` overlaps another argument. Pass the logits themselves or "
+                "memory of its own."
             )
 
 

@@ -53,13 +53,13 @@ def flatten(arrays: dict[int, np.ndarray]) -> View:
     if columns < SHORT:  # too short to be worth a tile: blocks go across
         columns = logits.size
     varies = kernel.WEIGHTS in arrays and (columns != shape[-1] or strides[kernel.WEIGHTS][-1] != 0)
-    by_element = varies or kernel.WHERE in arrays
+    by_element = varies or kernel.WHERE in arrays or kernel.POS_WEIGHT in arrays
     return View(axes, shape, strides, logits.size // columns, columns, by_element)
 
 
 def operands_table(arrays: dict[int, np.ndarray], view: View) -> np.ndarray:
     """Return the table that tells the kernels where each array lies, and how to read it."""
-    table = np.zeros((kernel.RESULT + 1, STRIDES + len(view.shape)), np.int64)
+    table = np.zeros((kernel.OPERANDS, STRIDES + len(view.shape)), np.int64)
     for row, array in arrays.items():
         operand = table[row]
         operand[ADDRESS] = array.ctypes.data

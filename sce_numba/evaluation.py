@@ -12,6 +12,7 @@ from .broadcasting import View, flatten, is_contiguous, operands_table, ravel
 from .kernels import loss as kernel
 from .kernels.block import SHORT
 from .kernels.compile import Loop
+from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
 from .kernels.operand import FLOAT16, FLOAT32, FLOAT64
 from .kernels.parallel import CROSSOVER, run
 from .reduction import CODES, Reduction
@@ -39,6 +40,8 @@ class _Loops:
             kernel.write_contiguous, void(raw, raw, memory, result, *[int64] * 7, float64, float64)
         )
         self.write_any = Loop(kernel.write_any, void(*described, int64, float64, float64))
+        self.denominator = Loop(kernel.denominator, float64(*described, int64, float64, int64))
+        self.differentiate = Loop(differentiate, float64(*described, int64, *[float64] * 3, int64))
 
 
 _SINGLE, _DOUBLE = _Loops(np.float32, float32), _Loops(np.float64, float64)
@@ -163,9 +166,7 @@ def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduc
         else:
             value = run(loops.reduce_rows, size, *arguments, *place[:3], *scalars)
         return _as_scalar(value, dtype)
-    described = loops.one, np.array(view.shape, np.int64), operands_table(arrays, view)
-    place = view.rows, view.columns, view.by_element
-    return _as_scalar(run(loops.reduce_any, size, *described, *place, *scalars), dtype)
+    return _as_scalar(run(loops.reduce_any, size, *_described(loops, arrays), *scalars), dtype)
 
 
 def _direct_arguments(
@@ -184,7 +185,7 @@ def _direct_arguments(
 
 def _is_direct(arrays: dict[int, np.ndarray], view: View, dtype: np.dtype[Any]) -> bool:
     """Tell whether a loop over contiguous arrays applies."""
-    if kernel.LABELS not in arrays or kernel.WHERE in arrays:
+    if kernel.LABELS not in arrays or kernel.WHERE in arrays or kernel.POS_WEIGHT in arrays:
         return False
     weights = arrays.get(kernel.WEIGHTS)
     if weights is not None:
@@ -208,7 +209,7 @@ def write(
     """Return the weighted element losses, in ``out`` if given."""
     logits = arrays[kernel.LOGITS]
     if out is None:
-        out = np.empty_like(logits, dtype=_native(logits.dtype))
+        out = result_like(logits)
     if logits.size == 0:
         return out
     loops = _loops_for(logits.dtype)
@@ -220,14 +221,78 @@ def write(
         place = view.rows, view.columns, *steps, view.shape[-1], weight, smoothing
         run(loops.write_contiguous, logits.size, *flat, *place)
     else:
-        described = loops.one, np.array(view.shape, np.int64), operands_table(arrays, view)
-        place = view.rows, view.columns, view.by_element
-        run(loops.write_any, logits.size, *described, *place, weight, smoothing)
+        run(loops.write_any, logits.size, *_described(loops, arrays), weight, smoothing)
     return out
 
 
-def _native(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return dtype if dtype.isnative else dtype.newbyteorder("=")
+def differentiate_loss(
+    arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int | None
+) -> Any:
+    """Write the gradient of the reduced loss to its place in ``arrays``, and return the loss.
+
+    Without a reduction the gradient is that of the sum, and the losses have a place in ``arrays``.
+    """
+    gradient = arrays[kernel.GRADIENT]
+    if reduction is None:
+        _differentiate(arrays, weight, weight, smoothing, LOSSES)
+        return arrays[kernel.RESULT]
+    denominator = _denominator(arrays, weight, reduction)
+    if denominator == 0:
+        gradient[...] = 0
+        return _as_scalar(0.0, gradient.dtype)
+    numerator = _differentiate(arrays, weight, weight / denominator, smoothing, TOTAL)
+    return _as_scalar(numerator / denominator, gradient.dtype)
+
+
+def gradient_hessian(arrays: dict[int, np.ndarray], weight: float, smoothing: float) -> None:
+    """Write weighted gradients and, as results, hessians to their places in ``arrays``."""
+    _differentiate(arrays, weight, weight, smoothing, HESSIAN)
+
+
+def _differentiate(
+    arrays: dict[int, np.ndarray], weight: float, scale: float, smoothing: float, second: int
+) -> float:
+    size = arrays[kernel.LOGITS].size
+    if size == 0:
+        return 0.0
+    loops = _loops_for(arrays[kernel.LOGITS].dtype)
+    described = _described(loops, arrays)
+    return float(run(loops.differentiate, size, *described, weight, scale, smoothing, second))
+
+
+def _denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) -> float:
+    """Return what the reduction divides by, which weights and ``where`` alone decide."""
+    logits, weights = arrays[kernel.LOGITS], arrays.get(kernel.WEIGHTS)
+    size = logits.size
+    if reduction == kernel.SUM:
+        return 1.0
+    if kernel.WHERE not in arrays:
+        if reduction == kernel.SUM_OVER_BATCH_SIZE or size == 0:
+            return float(size)
+        if weights is None:
+            return weight * size if reduction == kernel.MEAN else float(size if weight else 0)
+    loops = _loops_for(logits.dtype)
+    counted = {row: arrays[row] for row in (kernel.WEIGHTS, kernel.WHERE) if row in arrays}
+    uses = 1
+    # A broadcast weight counts once for each of its uses.
+    if weights is not None and kernel.WHERE not in arrays:
+        logits, uses = weights, size // weights.size
+    described = _described(loops, {kernel.LOGITS: logits} | counted)
+    return uses * float(run(loops.denominator, logits.size, *described, weight, reduction))
+
+
+def _described(loops: _Loops, arrays: dict[int, np.ndarray]) -> tuple[Any, ...]:
+    """Return what the loops over operands of any layout want to know of them."""
+    view = flatten(arrays)
+    table = operands_table(arrays, view)
+    shape = np.array(view.shape, np.int64)
+    return loops.one, shape, table, view.rows, view.columns, view.by_element
+
+
+def result_like(logits: np.ndarray) -> np.ndarray:
+    """Return memory for a result: the shape and layout of the logits, in native byte order."""
+    dtype = logits.dtype
+    return np.empty_like(logits, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
 def _as_scalar(value: float, dtype: np.dtype[Any]) -> Any:

@@ -1,4 +1,4 @@
-"""The element-wise function of ``tf.nn``."""
+"""The element-wise functions of ``tf.nn``."""
 
 from __future__ import annotations
 
@@ -77,6 +77,70 @@ def sigmoid_cross_entropy_with_logits(
             return losses
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     arrays = {kernel.LOGITS: values, kernel.LABELS: label_array}
+    if out is not None:
+        arguments.check_out(out, arrays)
+    return evaluation.write(arrays, 1.0, 0.0, out)
+
+
+def weighted_cross_entropy_with_logits(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    pos_weight: ArrayLike,
+    name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    r"""Return the sigmoid cross entropy of every element, positives weighted.
+
+    With logits :math:`x`, labels :math:`z` and the weight :math:`q` of positives it is
+
+    .. math:: -q z \log \sigma(x) - (1 - z) \log(1 - \sigma(x)).
+
+    Parameters
+    ----------
+    labels : array_like, the shape of logits
+        Labels :math:`z`: bool, integer or float.
+    logits : array_like
+        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+    pos_weight : array_like
+        :math:`q`: a number, or an array that broadcasts to logits by NumPy's rule.  More than 1
+        raises recall, less raises precision.
+    name : str, optional
+        Accepted for TensorFlow's sake, and unused.
+    out : ndarray, optional
+        Where to write the losses: an array of the shape and dtype of logits, which may be the
+        logits themselves.
+
+    Returns
+    -------
+    ndarray
+        The losses, in the shape and dtype of logits.
+
+    Raises
+    ------
+    ValueError
+        If labels, logits or pos_weight are None, or shapes don't fit.
+    TypeError
+        If a dtype is not among the above, or an array is masked.
+
+    Notes
+    -----
+    As TensorFlow's ``tf.nn.weighted_cross_entropy_with_logits``; labels and pos_weight of any real
+    dtype are taken, and pos_weight may not broadcast the logits to a larger shape.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> losses = sce.weighted_cross_entropy_with_logits([1, 0], [0.0, 0.0], pos_weight=3.0)
+    >>> print(losses)
+    [2.07944154 0.69314718]
+    """
+    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
+    arrays = {
+        kernel.LOGITS: values,
+        kernel.LABELS: label_array,
+        kernel.POS_WEIGHT: arguments.as_pos_weight(pos_weight, values),
+    }
     if out is not None:
         arguments.check_out(out, arrays)
     return evaluation.write(arrays, 1.0, 0.0, out)

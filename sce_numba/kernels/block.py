@@ -1,27 +1,20 @@
 """The loss over one block: a run of elements, contiguous in memory, each operand in its own dtype.
 
-With ``x`` logits, ``z`` labels, ``w`` weights and smoothed labels ``z' = a z + b``, where
-``a = 1 - s`` and ``b = s / 2`` for label smoothing ``s``, the loss of an element is::
-
-    max(x, 0) - x z' + log1p(exp(-|x|))
-        = a (max(x, 0) - x z) + b |x| + log1p(exp(-|x|))
-
-The second form is the one computed: no term of it cancels another for labels in [0, 1].  Where
-``|x|`` is infinite the first one is taken literally, so that NaN appears where it is due.
-
-Sums run in float64, what their rounding loses in float64 kernels beside them.  Where the weight
-is constant over the block, logarithms are merged: ``sum log1p(t_i) = log1p(u)`` with
-``u = prod(1 + t_i) - 1``, which is kept relatively exact, however small the ``t_i``, by
-``u <- u t + (u + t)``: four by four in the dtype of the logits, then in float64.
+The formulas of the elements are in ``elements``.  Sums run in float64, what their rounding loses
+in float64 kernels beside them.  Where the weight is constant over the block, logarithms are
+merged: ``sum log1p(t_i) = log1p(u)`` with ``u = prod(1 + t_i) - 1``, which is kept relatively
+exact, however small the ``t_i``, by ``u <- u t + (u + t)``: four by four in the dtype of the
+logits, then in float64.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
 
+from .elements import Element, linear_part, loss
 from .lanes import (
     LANES,
     absolute,
@@ -38,18 +31,16 @@ from .lanes import (
     to_dtype,
     to_float64,
 )
-from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
+from .operand import ONE, address_of, at, load, store, tail
 from .softplus import (
     OPTIONS,
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
     exp_minus_abs,
-    log1p,
     log1p_wide,
-    positive_part,
     vanished,
 )
-from .streaming import LINE, fence
+from .streaming import LINE, fence, fetch_ahead
 
 # Elements in a block.  Part of the definition of every sum: the blocks, and the order in which
 # they are added, depend on the shapes alone, never on the number of threads.  A product of
@@ -63,19 +54,44 @@ SHORT = 256
 # In a smaller sum it would show that end_exp_minus_abs_normal keeps exponentials from underflowing.
 TINY = 1e-26
 # Bytes of scratch memory a tail needs, and how many tails there are in a block.
-TAIL, TAILS = 512, 4
+TAIL, TAILS = 512, 5
 
 
-def _step(dtype: Any) -> int:
+class Operands(NamedTuple):
+    """Where a block lies: addresses, dtype codes and bytes an element of its operands.
+
+    A missing operand has the code ``ONE``.  Without labels the values of ``x`` are the losses.
+    """
+
+    x: Any
+    x_code: Any
+    x_size: Any
+    z: Any
+    z_code: Any
+    z_size: Any
+    w: Any
+    w_code: Any
+    w_size: Any
+    q: Any
+    q_code: Any
+    q_size: Any
+    keep: Any
+    keep_code: Any
+    tails: Any
+    a: Any
+    b: Any
+    scale: Any
+
+
+def step_of(dtype: Any) -> int:
+    """Return the number of elements computed at a time."""
     return STEP_BYTES // (4 if dtype is np.float32 else 8)
 
 
-def _steps(size: Any, step: int) -> Any:
+def steps_of(dtype: Any, size: Any) -> Any:
+    """Return the number of steps, the last of which need not be whole."""
+    step = step_of(dtype)
     return (size + (step - 1)) >> (step.bit_length() - 1)
-
-
-def _parts(lanes: Any, step: int) -> list[Any]:
-    return split(lanes, step // LANES)
 
 
 def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
@@ -93,7 +109,26 @@ def _add(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
     return total, lost + rounding
 
 
-def _sum_lanes(total: Any, lost: Any) -> tuple[Any, Any]:
+def add_step(dtype: Any, total: Any, lost: Any, values: Any) -> tuple[Any, Any]:
+    """Add the values of a step to a sum and to what it lost."""
+    for value in split(values, step_of(dtype) // LANES):
+        total, lost = _add(total, lost, dtype, value)
+    return total, lost
+
+
+def add_weighted_step(dtype: Any, total: Any, lost: Any, values: Any, w: Any) -> tuple[Any, Any]:
+    """Add the products of a step with their weights to a sum and to what it lost."""
+    parts = step_of(dtype) // LANES
+    for value, weight in zip(split(values, parts), split(w, parts), strict=True):
+        if dtype is np.float32:
+            total = fma(to_float64(weight), to_float64(value), total)
+        else:
+            product = weight * value
+            total, lost = _add(total, lost + fma(weight, value, -product), dtype, product)
+    return total, lost
+
+
+def sum_lanes(total: Any, lost: Any) -> tuple[Any, Any]:
     """Add up all lanes, halves first; what was lost is 0 where the sum is not finite."""
     for _ in range(LANES.bit_length() - 1):
         total, rounding = _two_sum(*split(total, 2))
@@ -108,17 +143,24 @@ def _merge(u: Any, t: Any) -> Any:
     return fma(u, t, u + t)
 
 
+def merge_step(dtype: Any, u: Any, t: Any) -> Any:
+    """Return (1 + u) times all 1 + t of a step, less 1, in float64."""
+    for _ in range((step_of(dtype) // LANES).bit_length() - 1):
+        t = _merge(*split(t, 2))
+    return _merge(u, to_float64(t))
+
+
+def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
+    """Add up all lanes of log(1 + u) and of a sum."""
+    return sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
+
+
 @block_function(results=2)
 def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b):
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
-    width = _step(dtype)
+    width = step_of(dtype)
     a, b = spread(smooth_a, dtype, width), spread(smooth_b, dtype, width)
     zero = constant(size, 0.0, np.float64)
-
-    def merged(u, t):
-        for _ in range((width // LANES).bit_length() - 1):
-            t = _merge(*split(t, 2))
-        return _merge(u, to_float64(t))
 
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
@@ -126,138 +168,130 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
         last = size - k * width < width
         at_x = select(last, tails, x + k * (width * x_size))
         at_z = select(last, tails + TAIL, z + k * (width * z_size))
+        fetch_ahead(at_x, x_size, width)
+        fetch_ahead(at_z, z_size, width)
         xs = load(dtype, at_x, x_code, width, floats_only=True)
         zs = load(dtype, at_z, z_code, width)
-        linear = fma(-xs, zs, positive_part(xs))
-        (linear,) = branch(
-            smooth_b == 0.0, lambda: (linear,), lambda: (fma(a, linear, b * absolute(xs)),)
-        )
-        for part in _parts(linear, width):
-            total, lost = _add(total, lost, dtype, part)
-        u = merged(u, end_exp_minus_abs_normal(dtype, r, exponent))
+        linear = linear_part(Element(dtype, xs, zs, a, b, smooth_b != 0.0))
+        total, lost = add_step(dtype, total, lost, linear)
+        u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
         return u, total, lost, *begin_exp_minus_abs_normal(dtype, xs)
 
-    steps = _steps(size, width)
+    steps = steps_of(dtype, size)
     integer = np.int32 if dtype is np.float32 else np.int64
     none, nowhere = vanished(dtype)
     start = constant(size, none, dtype, width), constant(size, nowhere, integer, width)
     u, total, lost, r, exponent = loop(steps, (zero, zero, zero, *start), step)
     t = end_exp_minus_abs_normal(dtype, r, exponent)
     left = size - (steps - 1) * width
-    u = merged(u, select(before(left, width), t, 0.0))
-    return _sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
+    return sum_merged(merge_step(dtype, u, select(before(left, width), t, 0.0)), total, lost)
 
 
-def _losses(dtype: Any, x: Any, z: Any, smooth_a: Any, smooth_b: Any) -> Any:
-    """Return the loss of every element."""
-    positive = positive_part(x)
+def read_step(own: Any, dtype: Any, k: Any, size: Any, given: Operands) -> tuple[Any, Any, Any]:
+    """Return the elements of step k, their weights, and the function that put zeros among them.
 
-    def smoothed():
-        a, b = (spread(number, dtype, _step(dtype)) for number in (smooth_a, smooth_b))
-        size = absolute(x)
-        linear = fma(a, fma(-x, z, positive), b * size)
-        literal = fma(-x, fma(a, z, b), positive)
-        return (select(size == np.inf, literal, linear),)
-
-    (linear,) = branch(smooth_b == 0.0, lambda: (fma(-x, z, positive),), smoothed)
-    return linear + log1p(dtype, exp_minus_abs(dtype, x))
-
-
-def _read(
-    own, dtype, k, size, x, x_code, x_size, z, z_code, z_size, w, w_code, w_size,
-    keep, keep_code, tails, smooth_a, smooth_b, scale,
-):  # fmt: skip
-    """Return values and weights of the elements of step k; weights are 0 beyond the last.
+    It puts a zero where an element is excluded, and beyond the last.
 
     Operands are converted to the dtype ``own`` of the logits, and what follows is computed in
     ``dtype``, which may be wider.
     """
-    width = _step(dtype)
+    width = step_of(dtype)
     left = size - k * width
     last = left < width
+    some = last | (given.keep_code != ONE)
 
     def read(number, address, code, itemsize, **options):
-        place = select(last, tails + number * TAIL, address + k * (width * itemsize))
+        place = select(last, given.tails + number * TAIL, address + k * (width * itemsize))
+        if number < 3:
+            fetch_ahead(place, itemsize, width)
         return to_dtype(load(own, place, code, width, **options), dtype)
 
-    logits = read(0, x, x_code, x_size, floats_only=True)
-    labels = read(1, z, z_code, z_size)
-    weights = read(2, w, w_code, w_size) * spread(scale, dtype, width)
+    def included(*operands):
+        def kept():
+            flags = read(4, given.keep, given.keep_code, 1, flags_only=True)
+            mask = select(before(left, width), flags, 0.0) != 0.0
+            return tuple(select(mask, lanes, 0.0) for lanes in operands)
 
-    def some():
-        included = read(3, keep, keep_code, 1, flags_only=True)
-        kept = select(before(left, width), included, 0.0) != 0.0
-        return tuple(select(kept, lanes, 0.0) for lanes in (logits, labels, weights))
+        return branch(some, kept, lambda: operands)
 
-    logits, labels, weights = branch(
-        last | (keep_code != ONE), some, lambda: (logits, labels, weights)
+    def positives():
+        return included(read(3, given.q, given.q_code, given.q_size))[0]
+
+    x, z, w = included(
+        read(0, given.x, given.x_code, given.x_size, floats_only=True),
+        read(1, given.z, given.z_code, given.z_size),
+        read(2, given.w, given.w_code, given.w_size) * spread(given.scale, dtype, width),
     )
-    # Losses that are given stand in the place of the logits.
+    a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
+    smooth = given.b != 0.0
+    return Element(dtype, x, z, a, b, smooth, given.q_code != ONE, positives), w, included
+
+
+def _values(element: Element, given: Operands) -> Any:
+    """Return the losses; those that are given stand in the place of the logits."""
     (values,) = branch(
-        z_code == ONE,
-        lambda: (logits,),
-        lambda: (_losses(dtype, logits, labels, smooth_a, smooth_b),),
+        given.z_code == ONE,
+        lambda: (element.x,),
+        lambda: (loss(element, exp_minus_abs(element.dtype, element.x)),),
     )
-    return values, weights
+    return values
 
 
-def _sums(own, dtype, size, tally, operands):
+def _sums(own, dtype, size, tally, given):
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
     Without ``tally`` the last three stay 0.
     """
-    width = _step(dtype)
     zero = constant(size, 0.0, np.float64)
 
     def step(k, total, lost, weight, weight_lost, present):
-        values, weights = _read(own, dtype, k, size, *operands)
-        parts = list(zip(_parts(values, width), _parts(weights, width), strict=True))
-        for value, w in parts:
-            if dtype is np.float32:
-                total = fma(to_float64(w), to_float64(value), total)
-            else:
-                product = w * value
-                total, lost = _add(total, lost + fma(w, value, -product), dtype, product)
+        element, w, _ = read_step(own, dtype, k, size, given)
+        total, lost = add_weighted_step(dtype, total, lost, _values(element, given), w)
 
         def counted():
-            sums = weight, weight_lost, present
-            for _, w in parts:
-                there = select(w != 0.0, constant(size, 1.0, dtype), 0.0)
-                sums = *_add(*sums[:2], dtype, w), sums[2] + there
-            return sums
+            there = select(w != 0.0, constant(size, 1.0, dtype, step_of(dtype)), 0.0)
+            return (
+                *add_step(dtype, weight, weight_lost, w),
+                sum(split(there, step_of(dtype) // LANES), present),
+            )
 
         return total, lost, *branch(tally != 0, counted, lambda: (weight, weight_lost, present))
 
     start = (zero,) * 4 + (constant(size, 0.0, dtype),)
-    *sums, present = loop(_steps(size, width), start, step)
-    present, _ = _sum_lanes(to_float64(present), zero)
-    return *_sum_lanes(*sums[:2]), *_sum_lanes(*sums[2:]), present
+    *sums, present = loop(steps_of(dtype, size), start, step)
+    present, _ = sum_lanes(to_float64(present), zero)
+    return *sum_lanes(*sums[:2]), *sum_lanes(*sums[2:]), present
 
 
 @block_function(results=5)
 def _total_weighted(dtype, size, tally, *operands):
     """Return the sums, computed in the dtype of the logits."""
-    return _sums(dtype, dtype, size, tally, operands)
+    return _sums(dtype, dtype, size, tally, Operands(*operands))
 
 
 @block_function(results=5)
 def _total_exact(dtype, size, tally, *operands):
     """Return the sums, computed in float64."""
-    return _sums(dtype, np.float64, size, tally, operands)
+    return _sums(dtype, np.float64, size, tally, Operands(*operands))
 
 
-@block_function(results=3)
-def _total_weights(dtype, weights, vectors):
-    """Return the sum of whole vectors of weights, what it lost, and how many are not 0."""
-    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
-    zero, one = (constant(weights, number, np.float64) for number in (0.0, 1.0))
+@block_function(results=4)
+def _total_weights(dtype, size, *operands):
+    """Return the sum of weights, what it lost, how many are not 0, and how many are included."""
+    zero = constant(size, 0.0, np.float64)
+    given = Operands(*operands)
 
-    def vector(k, total, lost, present):
-        w = load(dtype, weights + k * (LANES * itemsize), code, LANES)
-        return *_add(total, lost, dtype, w), present + select(to_float64(w) != 0.0, one, zero)
+    def step(k, total, lost, present, count):
+        _, w, included = read_step(dtype, dtype, k, size, given)
+        total, lost = add_step(dtype, total, lost, w)
+        one = constant(size, 1.0, dtype, step_of(dtype))
+        parts = step_of(dtype) // LANES
+        present = sum(split(select(w != 0.0, one, 0.0), parts), present)
+        return total, lost, present, sum(split(included(one)[0], parts), count)
 
-    total, lost, present = loop(vectors, (zero,) * 3, vector)
-    return *_sum_lanes(total, lost), _sum_lanes(present, zero)[0]
+    zeros = (zero, zero, constant(size, 0.0, dtype), constant(size, 0.0, dtype))
+    total, lost, *counts = loop(steps_of(dtype, size), zeros, step)
+    return *sum_lanes(total, lost), *(sum_lanes(to_float64(c), zero)[0] for c in counts)
 
 
 @block_function(results=0)
@@ -266,11 +300,11 @@ def _write_weighted(dtype, size, out, rest, past_caches, *operands):
 
     With ``past_caches``, ``out`` must be a multiple of the size of a cache line.
     """
-    width = _step(dtype)
+    width, given = step_of(dtype), Operands(*operands)
 
     def step(k):
-        values, w = _read(dtype, dtype, k, size, *operands)
-        result = values * w
+        element, w, _ = read_step(dtype, dtype, k, size, given)
+        result = _values(element, given) * w
         last = size - k * width < width
         place = select(last, rest, out + k * STEP_BYTES)
 
@@ -281,7 +315,7 @@ def _write_weighted(dtype, size, out, rest, past_caches, *operands):
         branch(last | (past_caches == 0), write, lambda: write(past_caches=True))
         return ()
 
-    loop(_steps(size, width), (), step)
+    loop(steps_of(dtype, size), (), step)
 
 
 @block_function(results=1)
@@ -302,18 +336,18 @@ def scratch_for_tails():
 
 
 @register_jitable(**OPTIONS)
-def _described(x, z, w, keep, size, step, scale, a, b, tails):
+def described(x, z, w, q, keep, size, step, scale, a, b, tails):
     """Copy the tails of the operands and return the arguments that describe them all.
 
-    ``x``, ``z``, ``w`` and ``keep`` are triples of address, dtype code and bytes an element; a
-    missing one has the code ``ONE``.  Without labels the values of ``x`` are the losses.
+    ``x``, ``z``, ``w``, ``q`` and ``keep`` are triples of address, dtype code and bytes an element.
     """
     memory = address_of(tails)
     tail(x, size, step, memory)
     tail(z, size, step, memory + TAIL)
     tail(w, size, step, memory + 2 * TAIL)
-    tail(keep, size, step, memory + 3 * TAIL)
-    return x + z + w + (keep[0], keep[1], memory, a, b, scale)
+    tail(q, size, step, memory + 3 * TAIL)
+    tail(keep, size, step, memory + 4 * TAIL)
+    return x + z + w + q + (keep[0], keep[1], memory, a, b, scale)
 
 
 @register_jitable(**OPTIONS)
@@ -322,17 +356,20 @@ def _advanced(operand, elements):
 
 
 @register_jitable(**OPTIONS)
-def write_block(out, x, z, w, keep, size, scale, a, b, tails, past_caches):
+def write_block(out, x, z, w, q, keep, size, scale, a, b, tails, past_caches):
     """Write w value of every element to the array ``out``, past the caches if told so."""
     head = min(-address_of(out) % LINE // out.itemsize, size) if past_caches else 0
     first, stop = 0, head if head > 0 else size
     step = STEP_BYTES // out.itemsize
+    # The results after the last whole step take the place of the logits there.
+    rest = address_of(tails)
     while first < size:
         part = out[first:stop]
-        operands = _described(
+        operands = described(
             _advanced(x, first),
             _advanced(z, first),
             _advanced(w, first),
+            _advanced(q, first),
             _advanced(keep, first),
             part.size,
             step,
@@ -341,8 +378,6 @@ def write_block(out, x, z, w, keep, size, scale, a, b, tails, past_caches):
             b,
             tails,
         )
-        # The results after the last whole step take the place of the logits there.
-        rest = operands[11]
         place = address_of(part), rest, np.int64(past_caches)
         _write_weighted(out, (part.size,) + place + operands)  # noqa: RUF005
         done = part.size - part.size % step
@@ -365,34 +400,37 @@ def total_loss(like, x, z, size, weight, a, b, tails):
         if TINY < abs(total) < np.inf:
             return weight * total, weight * lost
     one = 0, ONE, 0
-    operands = _described(x, z, one, one, size, STEP_BYTES // 8, weight, a, b, tails)
-    sums = _total_exact(like, (size, 0) + operands)  # noqa: RUF005
+    sums = total_exact(like, x, z, one, one, one, size, weight, 0, a, b, tails)
     return sums[0], sums[1]
 
 
 @register_jitable(**OPTIONS)
-def total_weights(w):
-    """Return the sum of weights and how many of them are not 0."""
-    vectors = w.size // LANES
-    total, lost, present = _total_weights(w, (address_of(w), vectors))
-    for i in range(vectors * LANES, w.size):
-        value = np.float64(w[i])
-        lost += value
-        present += 1.0 if value != 0.0 else 0.0
-    return total + lost, present
+def total_exact(like, x, z, w, q, keep, size, scale, tally, a, b, tails):
+    """Return the sums of ``total_weighted_loss``, computed in float64."""
+    operands = described(x, z, w, q, keep, size, STEP_BYTES // 8, scale, a, b, tails)
+    return _total_exact(like, (size, tally) + operands)  # noqa: RUF005
 
 
 @register_jitable(**OPTIONS)
-def total_weighted_loss(like, x, z, w, keep, size, tally, a, b, tails):
+def total_weights(like, w, keep, size, tails):
+    """Return the sum of weights, how many of them are not 0, and how many are included."""
+    one = 0, ONE, 0
+    step = STEP_BYTES // like.itemsize
+    operands = described(one, one, w, one, keep, size, step, 1.0, 1.0, 0.0, tails)
+    total, lost, present, count = _total_weights(like, (size,) + operands)  # noqa: RUF005
+    return total + lost, present, count
+
+
+@register_jitable(**OPTIONS)
+def total_weighted_loss(like, x, z, w, q, keep, size, tally, a, b, tails):
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
     Without ``tally`` the last three are 0.
     """
     if size >= SHORT:
         step = STEP_BYTES // like.itemsize
-        operands = _described(x, z, w, keep, size, step, 1.0, a, b, tails)
+        operands = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
         sums = _total_weighted(like, (size, tally) + operands)  # noqa: RUF005
         if TINY < abs(sums[0]) < np.inf:
             return sums
-    operands = _described(x, z, w, keep, size, STEP_BYTES // 8, 1.0, a, b, tails)
-    return _total_exact(like, (size, tally) + operands)  # noqa: RUF005
+    return total_exact(like, x, z, w, q, keep, size, 1.0, tally, a, b, tails)

@@ -79,6 +79,9 @@ class Lanes:
     def __rmul__(self, other: Any) -> Lanes:
         return self.__mul__(other)
 
+    def __truediv__(self, other: Any) -> Lanes:
+        return self._with("fdiv", other)
+
     def __neg__(self) -> Lanes:
         return Lanes(self.builder, self.builder.fneg(self.value))
 
@@ -93,6 +96,9 @@ class Lanes:
 
     def __or__(self, other: Any) -> Lanes:
         return self._with("or_", other)
+
+    def __xor__(self, other: Any) -> Lanes:
+        return self._with("xor", other)
 
     def _compare(self, operator: str, other: Any) -> Lanes:
         other = other if isinstance(other, Lanes) else self.constant(other)
@@ -155,6 +161,20 @@ def select(condition: Any, yes: Any, no: Any) -> Any:
     no = no if isinstance(no, Lanes) else yes.constant(no)
     builder = condition.builder
     return Lanes(builder, builder.select(condition.value, yes.value, no.value))
+
+
+def any_of(condition: Any) -> Any:
+    """Return whether a condition holds in any lane."""
+    if not isinstance(condition, Lanes):
+        return np.any(condition)
+    builder, mask = condition.builder, ir.IntType(condition.value.type.count)
+    found = builder.bitcast(condition.value, mask)
+    return Lanes(builder, builder.icmp_unsigned("!=", found, ir.Constant(mask, 0)))
+
+
+def width_of(x: Any) -> int:
+    """Return the number of lanes."""
+    return int(x.value.type.count if isinstance(x, Lanes) else x.size)
 
 
 def bits(x: Any) -> Any:

@@ -10,6 +10,7 @@ group cannot be seen in the result.
 ``reduce_elements``   contiguous, a weight for each element, or broadcast over rows too short for
                       a tile of their own
 ``reduce_any``        operands of any layout (see ``staging``)
+``denominator``       what a reduction divides by, alone
 ``write_contiguous``  contiguous, element by element
 ``write_any``         operands of any layout, element by element
 ==================  ==========================================================================
@@ -38,7 +39,8 @@ from .streaming import LINE
 
 SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
 # Rows of the operands table; the address of one that is not given is 0.
-LOGITS, LABELS, WEIGHTS, WHERE, RESULT = 0, 1, 2, 3, 4
+LOGITS, LABELS, WEIGHTS, WHERE, POS_WEIGHT, RESULT, GRADIENT = 0, 1, 2, 3, 4, 5, 6
+OPERANDS = 7
 # A group has at least this many tiles, lest its own costs show, and there are at most so many.
 TILES, GROUPS = 4, 256
 
@@ -63,7 +65,8 @@ def _add(sums, numerator, lost, weight, present, count):
 
 
 @register_jitable(**OPTIONS)
-def _add_row(sums, numerator, lost, weight, size):
+def add_row(sums, numerator, lost, weight, size):
+    """Add what ``size`` elements of one weight come to."""
     count = np.float64(size)
     _add(sums, numerator, lost, weight * count, count if weight != 0.0 else 0.0, count)
 
@@ -72,35 +75,35 @@ def _add_row(sums, numerator, lost, weight, size):
 def _add_elements(sums, found, count):
     """Add what a block with a weight for each element comes to."""
     numerator, lost, weight, weight_lost, present = found
-    _add(sums, numerator, lost, weight + weight_lost, present, np.float64(count))
+    _add(sums, numerator, lost, weight + weight_lost, present, count)
 
 
 @register_jitable(**OPTIONS)
-def _count(keep, size):
-    """Return how many elements are included."""
-    if keep[1] == ONE:
-        return size
-    included = 0
-    for flag in at(keep[0], size, np.uint8):
-        included += flag != 0
-    return included
+def add_up(partials):
+    """Return what the groups come to."""
+    sums = partials[0]
+    for group in range(1, partials.shape[0]):
+        part = partials[group]
+        _add(sums, part[NUMERATOR], part[LOST], part[WEIGHT], part[PRESENT], part[COUNT])
+    return sums
+
+
+@register_jitable(**OPTIONS)
+def _denominator(sums, weight, reduction):
+    """Return what a reduction divides by; all weights are to be multiplied by ``weight``."""
+    if reduction == MEAN:
+        return weight * sums[WEIGHT]
+    if reduction == SUM_BY_NONZERO_WEIGHTS:
+        return sums[PRESENT] if weight != 0.0 else 0.0
+    return sums[COUNT] if reduction == SUM_OVER_BATCH_SIZE else 1.0
 
 
 @register_jitable(**OPTIONS)
 def _reduced(partials, weight, reduction):
     """Add up the groups; apply the scalar weight and the denominator of the reduction."""
-    sums = partials[0]
-    for group in range(1, partials.shape[0]):
-        part = partials[group]
-        _add(sums, part[NUMERATOR], part[LOST], part[WEIGHT], part[PRESENT], part[COUNT])
+    sums = add_up(partials)
     numerator = weight * (sums[NUMERATOR] + sums[LOST])
-    if reduction == SUM:
-        return numerator
-    denominator = sums[COUNT]
-    if reduction == MEAN:
-        denominator = weight * sums[WEIGHT]
-    elif reduction == SUM_BY_NONZERO_WEIGHTS:
-        denominator = sums[PRESENT] if weight != 0.0 else 0.0
+    denominator = _denominator(sums, weight, reduction)
     return numerator / denominator if denominator != 0.0 else 0.0
 
 
@@ -111,7 +114,7 @@ def _groups(tiles):
 
 
 @register_jitable(**OPTIONS)
-def _plan(rows, columns):
+def plan(rows, columns):
     """Return tiles in a row, tiles, and groups."""
     in_row = (columns + BLOCK - 1) // BLOCK
     tiles = rows * in_row
@@ -119,7 +122,7 @@ def _plan(rows, columns):
 
 
 @register_jitable(**OPTIONS)
-def _tile(index, in_row, columns):
+def tile_of(index, in_row, columns):
     """Return row, first column and size of a tile."""
     row, first = index // in_row, index % in_row * BLOCK
     return row, first, min(BLOCK, columns - first)
@@ -130,20 +133,20 @@ def reduce_rows(x, z, w, x_code, z_code, rows, columns, step, weight, smoothing,
     a, b = 1.0 - smoothing, 0.5 * smoothing
     x_size, z_size = bytes_of(x_code), bytes_of(z_code)
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
-    in_row, tiles, groups = _plan(rows, columns)
+    in_row, tiles, groups = plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            row, column, size = _tile(tile, in_row, columns)
+            row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             own = np.float64(at(weights + row * step * w.itemsize, 1, w.dtype)[0])
             own_logits = logits + start * x_size, x_code, x_size
             own_labels = labels + start * z_size, z_code, z_size
             numerator, lost = total_loss(w, own_logits, own_labels, size, own, a, b, tails)
-            _add_row(sums, numerator, lost, own, size)
+            add_row(sums, numerator, lost, own, size)
     return _reduced(partials, weight, reduction)
 
 
@@ -172,7 +175,7 @@ def reduce_elements(
     w_code = FLOAT32 if w_size == 4 else FLOAT64
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
     full = np.int64(w.size == rows * columns)
-    in_row, tiles, groups = _plan(rows, columns)
+    in_row, tiles, groups = plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
@@ -180,7 +183,7 @@ def reduce_elements(
         spread = scratch_for_weights(w, BLOCK, inner if inner < columns else 0)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            row, column, size = _tile(tile, in_row, columns)
+            row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             own = weights + (row * row_step + column) * w_size
             if inner < columns:
@@ -188,15 +191,17 @@ def reduce_elements(
             own_logits = logits + start * x_size, x_code, x_size
             own_labels = labels + start * z_size, z_code, z_size
             own_weights = own, w_code, w_size
-            keep = 0, ONE, 0
+            one = 0, ONE, 0
             found = total_weighted_loss(
-                w, own_logits, own_labels, own_weights, keep, size, full, a, b, tails
+                w, own_logits, own_labels, own_weights, one, one, size, full, a, b, tails
             )
-            _add_elements(sums, found, size)
+            _add_elements(sums, found, np.float64(size))
         if full == 0:
             first, stop = w.size * group // groups, w.size * (group + 1) // groups
             uses = np.float64(rows * columns // w.size)
-            own_weight, present = total_weights(w[first:stop])
+            part = weights + first * w_size, w_code, w_size
+            one = 0, ONE, 0
+            own_weight, present, _ = total_weights(w, part, one, stop - first, tails)
             sums[WEIGHT] += uses * own_weight
             sums[PRESENT] += uses * present
     return _reduced(partials, weight, reduction)
@@ -205,30 +210,57 @@ def reduce_elements(
 def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothing, reduction):
     """Reduce operands of any dtype and layout, computing in the dtype of ``like``."""
     a, b = 1.0 - smoothing, 0.5 * smoothing
-    in_row, tiles, groups = _plan(rows, columns)
+    in_row, tiles, groups = plan(rows, columns)
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        raw = np.empty((4, BLOCK), np.uint64)
+        raw = np.empty((5, BLOCK), np.uint64)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            row, column, size = _tile(tile, in_row, columns)
+            row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             x = read(shape, operands[LOGITS], start, size, raw[0])
             z = read(shape, operands[LABELS], start, size, raw[1])
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
-                keep = read(shape, operands[WHERE], start, size, raw[3])
-                found = total_weighted_loss(like, x, z, w, keep, size, 1, a, b, tails)
-                _add_elements(sums, found, _count(keep, size))
+                q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                keep = read(shape, operands[WHERE], start, size, raw[4])
+                found = total_weighted_loss(like, x, z, w, q, keep, size, 1, a, b, tails)
+                count = np.float64(size)
+                if keep[1] != ONE:
+                    count = total_weights(like, w, keep, size, tails)[2]
+                _add_elements(sums, found, count)
             else:
                 own = 1.0
                 if operands[WEIGHTS, ADDRESS] != 0:
                     own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
                 numerator, lost = total_loss(like, x, z, size, own, a, b, tails)
-                _add_row(sums, numerator, lost, own, size)
+                add_row(sums, numerator, lost, own, size)
     return _reduced(partials, weight, reduction)
+
+
+def denominator(like, shape, operands, rows, columns, by_element, weight, reduction):
+    """Return what a reduction divides by, from weights and ``where`` of any dtype and layout."""
+    in_row, tiles, groups = plan(rows, columns)
+    partials = np.zeros((groups, 5))
+    for index in prange(groups):
+        group = np.int64(index)
+        sums = partials[group]
+        raw = np.empty((2, BLOCK), np.uint64)
+        tails = scratch_for_tails()
+        for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
+            row, column, size = tile_of(tile, in_row, columns)
+            start = row * columns + column
+            if by_element:
+                w = read(shape, operands[WEIGHTS], start, size, raw[0])
+                keep = read(shape, operands[WHERE], start, size, raw[1])
+                own, present, count = total_weights(like, w, keep, size, tails)
+                _add(sums, 0.0, 0.0, own, present, count)
+            else:
+                own = number(read(shape, operands[WEIGHTS], start, 1, raw[0]))
+                add_row(sums, 0.0, 0.0, own, size)
+    return _denominator(add_up(partials), weight, reduction)
 
 
 def write_contiguous(
@@ -258,8 +290,8 @@ def write_contiguous(
             column = head + k * BLOCK if k > 0 else 0
             size = min(head + (k + 1) * BLOCK, columns) - column
             start = row * columns + column
-            keep = 0, ONE, 0
-            own_weights, own = keep, weight
+            one = 0, ONE, 0
+            own_weights, own = one, weight
             if inner < columns:
                 place = spread_weights(w, row_step, column_step, inner, column, size, spread)
                 own_weights = place, w_code, itemsize
@@ -271,7 +303,18 @@ def write_contiguous(
             own_labels = labels + start * z_size, z_code, z_size
             out = at(target + start * itemsize, size, result.dtype)
             write_block(
-                out, own_logits, own_labels, own_weights, keep, size, own, a, b, tails, past_caches
+                out,
+                own_logits,
+                own_labels,
+                own_weights,
+                one,
+                one,
+                size,
+                own,
+                a,
+                b,
+                tails,
+                past_caches,
             )
 
 
@@ -280,29 +323,30 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
     a, b = 1.0 - smoothing, 0.5 * smoothing
     own_code = FLOAT32 if like.itemsize == 4 else FLOAT64
     past_caches = rows * columns * like.itemsize >= STREAMED
-    in_row, tiles, groups = _plan(rows, columns)
+    in_row, tiles, groups = plan(rows, columns)
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((4, BLOCK), np.uint64)
+        raw = np.empty((5, BLOCK), np.uint64)
         buffer = np.empty(BLOCK, like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            row, column, size = _tile(tile, in_row, columns)
+            row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             x = read(shape, operands[LOGITS], start, size, raw[0])
             z = read(shape, operands[LABELS], start, size, raw[1])
-            w = keep = 0, ONE, 0
+            w = q = keep = 0, ONE, 0
             own = weight
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
-                keep = read(shape, operands[WHERE], start, size, raw[3])
+                q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                keep = read(shape, operands[WHERE], start, size, raw[4])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = weight * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             place = address_in_place(shape, operands[RESULT], own_code, start, size)
             if place != 0:
                 out = at(place, size, like.dtype)
-                write_block(out, x, z, w, keep, size, own, a, b, tails, past_caches)
+                write_block(out, x, z, w, q, keep, size, own, a, b, tails, past_caches)
             else:
                 out = buffer[:size]
-                write_block(out, x, z, w, keep, size, own, a, b, tails, False)
-                write(shape, operands[RESULT], start, out, raw[0])
+                write_block(out, x, z, w, q, keep, size, own, a, b, tails, False)
+                write(shape, operands[RESULT], start, out, raw[0], False)

@@ -21,7 +21,19 @@ from typing import Any
 
 import numpy as np
 
-from .lanes import absolute, bits, fma, from_bits, select, to_float64
+from .lanes import (
+    LANES,
+    absolute,
+    any_of,
+    bits,
+    branch,
+    fma,
+    from_bits,
+    select,
+    split,
+    to_float64,
+    width_of,
+)
 
 # "contract" lets a*b + c become one fused multiply-add.
 OPTIONS: dict[str, Any] = {
@@ -137,12 +149,22 @@ def positive_part(x: Any) -> Any:
     return from_bits(select(pattern > 0, pattern, 0))
 
 
-def _reduced(dtype: Any, x: Any, least: float) -> tuple[Any, Any]:
-    """Return (r, shifted) for -|x| no less than ``least``; the low bits of shifted are n."""
-    form = FORMATS[dtype]
+def sign_of(dtype: Any, x: Any) -> Any:
+    """Return an integer that has the sign bit of x and no other."""
+    return bits(x) & (-(2**31) if dtype is np.float32 else -(2**63))
+
+
+def _size_bits(dtype: Any, x: Any, least: float) -> Any:
+    """Return the bits of |x|, or of -least if that is smaller."""
     # The bits of numbers that are not negative have their order, with NaN above all.
     size, limit = bits(absolute(x)), int(bits(np.array(-least, dtype)))
-    size = from_bits(select(size < limit, size, limit))
+    return select(size < limit, size, limit)
+
+
+def _reduced(dtype: Any, size_bits: Any) -> tuple[Any, Any]:
+    """Return (r, shifted) for -|x|; the low bits of shifted are n."""
+    form = FORMATS[dtype]
+    size = from_bits(size_bits)
     shifted = fma(size, -form.log2e, form.magic)
     n = shifted - form.magic
     high, low = form.ln2
@@ -157,20 +179,33 @@ def _exp_reduced(dtype: Any, r: Any) -> Any:
 def exp_minus_abs(dtype: Any, x: Any) -> Any:
     """Return exp(-|x|), subnormal results included."""
     form = FORMATS[dtype]
-    r, shifted = _reduced(dtype, x, form.smallest)
+    size = _size_bits(dtype, x, form.smallest)
+    r, shifted = _reduced(dtype, size)
     e = _exp_reduced(dtype, r)
-    n = bits(shifted) - form.magic_bits
-    # 2^n may be subnormal: scale by what the exponent can hold, then once more by the rest.
-    least = 2 - form.bias
-    first = select(n > least, n, least)
-    scaled = from_bits(bits(e) + (first << form.fraction))
-    return scaled * from_bits((n - first + form.bias) << form.fraction)
+
+    def normal():
+        return (from_bits(bits(e) + (bits(shifted) << form.fraction)),)
+
+    def subnormal():
+        n = bits(shifted) - form.magic_bits
+        # Scale by what the exponent can hold, then once more by the rest.
+        least = 2 - form.bias
+        first = select(n > least, n, least)
+        scaled = from_bits(bits(e) + (first << form.fraction))
+        return (scaled * from_bits((n - first + form.bias) << form.fraction),)
+
+    greatest, *others = split(size, max(width_of(size) // LANES, 1))
+    for part in others:
+        greatest = select(greatest > part, greatest, part)
+    limit = int(bits(np.array(-form.normal, dtype)))
+    (t,) = branch(any_of(greatest > limit), subnormal, normal)
+    return t
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
     """Begin what ``end_exp_minus_abs_normal`` ends: return r, and n in an exponent's place."""
     form = FORMATS[dtype]
-    r, shifted = _reduced(dtype, x, form.normal)
+    r, shifted = _reduced(dtype, _size_bits(dtype, x, form.normal))
     return r, bits(shifted) << form.fraction
 
 
@@ -189,6 +224,11 @@ def log1p(dtype: Any, t: Any) -> Any:
     """Return log(1 + t) for 0 <= t <= 1."""
     form = FORMATS[dtype]
     return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains), t)
+
+
+def sigmoid_from_exp(t: Any) -> Any:
+    """Return sigmoid(-|x|) = t / (1 + t) for t = exp(-|x|)."""
+    return t / (1.0 + t)
 
 
 def log1p_wide(u: Any) -> Any:

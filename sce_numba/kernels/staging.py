@@ -12,8 +12,13 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
-from .operand import BFLOAT16, FLOAT16, ONE, address_of, at
+from .lanes import block_function, loop
+from .operand import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, ONE, address_of, at, load, store
 from .softplus import OPTIONS
+from .streaming import LINE
+
+# Bytes copied at a time.
+COPIED = 4 * LINE
 
 # Columns of an operand; the strides follow.
 ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
@@ -143,6 +148,31 @@ def _cast(source, target):
         target[i] = source[i]
 
 
+@block_function(results=0)
+def _copy_lines(dtype, source, target, steps):
+    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+    lanes = COPIED // itemsize
+
+    def step(k):
+        store(load(dtype, source + k * COPIED, code, lanes), target + k * COPIED, past_caches=True)
+        return ()
+
+    loop(steps, (), step)
+
+
+@register_jitable(**OPTIONS)
+def copy_past_caches(source, target):
+    """Copy an array to another, whole lines of it past the caches."""
+    itemsize = source.itemsize
+    head = min(-address_of(target) % LINE // itemsize, source.size)
+    steps = (source.size - head) * itemsize // COPIED
+    done = head + steps * COPIED // itemsize
+    _cast(source[:head], target[:head])
+    place = address_of(source) + head * itemsize, address_of(target) + head * itemsize, steps
+    _copy_lines(source, place)
+    _cast(source[done:], target[done:])
+
+
 @register_jitable(**OPTIONS)
 def _lies_contiguous(shape, operand, start, size):
     last = shape.size - 1
@@ -179,7 +209,7 @@ def read(shape, operand, start, size, raw):
 
 
 @register_jitable(**OPTIONS)
-def write(shape, operand, start, values, raw):
+def write(shape, operand, start, values, raw, past_caches):
     """Write a contiguous block to elements ``start`` and following of an operand."""
     size = values.size
     in_place = _lies_contiguous(shape, operand, start, size)
@@ -192,6 +222,8 @@ def write(shape, operand, start, values, raw):
         halves = at(address, size, np.uint16)
         for i in range(size):
             halves[i] = float32_to_bfloat16(values[i])
+    elif in_place and past_caches:
+        copy_past_caches(values, at(address, size, values.dtype))
     else:
         _cast(values, at(address, size, values.dtype))
     if not in_place:

@@ -1,0 +1,121 @@
+"""Loss, gradient and hessian of an element, as formulas over lanes.
+
+With logit ``x``, label ``z``, smoothed label ``z' = a z + b``, where ``a = 1 - s`` and
+``b = s / 2`` for label smoothing ``s``, and the weight ``q`` of positives (1 if none is given)::
+
+    loss     = (1 - z') x + l (log1p(t) + max(-x, 0)),  t = exp(-|x|),  l = 1 + (q - 1) z'
+    gradient = (1 - z') - l sigmoid(-x)
+    hessian  = l sigmoid(x) sigmoid(-x)
+
+What is computed has no terms that cancel for labels in [0, 1], with ``n = 1 - z' = a (1 - z) + b``,
+``p = q z'`` and ``sigmoid(-|x|) = t / (1 + t)``::
+
+    loss     = |x| (n or p) + l log1p(t)               n for x >= 0, p for x < 0;  l = n + p
+             = a (max(x, 0) - x z) + b |x| + log1p(t)  without q
+    gradient = n - l sigmoid(-|x|)                     for x >= 0
+             = -(p - l sigmoid(-|x|))                  for x < 0
+
+Where ``|x|`` is infinite the published form of the loss is taken literally, so that NaN appears
+where it is due.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .lanes import absolute, bits, branch, fma, from_bits, select
+from .softplus import log1p, positive_part, sign_of
+
+
+class Element(NamedTuple):
+    """Lanes of elements, with what holds for all of them."""
+
+    dtype: Any
+    x: Any
+    z: Any
+    a: Any
+    b: Any
+    smooth: Any  # whether b is other than 0
+    has_q: Any = False
+    q: Callable[[], Any] | None = None  # reads q, where there is one
+
+
+def linear_part(element: Element) -> Any:
+    """Return the loss without its logarithm, where there is no ``q`` and ``x`` is finite."""
+    x, a, b = element.x, element.a, element.b
+    linear = fma(-x, element.z, positive_part(x))
+    (linear,) = branch(
+        element.smooth, lambda: (fma(a, linear, b * absolute(x)),), lambda: (linear,)
+    )
+    return linear
+
+
+def _sides(element: Element) -> tuple[Any, Any]:
+    """Return n and p, where there is a q."""
+    z, a, b = element.z, element.a, element.b
+    assert element.q is not None
+    return fma(a, 1.0 - z, b), element.q() * fma(a, z, b)
+
+
+def loss(element: Element, t: Any) -> Any:
+    """Return the loss, for t = exp(-|x|)."""
+    x, z, a, b = element.x, element.z, element.a, element.b
+    size = absolute(x)
+
+    def plain():
+        return (fma(-x, z, positive_part(x)),)
+
+    def smoothed():
+        linear = fma(a, fma(-x, z, positive_part(x)), b * size)
+        literal = fma(-x, fma(a, z, b), positive_part(x))
+        return (select(size == np.inf, literal, linear),)
+
+    def weighted():
+        negative, positive = _sides(element)
+        linear = size * select(x < 0.0, positive, negative)
+        literal = fma(negative, x, (negative + positive) * positive_part(-x))
+        return (select(size == np.inf, literal, linear),)
+
+    (linear,) = branch(element.has_q, weighted, lambda: branch(element.smooth, smoothed, plain))
+    logarithm = log1p(element.dtype, t)
+
+    def scaled():
+        negative, positive = _sides(element)
+        return (fma(negative + positive, logarithm, linear),)
+
+    (result,) = branch(element.has_q, scaled, lambda: (linear + logarithm,))
+    return result
+
+
+def gradient(element: Element, s: Any) -> Any:
+    """Return the gradient, for s = sigmoid(-|x|)."""
+    x = element.x
+    sign = sign_of(element.dtype, x)
+
+    def weighted():
+        negative, positive = _sides(element)
+        side = select(sign < 0, positive, negative)
+        return (fma(-(negative + positive), s, side),)
+
+    def plain():
+        side = select(sign < 0, element.z, 1.0 - element.z)
+        return (fma(element.a, side, element.b) - s,)
+
+    (size,) = branch(element.has_q, weighted, plain)
+    # s is a number even where x is NaN.
+    return select(x == x, from_bits(bits(size) ^ sign), x)
+
+
+def hessian(element: Element, s: Any) -> Any:
+    """Return the second derivative, for s = sigmoid(-|x|)."""
+
+    def weighted():
+        negative, positive = _sides(element)
+        return ((negative + positive) * curvature,)
+
+    curvature = fma(-s, s, s)
+    (result,) = branch(element.has_q, weighted, lambda: (curvature,))
+    return select(element.x == element.x, result, element.x)
