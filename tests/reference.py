@@ -70,6 +70,73 @@ def quick_loss(labels, logits, wide):
     return np.where(x > 0, x * (1 - z), -x * z) + np.log1p(np.exp(-np.abs(x)))
 
 
+def derivatives(labels, logits, label_smoothing=0, pos_weight=1):
+    """Return loss, gradient and hessian of every element, in longdouble.
+
+    The loss is q z' softplus(-x) + (1 - z') softplus(x); the others are its derivatives.
+    """
+    x = np.asarray(logits).astype(np.longdouble)
+    z = narrowed(labels, np.asarray(logits).dtype).astype(np.longdouble)
+    q = narrowed(pos_weight, np.asarray(logits).dtype).astype(np.longdouble)
+    s = np.longdouble(label_smoothing)
+    positive, negative = q * (z * (1 - s) + s / 2), (1 - z) * (1 - s) + s / 2
+    rest = np.exp(-np.abs(x))
+    low, high = rest / (1 + rest), 1 / (1 + rest)  # sigmoids of -|x| and |x|
+    of_x, of_minus_x = np.where(x < 0, low, high), np.where(x < 0, high, low)
+    with np.errstate(invalid="ignore"):
+        loss = positive * (np.log1p(rest) + np.maximum(-x, 0))
+        loss = loss + negative * (np.log1p(rest) + np.maximum(x, 0))
+        gradient = negative * of_x - positive * of_minus_x
+        # Where one term is nearly the other, their difference has a better form.
+        near = np.where(x < 0, positive, negative) - (positive + negative) * low
+        gradient = np.where(low < 0.1, np.where(x < 0, -near, near), gradient)
+    hessian = (positive + negative) * low * high
+    return loss, gradient, np.where(np.isnan(x), x, hessian)
+
+
+def gradient_error(labels, logits, label_smoothing=0, pos_weight=1):
+    """Return the promised bound on the error of each unweighted gradient, before it is scaled.
+
+    2 ULP at label 0 or 1, else 2 ULP of the greater of sigmoid and label; where positives are
+    weighted, of that times the weight.
+    """
+    logits = np.asarray(logits)
+    precision = np.float64 if logits.dtype == np.float64 else np.float32
+    _, gradient, _ = derivatives(labels, logits, label_smoothing, pos_weight)
+    z = smoothed(labels, logits.dtype, label_smoothing)
+    q = narrowed(pos_weight, logits.dtype).astype(np.float64)
+    x = logits.astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        greater = np.maximum(1 / (1 + np.exp(-x)), np.abs(z)) * np.maximum(1, np.abs(q))
+    hard = ((z == 0) | (z == 1)) & (q == 1)
+    unit = ulp(np.where(hard, np.abs(gradient), np.maximum(greater, np.abs(1 - z))), precision)
+    return np.where(np.isfinite(x) & np.isfinite(z), (2 + 2.0**-8) * unit, 0)
+
+
+def scaled_gradient(labels, logits, label_smoothing, pos_weight, weights, reduction):
+    """Return the gradient of a reduced loss and the bound on its error."""
+    logits = np.asarray(logits)
+    precision = np.float64 if logits.dtype == np.float64 else np.float32
+    w = np.broadcast_to(narrowed(weights, logits.dtype).astype(np.float64), logits.shape)
+    _, gradient, _ = derivatives(labels, logits, label_smoothing, pos_weight)
+    denominator = {
+        NONE: 1.0,
+        SUM: 1.0,
+        MEAN: _sum(w),
+        SUM_OVER_BATCH_SIZE: float(logits.size),
+        SUM_BY_NONZERO_WEIGHTS: float(np.count_nonzero(w)),
+    }[reduction]
+    if denominator == 0:
+        return np.zeros(logits.shape), np.zeros(logits.shape)
+    with np.errstate(invalid="ignore", over="ignore"):
+        scale = w / denominator
+        value = (scale * gradient).astype(np.float64)
+        error = np.abs(scale) * gradient_error(labels, logits, label_smoothing, pos_weight)
+        # Weight times 1 / denominator, and that times the gradient, round as well.
+        rounding = np.where(scale == 1, 0, 2.5) * ulp(value, precision)
+        return value, error + rounding + _last_rounding(value, logits.dtype)
+
+
 def loss_error(labels, logits, label_smoothing, losses):
     """Return the promised bound on the error of each unweighted loss, before a half type rounds it.
 

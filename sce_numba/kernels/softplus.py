@@ -228,7 +228,11 @@ def log1p(dtype: Any, t: Any) -> Any:
 
 def sigmoid_from_exp(t: Any) -> Any:
     """Return sigmoid(-|x|) = t / (1 + t) for t = exp(-|x|)."""
-    return t / (1.0 + t)
+    v = 1.0 + t
+    lost = t - (v - 1.0)
+    s = t / v
+    # t / (v + lost) = s (1 - lost / v) but for terms that don't show, and 1 / v = 1 - s.
+    return fma(-(s * lost), 1.0 - s, s)
 
 
 def log1p_wide(u: Any) -> Any:
