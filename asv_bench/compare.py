@@ -63,16 +63,26 @@ def read_and_write(a, b, out):
         out[i] = a[i] + b[i]
 
 
+@numba.njit(parallel=True)
+def read_and_write_two(a, b, out, other):
+    """Read two arrays and write two."""
+    for i in numba.prange(a.size):
+        out[i] = a[i] + b[i]
+        other[i] = a[i] - b[i]
+
+
 class Job:
-    """One loss of one set of arrays."""
+    """One loss of one set of arrays, with its derivatives or without."""
 
     def __init__(
         self, name: str, labels: Any, logits: Any, weights: Any = None, *, smoothing: float = 0.0,
-        reduction: str = "weighted_sum_by_nonzero_weights", repeats: int = 1,
+        reduction: str = "weighted_sum_by_nonzero_weights", repeats: int = 1, derivatives: int = 0,
     ) -> None:  # fmt: skip
         self.name, self.labels, self.logits, self.weights = name, labels, logits, weights
         self.smoothing, self.reduction, self.repeats = smoothing, reduction, repeats
-        self.out = np.empty_like(logits) if reduction == "none" else None
+        self.derivatives, self.none = derivatives, reduction == "none"
+        results = 1 if self.none else derivatives
+        self.out = [np.empty_like(logits) for _ in range(results)]
 
 
 def jobs() -> list[Job]:
@@ -99,8 +109,14 @@ def jobs() -> list[Job]:
             "10^6 x 10, [B,1] weights", (short > 0).astype(np.float32), short,
             rng.random((10**6, 1)).astype(np.float32),
         ),
+        Job("value and gradient", labels, logits, derivatives=1),
+        Job("gradient and hessian", labels, logits, derivatives=2),
         Job("512 x 512", labels[:512, :512].copy(), logits[:512, :512].copy(), repeats=20),
         Job("32 x 10", labels[:32, :10].copy(), logits[:32, :10].copy(), repeats=500),
+        Job(
+            "32 x 10, value and gradient", labels[:32, :10].copy(), logits[:32, :10].copy(),
+            repeats=100, derivatives=1,
+        ),
     ]  # fmt: skip
     try:
         bfloat16 = importlib.import_module("ml_dtypes").bfloat16
@@ -112,8 +128,16 @@ def jobs() -> list[Job]:
 def ours(job: Job) -> Call:
     """Return the job done by this package."""
     keywords = {"label_smoothing": job.smoothing, "reduction": job.reduction}
-    if job.out is not None:
-        keywords["out"] = job.out
+    if job.derivatives == 1:
+        return lambda: sce.sigmoid_cross_entropy_value_and_grad(
+            job.labels, job.logits, grad_out=job.out[0]
+        )
+    if job.derivatives == 2:
+        return lambda: sce.sigmoid_cross_entropy_gradient_hessian(
+            job.labels, job.logits, grad_out=job.out[0], hess_out=job.out[1]
+        )
+    if job.none:
+        keywords["out"] = job.out[0]
     if job.weights is not None:
         keywords["weights"] = job.weights
     if len(keywords) == 2 and not job.smoothing:
@@ -128,8 +152,9 @@ def roofline(job: Job) -> Call | None:
         arrays.append(job.weights.reshape(-1))
     if job.logits.size < 10**6:
         return None
-    if job.out is not None:
-        return lambda: read_and_write(*arrays, job.out.reshape(-1))
+    if job.out:
+        results = [array.reshape(-1) for array in job.out]
+        return lambda: (read_and_write, read_and_write_two)[len(results) - 1](*arrays, *results)
     if any(array.dtype != arrays[0].dtype for array in arrays):
         words = tuple(array.view(np.uint64) for array in arrays)
         return lambda: read(words)
@@ -142,11 +167,17 @@ def numpy_peer() -> tuple[str, Callable[[Job], Call]]:
     def call(job: Job) -> Call:
         def run() -> Any:
             x, z = job.logits, job.labels
+            if job.derivatives:
+                sigmoid = 1 / (1 + np.exp(-x))
+                if job.derivatives == 2:
+                    return sigmoid - z, sigmoid * (1 - sigmoid)
+                loss = np.maximum(x, 0) - x * z + np.log1p(np.exp(-np.abs(x)))
+                return loss.mean(), (sigmoid - z) / x.size
             if job.smoothing:
                 z = z * (1 - job.smoothing) + job.smoothing / 2
             loss = np.maximum(x, 0) - x * z + np.log1p(np.exp(-np.abs(x)))
             if job.weights is None:
-                return loss if job.out is not None else loss.mean()
+                return loss if job.none else loss.mean()
             total = (loss * job.weights).sum()
             return total / (job.weights.sum() * (x.size // job.weights.size))
 
@@ -155,7 +186,7 @@ def numpy_peer() -> tuple[str, Callable[[Job], Call]]:
     return f"NumPy {np.__version__}", call
 
 
-def torch_peers() -> list[tuple[str, Callable[[Job], Call]]]:
+def torch_peers() -> list[tuple[str, Callable[[Job], Call | None]]]:
     """PyTorch, eager and compiled."""
     torch = importlib.import_module("torch")
     torch.set_num_threads(THREADS)
@@ -170,8 +201,10 @@ def torch_peers() -> list[tuple[str, Callable[[Job], Call]]]:
         total = function(x, z, w, reduction="sum")
         return total / (w.sum() * (x.numel() // w.numel()))
 
-    def of(prepare: Callable[..., Any]) -> Callable[[Job], Call]:
-        def call(job: Job) -> Call:
+    def of(prepare: Callable[..., Any]) -> Callable[[Job], Call | None]:
+        def call(job: Job) -> Call | None:
+            if job.derivatives == 2:
+                return None
             function = prepare(loss)
             x, z, w = (
                 None if a is None else tensor(a) for a in (job.logits, job.labels, job.weights)
@@ -179,9 +212,15 @@ def torch_peers() -> list[tuple[str, Callable[[Job], Call]]]:
 
             def run() -> Any:
                 with torch.no_grad():
-                    return function(x, z, w, job.smoothing, job.out is not None)
+                    return function(x, z, w, job.smoothing, job.none)
 
-            return run
+            def differentiate() -> Any:
+                value = function(x, z, w, job.smoothing, job.none)
+                return torch.autograd.grad(value, x)
+
+            if job.derivatives:
+                x.requires_grad_(True)
+            return differentiate if job.derivatives else run
 
         return call
 
@@ -198,7 +237,7 @@ def torch_peers() -> list[tuple[str, Callable[[Job], Call]]]:
     return [(f"{name} eager", of(lambda function: function)), (f"{name} compile", of(compiled))]
 
 
-def tensorflow_peers() -> list[tuple[str, Callable[[Job], Call]]]:
+def tensorflow_peers() -> list[tuple[str, Callable[[Job], Call | None]]]:
     """TensorFlow 1's function, eager and by XLA."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf = importlib.import_module("tensorflow")
@@ -208,47 +247,80 @@ def tensorflow_peers() -> list[tuple[str, Callable[[Job], Call]]]:
     def loss(z: Any, x: Any, w: Any, smoothing: float, reduction: str) -> Any:
         return tf.compat.v1.losses.sigmoid_cross_entropy(z, x, w, smoothing, reduction=reduction)
 
-    def of(function: Callable[..., Any]) -> Callable[[Job], Call]:
-        def call(job: Job) -> Call:
+    def value_and_grad(z: Any, x: Any, w: Any, smoothing: float, reduction: str) -> Any:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = loss(z, x, w, smoothing, reduction)
+        return tape.gradient(value, x)
+
+    def of(prepare: Callable[..., Any]) -> Callable[[Job], Call | None]:
+        functions = [prepare(loss), prepare(value_and_grad)]
+
+        def call(job: Job) -> Call | None:
+            if job.derivatives == 2:
+                return None
             x, z = tf.constant(job.logits), tf.constant(job.labels)
             w = tf.constant(1.0 if job.weights is None else job.weights)
+            function = functions[job.derivatives]
             return lambda: function(z, x, w, job.smoothing, job.reduction).numpy()
 
         return call
 
+    def compiled(function: Callable[..., Any]) -> Any:
+        return tf.function(function, jit_compile=True)
+
     name = f"TensorFlow {tf.__version__}"
-    return [(f"{name} eager", of(loss)), (f"{name} XLA", of(tf.function(loss, jit_compile=True)))]
+    return [(f"{name} eager", of(lambda function: function)), (f"{name} XLA", of(compiled))]
 
 
-def jax_peers() -> list[tuple[str, Callable[[Job], Call]]]:
+def jax_peers() -> list[tuple[str, Callable[[Job], Call | None]]]:
     """JAX with optax."""
     jax, optax = importlib.import_module("jax"), importlib.import_module("optax")
     jax.config.update("jax_enable_x64", True)
 
-    def call(job: Job) -> Call:
+    def call(job: Job) -> Call | None:
+        if job.derivatives == 2:
+            return None
+
         def loss(x: Any, z: Any, w: Any) -> Any:
             z = z.astype(x.dtype)
             if job.smoothing:
                 z = z * (1 - job.smoothing) + job.smoothing / 2
             losses = optax.sigmoid_binary_cross_entropy(x, z)
-            if job.out is not None:
+            if job.none:
                 return losses
             if w is None:
                 return losses.mean()
             return (losses * w).sum() / (w.sum() * (x.size // w.size))
 
-        compiled = jax.jit(loss)
+        compiled = jax.jit(jax.value_and_grad(loss) if job.derivatives else loss)
         x, z = jax.numpy.asarray(job.logits), jax.numpy.asarray(job.labels)
         w = None if job.weights is None else jax.numpy.asarray(job.weights)
-        return lambda: compiled(x, z, w).block_until_ready()
+        return lambda: jax.block_until_ready(compiled(x, z, w))
 
     return [(f"JAX {jax.__version__}", call)]
 
 
-def peers() -> list[tuple[str, Callable[[Job], Call]]]:
+def scikit_learn_peers() -> list[tuple[str, Callable[[Job], Call | None]]]:
+    """Return the loss behind scikit-learn's own boosting, which has no reduced value."""
+    module = importlib.import_module("sklearn._loss.loss")
+    version = importlib.import_module("sklearn").__version__
+
+    def call(job: Job) -> Call | None:
+        if job.derivatives != 2:
+            return None
+        x, z, gradient, hessian = (a.reshape(-1) for a in (job.logits, job.labels, *job.out))
+        return lambda: module.HalfBinomialLoss().gradient_hessian(
+            z, x, None, gradient, hessian, n_threads=THREADS
+        )
+
+    return [(f"scikit-learn {version}", call)]
+
+
+def peers() -> list[tuple[str, Callable[[Job], Call | None]]]:
     """Return those that are installed."""
-    found = [numpy_peer()]
-    for make in (torch_peers, tensorflow_peers, jax_peers):
+    found: list[tuple[str, Callable[[Job], Call | None]]] = [numpy_peer()]
+    for make in (torch_peers, tensorflow_peers, jax_peers, scikit_learn_peers):
         try:
             found.extend(make())
         except ImportError:
@@ -316,7 +388,9 @@ def main() -> None:
         if bound is not None:
             calls["roofline"] = (bound, job.repeats)
         for name, make in others:
-            calls[name] = (make(job), job.repeats)
+            call = make(job)
+            if call is not None:
+                calls[name] = (call, job.repeats)
         found = measure(calls, options.rounds)
         report["milliseconds"][job.name] = {name: value * 1e3 for name, value in found.items()}
         if not options.json:
@@ -326,7 +400,7 @@ def main() -> None:
             if job.name == "512 x 512":
                 print(f", threads over one {one_thread(job, options.rounds):.2f}", end="")
             print()
-            for name, _ in others:
+            for name in list(found)[2 if bound else 1 :]:
                 print(f"    {name:<28} {found[name] / found['sce_numba']:8.1f} x", flush=True)
     if options.json:
         print(json.dumps(report, indent=1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from .kernels import loss as kernel
 from .kernels.block import SHORT
 from .kernels.compile import Loop
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
-from .kernels.operand import FLOAT16, FLOAT32, FLOAT64
-from .kernels.parallel import CROSSOVER, run
+from .kernels.operand import FLOAT16, FLOAT32, FLOAT64, bytes_of
+from .kernels.parallel import run
+from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES
 from .reduction import CODES, Reduction
 
 
@@ -74,31 +76,16 @@ def _loops_for(dtype: np.dtype[Any]) -> _Loops:
 def evaluate_in_place(
     labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any
 ) -> Any:
-    """Return the loss for the commonest small arguments, None for all others.
+    """Return the loss for the commonest arguments, None for all others.
 
     These are arrays of native dtype in C order, with valid numbers beside them.  Finding that
     out takes a tenth of the time that checking and describing any arrays takes.
     """
-    if (
-        type(logits) is not np.ndarray
-        or type(labels) is not np.ndarray
-        or type(smoothing) not in (int, float)
-        or type(reduction) not in (Reduction, str)
-    ):
+    common = _common(labels, logits, smoothing, reduction)
+    if common is None:
         return None
-    dtype, shape, size, code = logits.dtype, logits.shape, logits.size, _EVERY_CODE.get(reduction)
-    native, x_code, loops = _LOGITS.get(dtype.num, (None, 0, _SINGLE))
-    labels_native, z_code = _LABELS.get(labels.dtype.num, (None, 0))
-    if (
-        code is None
-        or dtype is not native
-        or labels.dtype is not labels_native
-        or labels.shape != shape
-        or logits.flags.num & labels.flags.num & _C_ORDER != _C_ORDER
-        or not 0 < size < CROSSOVER
-        or not 0 <= smoothing <= 1
-    ):
-        return None
+    code, x_code, z_code, loops = common
+    dtype, shape, size = logits.dtype, logits.shape, logits.size
     x, z = logits.ravel().view(_BYTE), labels.ravel().view(_BYTE)
     smoothing = float(smoothing)
     if type(weights) is float:
@@ -114,18 +101,79 @@ def evaluate_in_place(
         if dtype is not loops.dtype:
             return None
         out = np.empty(shape, dtype)
-        place = x_code, z_code, 1, size, *steps, weight, smoothing
-        loops.write_contiguous.serial(x, z, flat, out.ravel(), *place)
+        result = out.ravel(), x_code, z_code, 1, size, *steps, weight, smoothing
+        run(loops.write_contiguous, size, x, z, flat, *result)
         return out
+    place = x, z, flat, x_code, z_code, 1, size
     if flat is loops.one:
-        value = loops.reduce_rows.serial(
-            x, z, flat, x_code, z_code, 1, size, 0, weight, smoothing, code
-        )
+        value = run(loops.reduce_rows, size, *place, 0, weight, smoothing, code)
     else:
-        value = loops.reduce_elements.serial(
-            x, z, flat, x_code, z_code, 1, size, *steps, weight, smoothing, code
-        )
+        value = run(loops.reduce_elements, size, *place, *steps, weight, smoothing, code)
     return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
+
+
+def _common(
+    labels: Any, logits: Any, smoothing: Any, reduction: Any
+) -> tuple[int, int, int, _Loops] | None:
+    """Return the codes of reduction, logits and labels, and the loops, for the commonest calls."""
+    if (
+        type(logits) is not np.ndarray
+        or type(labels) is not np.ndarray
+        or type(smoothing) not in (int, float)
+        or type(reduction) not in (Reduction, str)
+    ):
+        return None
+    dtype, code = logits.dtype, _EVERY_CODE.get(reduction)
+    native, x_code, loops = _LOGITS.get(dtype.num, (None, 0, _SINGLE))
+    labels_native, z_code = _LABELS.get(labels.dtype.num, (None, 0))
+    if (
+        code is None
+        or dtype is not native
+        or labels.dtype is not labels_native
+        or labels.shape != logits.shape
+        or logits.flags.num & labels.flags.num & _C_ORDER != _C_ORDER
+        or logits.size == 0
+        or not 0 <= smoothing <= 1
+    ):
+        return None
+    return code, x_code, z_code, loops
+
+
+def differentiate_in_place(
+    labels: Any, logits: Any, weight: Any, smoothing: Any, reduction: Any
+) -> tuple[Any, np.ndarray] | None:
+    """Return the reduced loss and its gradient for the commonest arguments, else None."""
+    common = _common(labels, logits, smoothing, reduction)
+    if common is None or type(weight) is not float or weight - weight != 0 or weight == 0:
+        return None
+    code, x_code, z_code, loops = common
+    if code == _NONE:
+        return None
+    dtype, size = logits.dtype, logits.size
+    gradient = np.empty(logits.shape, dtype)
+    table = _contiguous_table(x_code, z_code).copy()
+    arrays = {kernel.LOGITS: logits, kernel.LABELS: labels, kernel.GRADIENT: gradient}
+    for row, array in arrays.items():
+        table[row, ADDRESS] = array.__array_interface__["data"][0]
+    denominator = 1.0 if code == kernel.SUM else float(size)
+    if code == kernel.MEAN:
+        denominator *= weight
+    described = loops.one, np.array((size,)), table, 1, size, 0
+    scale = weight / denominator
+    value = run(loops.differentiate, size, *described, weight, scale, smoothing, TOTAL)
+    return _as_scalar(value / denominator, dtype), gradient
+
+
+@functools.cache
+def _contiguous_table(x_code: int, z_code: int) -> np.ndarray:
+    """Return the operands table of contiguous logits, labels and gradient, without addresses."""
+    table = np.zeros((kernel.OPERANDS, STRIDES + 1), np.int64)
+    rows = ((kernel.LOGITS, x_code), (kernel.LABELS, z_code), (kernel.GRADIENT, x_code))
+    for row, code in rows:
+        table[row, CODE] = code
+        table[row, [ITEMSIZE, STRIDES]] = bytes_of(code)
+        table[row, PLAIN] = 1
+    return table
 
 
 def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int] | None:

@@ -1,4 +1,4 @@
-"""The example runs, and the data that the package carries is what it makes."""
+"""The examples reach what they claim, and the data that the package carries is what they make."""
 
 import os
 import subprocess
@@ -21,19 +21,23 @@ def packaged():
     return np.load(PACKAGED / "labels.npy"), np.load(PACKAGED / "logits.npy")
 
 
-def test_example_makes_the_packaged_data(packaged, tmp_path):
-    script = ROOT / "examples" / "digits_multilabel.py"
+def printed_by(example, *arguments):
+    """Return the lines that an example prints."""
     program = subprocess.run(
-        [sys.executable, script, "--output", tmp_path],
+        [sys.executable, ROOT / "examples" / example, *arguments],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(PACKAGED.parents[1])},
     )
     assert program.returncode == 0, program.stderr
+    return program.stdout.splitlines()
+
+
+def test_example_makes_the_packaged_data(packaged, tmp_path):
+    title, _, ours, sklearn, tensorflow = printed_by("digits_multilabel.py", "--output", tmp_path)
     labels, logits = packaged
     np.testing.assert_array_equal(np.load(tmp_path / "labels.npy"), labels)
     np.testing.assert_allclose(np.load(tmp_path / "logits.npy"), logits, atol=1e-3)
-    title, _, ours, sklearn, tensorflow = program.stdout.splitlines()
     assert title.startswith("450 test images, 16 labels each")
     assert abs(float(sklearn.split()[-1])) < 1e-6
     assert tensorflow.endswith("not installed") or abs(float(tensorflow.split()[-1])) < 1e-6
@@ -57,3 +61,25 @@ def test_loss_is_scikit_learns_log_loss(packaged):
     of_each_label = sce.sigmoid_cross_entropy(labels, logits, reduction="none").mean(axis=0)
     np.testing.assert_allclose(of_each_label, expected, rtol=0, atol=1e-6)
     assert sce.sigmoid_cross_entropy(labels, logits) == pytest.approx(np.mean(expected), abs=1e-6)
+
+
+def test_training_reaches_what_scikit_learn_reaches():
+    pytest.importorskip("scipy", "1.11")
+    *_, difference, validation = printed_by("multilabel_training.py")
+    assert abs(float(difference.split()[-1])) < 1e-6
+    assert float(validation.split()[-1]) == pytest.approx(0.1036, abs=1e-3)
+
+
+def test_training_draws_its_curve(tmp_path):
+    pytest.importorskip("matplotlib")
+    printed_by("multilabel_training.py", "--plot", tmp_path / "curve.svg")
+    assert "</svg>" in (tmp_path / "curve.svg").read_text()
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_boosting_reaches_the_built_in_objective(library):
+    pytest.importorskip(library)
+    lines = {line.split()[0].lower(): line.split() for line in printed_by("boosting.py")[2:]}
+    ours, built_in = map(float, lines[library][1:3])
+    assert ours == pytest.approx(built_in, abs=1e-3)
+    assert ours < 0.2

@@ -316,3 +316,18 @@ def test_weighted_cross_entropy_weighs_the_positive_term():
     np.testing.assert_array_equal(losses, same)
     mean = sce.sigmoid_cross_entropy(labels, logits, pos_weight=weight)
     assert mean == pytest.approx(float(exact.mean()), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [1.0, 2.5, -1.0, 0.0, np.inf])
+def test_the_way_for_small_arrays_gives_the_same(dtype, reduction, weight):
+    labels, logits, _ = example(dtype, (7, 9))
+    for given in (labels, labels.astype(bool)):
+        loss, gradient = value_and_grad(given, logits, weight, 0.1, reduction=reduction)
+        same_loss, same = value_and_grad(
+            given, logits, weight, 0.1, reduction=reduction, grad_out=np.empty_like(logits)
+        )
+        np.testing.assert_array_equal(loss, same_loss)
+        np.testing.assert_array_equal(gradient, same)
+        assert loss.dtype == gradient.dtype == dtype

@@ -25,7 +25,9 @@ def status(field):
             return int(line.split()[1]) * 1024
 
 def extra(labels, logits, weights=1.0):
-    call = lambda: sce.sigmoid_cross_entropy(labels, logits, weights, 0.1)
+    return extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, weights, 0.1))
+
+def extra_of(call):
     call()
     with open("/proc/self/clear_refs", "w") as file:
         file.write("5")
@@ -39,6 +41,14 @@ logits = rng.standard_normal(shape, np.float32)
 labels = (logits > 0).astype(np.float32)
 weights = np.ones(shape, np.float32)
 wide = np.ones((8192, 4096), np.float32)
+gradient, other = np.zeros_like(logits), np.zeros_like(logits)
+kept = weights[0] > 0
+
+def derived(weights=1.0, function=sce.sigmoid_cross_entropy_value_and_grad, **keywords):
+    return extra_of(
+        lambda: function(labels, logits, weights, 0.1, grad_out=gradient, **keywords)
+    )
+
 print(json.dumps({
     "int64 labels": extra(labels.astype(np.int64), logits),
     "[B, 1] weights": extra(labels, logits, weights[:, :1].copy()),
@@ -48,6 +58,14 @@ print(json.dumps({
     "all transposed": extra(labels.T, logits.T, weights[:1].T),
     "strided logits": extra(labels, wide[:, ::2]),
     "strided labels": extra(wide[:, 1::2], logits, weights),
+    "gradient": derived(),
+    "gradient, [B, 1] weights, MEAN": derived(weights[:, :1].copy(), reduction="weighted_mean"),
+    "gradient, full weights, MEAN": derived(weights, reduction="weighted_mean"),
+    "gradient, pos_weight, where": derived(weights[:1], pos_weight=weights[0], where=kept),
+    "gradient and losses": derived(reduction="none", out=other),
+    "gradient and hessian": derived(
+        function=sce.sigmoid_cross_entropy_gradient_hessian, hess_out=other
+    ),
 }))
 """
 
