@@ -31,7 +31,7 @@ from .lanes import (
     to_dtype,
     to_float64,
 )
-from .operand import ONE, address_of, at, load, store, tail
+from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
 from .softplus import (
     OPTIONS,
     begin_exp_minus_abs_normal,
@@ -61,6 +61,8 @@ class Operands(NamedTuple):
     """Where a block lies: addresses, dtype codes and bytes an element of its operands.
 
     A missing operand has the code ``ONE``.  Without labels the values of ``x`` are the losses.
+    The dtype of ``w`` and ``q`` is that of what is computed (see ``in_own_dtype``), and ``q`` is a
+    number where elements are excluded (see ``not_excluded``).
     """
 
     x: Any
@@ -215,12 +217,13 @@ def read_step(own: Any, dtype: Any, k: Any, size: Any, given: Operands) -> tuple
         return branch(some, kept, lambda: operands)
 
     def positives():
-        return included(read(3, given.q, given.q_code, given.q_size))[0]
+        return read(3, given.q, given.q_code, given.q_size, own_only=True)
 
     x, z, w = included(
         read(0, given.x, given.x_code, given.x_size, floats_only=True),
         read(1, given.z, given.z_code, given.z_size),
-        read(2, given.w, given.w_code, given.w_size) * spread(given.scale, dtype, width),
+        read(2, given.w, given.w_code, given.w_size, own_only=True)
+        * spread(given.scale, dtype, width),
     )
     a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
     smooth = given.b != 0.0
@@ -348,6 +351,45 @@ def described(x, z, w, q, keep, size, step, scale, a, b, tails):
     tail(q, size, step, memory + 3 * TAIL)
     tail(keep, size, step, memory + 4 * TAIL)
     return x + z + w + q + (keep[0], keep[1], memory, a, b, scale)
+
+
+@block_function(results=0)
+def _convert(dtype, size, source, code, itemsize, tail_at, target):
+    """Write the elements of an operand, converted, to the memory at ``target``, in whole steps."""
+    width = step_of(dtype)
+
+    def step(k):
+        last = size - k * width < width
+        place = select(last, tail_at, source + k * (width * itemsize))
+        store(load(dtype, place, code, width), target + k * STEP_BYTES)
+        return ()
+
+    loop(steps_of(dtype, size), (), step)
+
+
+@register_jitable(**OPTIONS)
+def in_own_dtype(like, operand, size, scratch, tails):
+    """Return weights in the dtype of ``like``, converted to scratch memory if they are not."""
+    own = FLOAT32 if like.itemsize == 4 else FLOAT64
+    address, code, itemsize = operand
+    if code in (own, ONE):
+        return operand
+    memory, target = address_of(tails), address_of(scratch)
+    tail(operand, size, STEP_BYTES // like.itemsize, memory)
+    _convert(like, (size, address, code, itemsize, memory, target))
+    return target, own, like.itemsize
+
+
+@register_jitable(**OPTIONS)
+def not_excluded(like, operand, keep, size, scratch):
+    """Return weights in the dtype of ``like``, with zeros where elements are excluded."""
+    if operand[1] == ONE or keep[1] == ONE:
+        return operand
+    flags, given = at(keep[0], size, np.uint8), at(operand[0], size, like.dtype)
+    target = at(address_of(scratch), size, like.dtype)
+    for i in range(size):
+        target[i] = given[i] if flags[i] != 0 else 0.0
+    return address_of(scratch), operand[1], operand[2]
 
 
 @register_jitable(**OPTIONS)

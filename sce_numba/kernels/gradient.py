@@ -19,7 +19,9 @@ from .block import (
     add_step,
     add_weighted_step,
     described,
+    in_own_dtype,
     merge_step,
+    not_excluded,
     number,
     read_step,
     scratch_for_tails,
@@ -104,18 +106,19 @@ def _differentiate(dtype, size, merged, second, scale, at, ready, lines, *rest):
             (slopes,) = included(slope * factors)
             put(k, slopes, at, ready, lines)
 
-            def logarithms():
-                return add_weighted_step(dtype, total, lost, loss(element, t), w)
+            (values,) = branch(
+                second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
+            )
 
-            def others_too():
-                (values,) = branch(
-                    second == LOSSES, lambda: (loss(element, t),), lambda: (hessian(element, s),)
-                )
-                (values,) = included(values * factors)
-                put(k, values, *rest[:3])
+            def sum_up():
+                return add_weighted_step(dtype, total, lost, values, w)
+
+            def put_values():
+                (weighted,) = included(values * factors)
+                put(k, weighted, *rest[:3])
                 return total, lost
 
-            return u, *branch(second == TOTAL, logarithms, others_too)
+            return u, *branch(second == TOTAL, sum_up, put_values)
 
         return branch(merged != 0, one_logarithm, elements)
 
@@ -168,7 +171,7 @@ def differentiate(
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((5, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK), np.uint64)
         results = np.empty((2, BLOCK), like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
@@ -180,8 +183,11 @@ def differentiate(
             own = 1.0
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = in_own_dtype(like, w, size, raw[5], tails)
                 q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
+                q = not_excluded(like, q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             merged = np.int64(second == TOTAL and not by_element)

@@ -24,6 +24,8 @@ from numba.extending import register_jitable
 
 from .block import (
     BLOCK,
+    in_own_dtype,
+    not_excluded,
     number,
     scratch_for_tails,
     total_loss,
@@ -215,7 +217,7 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        raw = np.empty((5, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK), np.uint64)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
@@ -224,8 +226,11 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
             z = read(shape, operands[LABELS], start, size, raw[1])
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = in_own_dtype(like, w, size, raw[5], tails)
                 q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
+                q = not_excluded(like, q, keep, size, raw[6])
                 found = total_weighted_loss(like, x, z, w, q, keep, size, 1, a, b, tails)
                 count = np.float64(size)
                 if keep[1] != ONE:
@@ -247,13 +252,14 @@ def denominator(like, shape, operands, rows, columns, by_element, weight, reduct
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        raw = np.empty((2, BLOCK), np.uint64)
+        raw = np.empty((3, BLOCK), np.uint64)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[0])
+                w = in_own_dtype(like, w, size, raw[2], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[1])
                 own, present, count = total_weights(like, w, keep, size, tails)
                 _add(sums, 0.0, 0.0, own, present, count)
@@ -326,7 +332,7 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
     in_row, tiles, groups = plan(rows, columns)
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((5, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK), np.uint64)
         buffer = np.empty(BLOCK, like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
@@ -338,8 +344,11 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
             own = weight
             if by_element:
                 w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = in_own_dtype(like, w, size, raw[5], tails)
                 q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
+                q = not_excluded(like, q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = weight * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             place = address_in_place(shape, operands[RESULT], own_code, start, size)

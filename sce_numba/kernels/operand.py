@@ -109,8 +109,10 @@ def bytes_of(code):
     return 8
 
 
-def _codes(dtype: Any, floats_only: bool, flags_only: bool) -> list[int]:
+def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> list[int]:
     """Return the dtypes that an operand may have beside logits computed in ``dtype``."""
+    if own_only:
+        return [FLOAT32 if dtype is np.float32 else FLOAT64, ONE]
     if flags_only:
         return [BOOL, ONE]
     if floats_only:
@@ -125,6 +127,7 @@ def load(
     count: int,
     floats_only: bool = False,
     flags_only: bool = False,
+    own_only: bool = False,
 ) -> Any:
     """Return ``count`` lanes, converted to ``dtype``, of the operand at ``address``."""
     if not isinstance(address, Lanes):
@@ -140,7 +143,7 @@ def load(
     )
     switch = builder.switch(code.value, impossible)
     found = []
-    for number in _codes(dtype, floats_only, flags_only):
+    for number in _codes(dtype, floats_only, flags_only, own_only):
         case = function.append_basic_block(f"lanes.dtype.{number}")
         switch.add_case(ir.Constant(code.value.type, number), case)
         builder.position_at_end(case)

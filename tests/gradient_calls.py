@@ -1,9 +1,9 @@
-"""Gradients, weighted positives and `where` beside TensorFlow's and PyTorch's automatic ones.
+"""Random calls of value and gradient, to be compared with another implementation.
 
-Every case is compared to the exact value, within this library's promise, and to the framework's
-within that promise and its own rounding.  SCE_LIVE_CASES tells how many cases are drawn:
+Every call is compared to the exact value, within this library's promise, and to the other's within
+that promise and its own rounding.  SCE_LIVE_CASES tells how many calls are drawn:
 
-    SCE_LIVE_CASES=20000 python -m pytest tests/test_gradient_live.py -s
+    SCE_LIVE_CASES=20000 python -m pytest tests/test_tensorflow_gradient_live.py -s
 
 Not drawn is what differs on purpose: logits of exactly 0 beside a weight of positives, where
 TensorFlow takes the slope of another function, and infinite logits.
@@ -12,22 +12,10 @@ TensorFlow takes the slope of another function, and infinite logits.
 import os
 import random
 import time
-import warnings
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
-import pytest
 import reference
-from random_calls import (
-    LABELS_DTYPES,
-    LAYOUTS,
-    LOGITS_DTYPES,
-    draw_labels,
-    draw_shape,
-    drawn,
-    laid_out,
-)
+from random_calls import LABELS_DTYPES, LAYOUTS, draw_labels, draw_shape, drawn, laid_out
 from reference import NONE, REDUCTIONS
 
 import sce_numba as sce
@@ -36,7 +24,7 @@ SEED = 20170301
 CASES = int(os.environ.get("SCE_LIVE_CASES", "1000"))
 
 
-class Call:
+class GradientCall:
     """Random arguments of a loss, and its exact derivatives."""
 
     def __init__(self, rng, dtypes):
@@ -103,11 +91,11 @@ class Call:
         )
 
 
-def run(check, dtypes, capsys):
+def check_calls(check, dtypes, capsys):
     """Check `CASES` cases and report all that disagree."""
     rng, failures, start = random.Random(SEED), [], time.perf_counter()
     for _ in range(CASES):
-        call = Call(rng, dtypes)
+        call = GradientCall(rng, dtypes)
         try:
             check(call)
         except Exception as error:
@@ -116,74 +104,3 @@ def run(check, dtypes, capsys):
         seconds = time.perf_counter() - start
         print(f"\n{CASES} cases, {len(failures)} disagreements, {seconds:.0f} s")
     assert not failures, "\n".join(failures[:10])
-
-
-@pytest.mark.filterwarnings("ignore:::tensorflow")
-def test_tensorflow(capsys):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tf = pytest.importorskip("tensorflow")
-
-    def check(call):
-        logits = tf.constant(call.logits)
-        with tf.GradientTape() as tape:
-            tape.watch(logits)
-            if call.pos_weight is None:
-                loss = tf.compat.v1.losses.sigmoid_cross_entropy(
-                    call.labels, logits, call.weights, call.smoothing, reduction=call.reduction
-                )
-            else:
-                labels = tf.cast(call.labels, logits.dtype)
-                if call.smoothing:
-                    labels = labels * (1 - call.smoothing) + 0.5 * call.smoothing
-                losses = tf.nn.weighted_cross_entropy_with_logits(
-                    labels, logits, tf.cast(call.pos_weight, logits.dtype)
-                )
-                loss = tf.compat.v1.losses.compute_weighted_loss(
-                    losses, call.weights, reduction=call.reduction
-                )
-        call.check(loss.numpy(), tape.gradient(loss, logits).numpy())
-
-    run(check, LOGITS_DTYPES, capsys)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_pytorch(capsys):
-    torch = pytest.importorskip("torch")
-    loss_of = torch.nn.functional.binary_cross_entropy_with_logits
-
-    def tensor(values, logits):
-        return torch.tensor(np.asarray(values, np.float64)).to(logits.dtype)
-
-    def check(call):
-        logits = torch.tensor(call.logits, requires_grad=True)
-        labels = tensor(call.labels.astype(np.float64), logits)
-        labels = labels * (1 - call.smoothing) + call.smoothing / 2
-        weights = np.broadcast_to(call.weights, call.logits.shape).astype(np.float64)
-        pos_weight = None if call.pos_weight is None else tensor(call.pos_weight, logits)
-        losses = loss_of(
-            logits, labels, tensor(weights, logits), reduction="none", pos_weight=pos_weight
-        )
-        denominator = {
-            "weighted_mean": weights.sum(),
-            "weighted_sum_over_batch_size": weights.size,
-            "weighted_sum_by_nonzero_weights": np.count_nonzero(weights),
-        }.get(call.reduction, 1)
-        loss = losses.sum() / denominator if denominator else 0 * losses.sum()
-        loss.backward()
-        value = losses if call.reduction == NONE else loss
-        call.check(value.detach().numpy(), logits.grad.numpy())
-
-    run(check, [np.dtype(np.float32), np.dtype(np.float64)], capsys)
-
-
-def test_element_losses_with_weighted_positives():
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(SEED)
-    logits, labels = rng.normal(0, 4, (300, 40)), rng.random((300, 40))
-    weight = rng.uniform(0.1, 5, 40)
-    theirs = torch.nn.functional.binary_cross_entropy_with_logits(
-        *map(torch.tensor, (logits, labels)), reduction="none", pos_weight=torch.tensor(weight)
-    )
-    ours = sce.weighted_cross_entropy_with_logits(labels, logits, weight)
-    np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-12)
