@@ -15,7 +15,7 @@ from .kernels.block import SHORT
 from .kernels.compile import Loop
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
 from .kernels.operand import FLOAT16, FLOAT32, FLOAT64, bytes_of
-from .kernels.parallel import run
+from .kernels.parallel import CROSSOVER, run
 from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES
 from .reduction import CODES, Reduction
 
@@ -61,8 +61,9 @@ _LOGITS: dict[int, Any] = {
         ("d", FLOAT64, _DOUBLE),
     )
 }
-# Bits of `flags.num`: C order, and aligned.
+# Bits of `flags.num`: C order and aligned, and writeable as well.
 _C_ORDER = 0x101
+_WRITEABLE = 0x501
 _NONE = -1
 # Smaller numbers overflow no dtype, which would be warned of.
 _SAFE = 65504.0
@@ -105,7 +106,9 @@ def evaluate_in_place(
         run(loops.write_contiguous, size, x, z, flat, *result)
         return out
     place = x, z, flat, x_code, z_code, 1, size
-    if flat is loops.one:
+    if size < CROSSOVER and flat is loops.one:
+        value = loops.reduce_rows.serial(*place, 0, weight, smoothing, code)
+    elif flat is loops.one:
         value = run(loops.reduce_rows, size, *place, 0, weight, smoothing, code)
     else:
         value = run(loops.reduce_elements, size, *place, *steps, weight, smoothing, code)
@@ -140,7 +143,7 @@ def _common(
 
 
 def differentiate_in_place(
-    labels: Any, logits: Any, weight: Any, smoothing: Any, reduction: Any
+    labels: Any, logits: Any, weight: Any, smoothing: Any, reduction: Any, grad_out: Any
 ) -> tuple[Any, np.ndarray] | None:
     """Return the reduced loss and its gradient for the commonest arguments, else None."""
     common = _common(labels, logits, smoothing, reduction)
@@ -150,11 +153,20 @@ def differentiate_in_place(
     if code == _NONE:
         return None
     dtype, size = logits.dtype, logits.size
-    gradient = np.empty(logits.shape, dtype)
+    gradient = np.empty(logits.shape, dtype) if grad_out is None else grad_out
+    if grad_out is not None and (
+        type(grad_out) is not np.ndarray
+        or grad_out.dtype is not dtype
+        or grad_out.shape != logits.shape
+        or grad_out.flags.num & _WRITEABLE != _WRITEABLE
+    ):
+        return None
+    x, z, place = (array.__array_interface__["data"][0] for array in (logits, labels, gradient))
+    # Memory that overlaps is looked at more closely elsewhere.
+    if abs(place - z) < max(gradient.nbytes, labels.nbytes) or 0 < abs(place - x) < gradient.nbytes:
+        return None
     table = _contiguous_table(x_code, z_code).copy()
-    arrays = {kernel.LOGITS: logits, kernel.LABELS: labels, kernel.GRADIENT: gradient}
-    for row, array in arrays.items():
-        table[row, ADDRESS] = array.__array_interface__["data"][0]
+    table[[kernel.LOGITS, kernel.LABELS, kernel.GRADIENT], ADDRESS] = x, z, place
     denominator = 1.0 if code == kernel.SUM else float(size)
     if code == kernel.MEAN:
         denominator *= weight

@@ -177,9 +177,9 @@ def sigmoid_cross_entropy_value_and_grad(
     >>> print(gradient[1])
     [ 1.25000000e-01 -1.06208856e-18]
     """
-    if pos_weight is None and where is None and out is None and grad_out is None:
+    if pos_weight is None and where is None and out is None:
         found = evaluation.differentiate_in_place(
-            multi_class_labels, logits, weights, label_smoothing, reduction
+            multi_class_labels, logits, weights, label_smoothing, reduction, grad_out
         )
         if found is not None:
             record(found[0], scope, loss_collection)
