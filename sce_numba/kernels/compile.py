@@ -1,78 +1,206 @@
 """Compile the loops when they are first needed, each dtype and each of serial and parallel alone.
 
 Importing the package compiles nothing.  Only the outermost loops are cached on disk: cached
-functions that call cached functions can disagree on symbol names when two processes compile at
-once.  Numba's own cache key knows neither whether a loop is parallel nor what stands in the
-other files it calls, so both are added to it here.
+functions that call other cached functions can disagree on symbol names when two processes compile
+at once.
+
+Numba finds the folder of the cache; the files are our own, because Numba's have an index beside
+them.  Two processes that write at once leave an index that names the other's code, its key knows
+neither whether a loop is parallel nor what stands in the other files that it calls, and a damaged
+file raises, or crashes.  Here a file holds one compiled loop, and begins with a checksum of that
+code and of all sources that went into it: whatever is cut short, damaged or stale is compiled anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.resources
+import logging
+import os
+import pickle
+import sys
+import threading
+import uuid
 from collections.abc import Callable
-from functools import cached_property
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import llvmlite
+import numba
 from numba import config, njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import CompileResultCacheImpl, NullCache
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.serialize import dumps
 
 from .softplus import OPTIONS
 
+_log = logging.getLogger("sce_numba")
 
-def _digest() -> str:
+# A child that is forked while a thread compiles would inherit a lock that nobody releases, and
+# wait for it when it compiles or loads code itself.  So a fork waits for the end of a compilation,
+# as it does in `logging` for the end of a message.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
+
+@lru_cache(maxsize=1)
+def _sources() -> bytes:
+    """Return a digest of the source of everything that is compiled; empty where there is none."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
-    return digest.hexdigest()
+    # Unlike a glob of the folder, this sees into a zip file.
+    files = importlib.resources.files(__package__).iterdir()
+    sources = {file.name: file.read_bytes() for file in files if file.name.endswith(".py")}
+    for name in sorted(sources):
+        digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
+    return digest.digest() if sources else b""
 
 
-class _Cache(FunctionCache):
-    """Numba's cache of compiled functions, with ``stamp`` as part of every key."""
+class _Cache(NullCache):
+    """Compiled code of one function on disk: found by what was asked for, believed by checksum."""
 
-    stamp: str
+    def __init__(self, function: Callable[..., Any], kind: str) -> None:
+        """Raise an exception where there is no place for files, or nothing to tell stale code."""
+        self._numba = CompileResultCacheImpl(function)
+        self._numba.locator.ensure_cache_path()
+        self._name, self._kind = function.__name__, kind
+        if not _sources():
+            raise RuntimeError("there is no source that a checksum could be made of")
 
-    def _index_key(self, sig: Any, codegen: Any) -> Any:
-        return (*super()._index_key(sig, codegen), self.stamp)
+    @property
+    def cache_path(self) -> str:
+        return str(self._numba.locator.get_cache_path())
+
+    def _file(self, signature: Any, codegen: Any) -> Path:
+        # The magic tuple names the CPU and its features: machines that share a folder don't share
+        # code.  A pickle is for one version of Python and of Numba.
+        versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
+        key = repr((signature, self._kind, config.OPT, codegen.magic_tuple(), versions))
+        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
+        return Path(self.cache_path, f"sce_numba.{self._name}.{digest}.nbc")
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return the compile result, or None for whatever reason there is none."""
+        target_context.refresh()
+        file = self._file(signature, target_context.codegen())
+        try:
+            content = file.read_bytes()
+            code = content[32:]
+            if content[:32] != hashlib.sha256(_sources() + code).digest():
+                _log.debug("%s is stale or damaged, and is compiled anew", file)
+                return None
+            return self._numba.rebuild(target_context, pickle.loads(code))
+        except FileNotFoundError:
+            return None
+        except Exception as error:
+            _log.debug("%s can't be read (%s), and is compiled anew", file, error)
+            return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Write a file that appears at once or not at all; without it nothing is wrong but slow."""
+        if not self._numba.check_cachable(result):
+            return
+        file = self._file(signature, result.codegen)
+        code = dumps(self._numba.reduce(result))
+        unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            try:
+                unfinished.write_bytes(hashlib.sha256(_sources() + code).digest() + code)
+                os.replace(unfinished, file)
+            finally:
+                unfinished.unlink(missing_ok=True)
+        except OSError as error:
+            _log.debug("%s can't be written: %s", file, error)
 
 
 def cache_folder() -> str | None:
     """Return where compiled code is kept, or None where nothing can be written."""
     try:
-        return str(_Cache(_digest).cache_path)
-    except RuntimeError:
+        return _Cache(_sources.__wrapped__, "").cache_path
+    except Exception:  # Numba's reasons are many: no place, no such locator, a name it can't read
         return None
+
+
+@lru_cache(maxsize=1)
+def _say_that_nothing_is_kept(reason: str) -> None:
+    _log.info(
+        "compiling in memory, in every process anew (%s); "
+        "set NUMBA_CACHE_DIR to a folder that only you can write to",
+        reason,
+    )
+
+
+def _uninterrupted(function: Callable[[str], None], name: str) -> None:
+    """Call a function where no signal reaches it.
+
+    Ctrl-C in the middle of a compilation leaves Numba with half a function, which fails whenever
+    it is used again in this process.  Python handles signals on the main thread: that one waits
+    here, may be interrupted, and the compilation goes on.
+    """
+    # Where this thread compiles already, it holds the lock that another would wait for.
+    if (
+        threading.current_thread() is threading.main_thread()
+        and not global_compiler_lock.is_locked()
+    ):
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                function(name)
+            except BaseException as error:
+                failed.append(error)
+
+        thread = threading.Thread(target=work, name="sce_numba compiles")
+        try:
+            thread.start()
+        except RuntimeError:  # no thread can be had, as at the end of the interpreter
+            pass
+        else:
+            thread.join()
+            if failed:
+                raise failed[0]
+            return
+    function(name)
 
 
 class Loop:
     """A loop over blocks with fixed argument types, compiled when it is first called."""
 
+    serial: Callable[..., Any]  # on the calling thread
+    parallel: Callable[..., Any]  # on Numba's threads
+
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
         self._function = function
         self._signature = signature
 
-    def _compile(self, parallel: bool) -> Callable[..., Any]:
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            # Python asks for what isn't there yet.  Numba's lock is the only one: with another
+            # (that of `cached_property`) a fork could happen while a thread that waits holds it.
+            if name not in ("serial", "parallel"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            _uninterrupted(self._set, name)
+            return self.__dict__[name]
+
+    def _set(self, name: str) -> None:
+        with global_compiler_lock:
+            if name not in self.__dict__:
+                self.__dict__[name] = self._compile(name)
+
+    def _compile(self, kind: str) -> Callable[..., Any]:
         if config.DISABLE_JIT:
             return self._function
         options = OPTIONS | {"no_cpython_wrapper": False}
-        dispatcher = njit(parallel=parallel, **options)(self._function)
+        dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
         try:
-            cache = _Cache(self._function)
-        except RuntimeError:
-            pass  # nowhere to write: compile in memory
-        else:
-            cache.stamp = f"{_digest()} parallel={parallel}"
-            dispatcher._cache = cache
+            dispatcher._cache = _Cache(self._function, kind)
+        except Exception as error:  # as in `cache_folder`
+            _say_that_nothing_is_kept(str(error))
         dispatcher.compile(self._signature)
         dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
-
-    @cached_property
-    def serial(self) -> Callable[..., Any]:
-        """The loop on the calling thread."""
-        return self._compile(parallel=False)
-
-    @cached_property
-    def parallel(self) -> Callable[..., Any]:
-        """The loop on Numba's threads."""
-        return self._compile(parallel=True)
