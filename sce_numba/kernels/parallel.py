@@ -1,17 +1,31 @@
 """The one place that decides whether a loop runs serial or parallel; the bits are the same.
 
-A parallel region is entered by one thread at a time and never in a forked child: Numba's
-threading layers abort the process otherwise.  A caller that may not enter doesn't wait: it runs
-the serial loop, which releases the GIL.
+A parallel region is entered only where that is known to be safe; a caller that may not enter
+doesn't wait, but runs the serial loop, which releases the GIL.
+
+* One thread at a time: many callers at once keep the CPUs busy without more threads.
+* Never in a forked child: the threads did not come along, and GNU OpenMP kills the child.
+* Under a layer that isn't thread-safe (workqueue), which aborts when two threads enter and knows
+  nothing of ours, only where no other thread could enter: the process has a single Python thread.
+* From a few threads only under OpenMP, which keeps a team of threads for each that ever entered.
+* With as many threads as Numba is set to, and no more than the CPUs that the process is given.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import logging
 import os
+import sys
 import threading
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from numba import get_num_threads
+import numba
+from numba import config
+from numba.np.ufunc import parallel as numba_threads
 
 from .compile import Loop
 
@@ -19,24 +33,124 @@ from .compile import Loop
 # took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
 CROSSOVER = 1 << 16
 
+# So many threads, the main one included, may have a team under OpenMP.
+TEAMS = 4
+
 _launch = threading.Lock()
-_forked = False
+_teams = {threading.main_thread().ident}
 
 
-def _after_fork() -> None:
-    global _forked
-    _forked = True
+def _forked_with_threads() -> bool:
+    """Tell whether this process is a fork of one where Numba or GNU OpenMP had been at work."""
+    try:
+        # Bit 6 of the flags, which Linux sets by fork and deletes by exec.
+        flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
+        if not flags & 0x40:
+            return False
+        if numba_threads._is_initialized:
+            return True
+        ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return False
+    return True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+# Where parallel regions may be entered: in the process that imported this, not in its children.
+# A comparison holds for forks by C code too, which may not call what `os.register_at_fork` noted.
+_home = None if _forked_with_threads() else os.getpid()
+
+
+def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> float:
+    """Return how many CPUs' time the control groups of this process get, on Linux."""
+    quota = float("inf")
+    try:
+        lines = Path(groups).read_text().splitlines()
+    except OSError:
+        return quota
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = Path(mounted, controllers)
+        # A limit on a group holds for those inside.  The path may be that of the host, and then
+        # the group itself is at the top.
+        folder = top / path.strip("/")
+        for place in {top, folder, *(up for up in folder.parents if up.is_relative_to(top))}:
+            try:
+                if controllers:
+                    limit = (place / "cpu.cfs_quota_us").read_text()
+                    period = (place / "cpu.cfs_period_us").read_text()
+                else:
+                    limit, period = (place / "cpu.max").read_text().split()
+                if limit.strip() != "max" and int(limit) > 0:
+                    quota = min(quota, int(limit) / int(period))
+            except (OSError, ValueError, ZeroDivisionError):
+                continue
+    return quota
+
+
+@cache
+def _cpus() -> int:
+    """Return the number of CPUs that this process may keep busy."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    given = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return max(1, int(min(given, _quota())))
+
+
+@cache
+def _layer() -> str | None:
+    """Start Numba's threads, and return the name of its threading layer, or None for none."""
+    if str(config.THREADING_LAYER).lower() in ("tbb", "safe", "threadsafe", "forksafe"):
+        # The wheel of TBB puts its library where the loader doesn't look.
+        with contextlib.suppress(OSError):  # not that wheel, or not Linux
+            ctypes.CDLL(str(Path(sys.prefix, "lib", "libtbb.so.12")))
+    try:
+        numba.get_num_threads()
+        return numba.threading_layer()  # type: ignore[no-any-return]
+    except Exception as error:  # the layer asked for can't be had: no reason not to answer
+        logging.getLogger("sce_numba").info("running on one thread: %s", error)
+        return None
+
+
+def _may_enter() -> bool:
+    """Tell whether this thread may enter a parallel region; it holds the lock."""
+    layer = _layer()
+    if layer == "tbb":
+        return True
+    if layer != "omp":
+        return layer is not None and len(sys._current_frames()) == 1
+    own = threading.get_ident()
+    if own not in _teams:
+        if len(_teams) >= TEAMS:
+            _teams.intersection_update(sys._current_frames())  # a team ends with its thread
+        if len(_teams) >= TEAMS:
+            return False
+        _teams.add(own)
+    return True
 
 
 def run(loop: Loop, size: int, *arguments: Any) -> Any:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
-    if size < CROSSOVER or _forked or get_num_threads() == 1 or not _launch.acquire(blocking=False):
+    if size < CROSSOVER or os.getpid() != _home or not _launch.acquire(blocking=False):
         return loop.serial(*arguments)
+    try:
+        if _cpus() > 1 and _may_enter():
+            # Not `numba.get_num_threads`, which takes a lock that all forked processes share.
+            threads = numba_threads._get_num_threads()
+            if threads > 1:
+                return _run_on_threads(loop, min(threads, _cpus()), threads, arguments)
+    finally:
+        _launch.release()
+    return loop.serial(*arguments)
+
+
+def _run_on_threads(loop: Loop, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+    if count == usual:
+        return loop.parallel(*arguments)
+    # The setting is that of this thread alone.
+    numba_threads._set_num_threads(count)
     try:
         return loop.parallel(*arguments)
     finally:
-        _launch.release()
+        numba_threads._set_num_threads(usual)
