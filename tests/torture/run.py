@@ -1,0 +1,130 @@
+"""Run every scenario under every threading layer, and print what became of it.
+
+    python tests/torture/run.py [--quick] [--only NAME] [--layer LAYER]
+
+A cell of the table says: right answers / calls, or what went wrong.  A scenario that has not
+ended after ``--timeout`` seconds counts as a hang.  The exit status is the number of bad cells.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+SCRIPT = Path(__file__).with_name("scenarios.py")
+LAYERS = ["unset", "omp", "workqueue", "tbb"]
+QUICK = 0.02
+
+
+@dataclass
+class Outcome:
+    text: str
+    good: bool
+    details: str = ""
+
+
+def python(arguments, layer, cache, timeout, **settings):
+    """Run Python in a session of its own, so that all of it can be ended."""
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_THREADING_LAYER"}
+    environment |= {"NUMBA_CACHE_DIR": cache} | settings
+    if layer != "unset":
+        environment["NUMBA_THREADING_LAYER"] = layer
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, error = process.communicate(timeout=timeout)
+        return process.returncode, out, error
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        _, error = process.communicate()
+        return None, "", error
+
+
+def run(name, layer, scale, cache, reference, timeout=300):
+    """Run one scenario under one layer."""
+    arguments = [str(SCRIPT), name, str(scale), reference]
+    # Some scenarios start Numba's threads before this library gets to help with the wheel of TBB.
+    library = {"LD_LIBRARY_PATH": f"{sys.prefix}/lib"} if layer == "tbb" else {}
+    status, out, error = python(arguments, layer, cache, timeout, **library)
+    if status is None:
+        return Outcome("HANG", False, error)
+    if status:
+        return Outcome(f"CRASH ({status})", False, error)
+    found = json.loads(out.splitlines()[-1])
+    if "skipped" in found:
+        return Outcome(f"skipped: {found['skipped']}", True)
+    good = found["right"] == found["calls"] > 0
+    return Outcome(f"{found['right']}/{found['calls']}", good, error)
+
+
+def make_reference(cache):
+    """Let one thread answer every call, and return the file of the answers' digests."""
+    status, out, error = python(
+        [str(SCRIPT), "reference", "1", "-"], "unset", cache, 600, NUMBA_NUM_THREADS="1"
+    )
+    assert status == 0, error
+    path = Path(cache, "reference.json")
+    path.write_text(out)
+    return str(path)
+
+
+def loads(layer):
+    """Tell whether a layer can be had, with what this library does to have it."""
+    code = "from sce_numba.kernels import parallel; print(parallel._layer())"
+    _, out, _ = python(["-c", code], layer, "", 60)
+    return layer == "unset" or out.strip() == layer
+
+
+def names():
+    """Return the names of the scenarios, as they stand in the list of them."""
+    listed = SCRIPT.read_text().partition("SCENARIOS = [\n")[2].partition("]")[0]
+    return listed.replace(",", " ").split()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the calls")
+    parser.add_argument("--only", help="scenarios whose name contains this")
+    parser.add_argument("--layer", choices=LAYERS, help="this threading layer alone")
+    parser.add_argument("--timeout", type=float, default=300, help="seconds")
+    parser.add_argument("--cache", help="folder for compiled code, to be used again")
+    options = parser.parse_args()
+    layers = [layer for layer in LAYERS if options.layer in (None, layer)]
+    bad = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        cache = options.cache or temporary
+        reference = make_reference(cache)
+        without = [layer for layer in layers if not loads(layer)]
+        print(f"| scenario | {' | '.join(layers)} |\n|{' --- |' * (len(layers) + 1)}", flush=True)
+        for name in names():
+            if options.only and options.only not in name:
+                continue
+            print(f"| {name.replace('_', ' ')} |", end="", flush=True)
+            details = ""
+            for layer in layers:
+                if layer in without:
+                    outcome = Outcome("skipped: not to be had", True)
+                else:
+                    scale = QUICK if options.quick else 1
+                    outcome = run(name, layer, scale, cache, reference, options.timeout)
+                print(f" {outcome.text} |", end="", flush=True)
+                if not outcome.good:
+                    bad += 1
+                    details += f"\n{layer}: {outcome.details[-1500:]}"
+            print(details, flush=True)
+    return bad
+
+
+if __name__ == "__main__":
+    sys.exit(main())
