@@ -22,7 +22,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,7 @@ if hasattr(os, "register_at_fork"):
     )
 
 
-@lru_cache(maxsize=1)
+@cache
 def _sources() -> bytes:
     """Return a digest of the source of everything that is compiled; empty where there is none."""
     digest = hashlib.sha256()
@@ -120,17 +120,16 @@ class _Cache(NullCache):
 def cache_folder() -> str | None:
     """Return where compiled code is kept, or None where nothing can be written."""
     try:
-        return _Cache(_sources.__wrapped__, "").cache_path
+        return _Cache(Loop._set, "").cache_path
     except Exception:  # Numba's reasons are many: no place, no such locator, a name it can't read
         return None
 
 
-@lru_cache(maxsize=1)
-def _say_that_nothing_is_kept(reason: str) -> None:
+@cache
+def _say_that_nothing_is_kept() -> None:
     _log.info(
-        "compiling in memory, in every process anew (%s); "
-        "set NUMBA_CACHE_DIR to a folder that only you can write to",
-        reason,
+        "compiling in memory, in every process anew, as there is no folder to keep compiled code "
+        "in; set NUMBA_CACHE_DIR to one that only you can write to"
     )
 
 
@@ -199,8 +198,8 @@ class Loop:
         dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
         try:
             dispatcher._cache = _Cache(self._function, kind)
-        except Exception as error:  # as in `cache_folder`
-            _say_that_nothing_is_kept(str(error))
+        except Exception:  # as in `cache_folder`
+            _say_that_nothing_is_kept()
         dispatcher.compile(self._signature)
         dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
