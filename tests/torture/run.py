@@ -31,7 +31,9 @@ class Outcome:
 def python(arguments, layer, cache, timeout, **settings):
     """Run Python in a session of its own, so that all of it can be ended."""
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_THREADING_LAYER"}
-    environment |= {"NUMBA_CACHE_DIR": cache} | settings
+    environment |= settings
+    if cache is not None:
+        environment["NUMBA_CACHE_DIR"] = cache
     if layer != "unset":
         environment["NUMBA_THREADING_LAYER"] = layer
     process = subprocess.Popen(
@@ -68,13 +70,13 @@ def run(name, layer, scale, cache, reference, timeout=300):
     return Outcome(f"{found['right']}/{found['calls']}", good, error)
 
 
-def make_reference(cache):
+def make_reference(folder, cache):
     """Let one thread answer every call, and return the file of the answers' digests."""
     status, out, error = python(
         [str(SCRIPT), "reference", "1", "-"], "unset", cache, 600, NUMBA_NUM_THREADS="1"
     )
     assert status == 0, error
-    path = Path(cache, "reference.json")
+    path = Path(folder, "reference.json")
     path.write_text(out)
     return str(path)
 
@@ -82,7 +84,7 @@ def make_reference(cache):
 def loads(layer):
     """Tell whether a layer can be had, with what this library does to have it."""
     code = "from sce_numba.kernels import parallel; print(parallel._layer())"
-    _, out, _ = python(["-c", code], layer, "", 60)
+    _, out, _ = python(["-c", code], layer, None, 60)
     return layer == "unset" or out.strip() == layer
 
 
@@ -104,7 +106,7 @@ def main():
     bad = 0
     with tempfile.TemporaryDirectory() as temporary:
         cache = options.cache or temporary
-        reference = make_reference(cache)
+        reference = make_reference(temporary, cache)
         without = [layer for layer in layers if not loads(layer)]
         print(f"| scenario | {' | '.join(layers)} |\n|{' --- |' * (len(layers) + 1)}", flush=True)
         for name in names():
