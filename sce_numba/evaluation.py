@@ -210,23 +210,35 @@ def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int
 
 def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int) -> Any:
     """Return the reduced loss; ``arrays`` are those of the kernels' operands that there are."""
-    logits = arrays[kernel.LOGITS]
-    size, dtype = logits.size, logits.dtype
+    value = _reduce(arrays, weight, smoothing, reduction)
+    return _as_scalar(value, arrays[kernel.LOGITS].dtype)
+
+
+def sums(
+    arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int
+) -> tuple[float, float]:
+    """Return the sum of the weighted losses, and what the reduction divides it by."""
+    numerator = _reduce(arrays, weight, smoothing, kernel.SUM)
+    return numerator, float(_denominator(arrays, weight, reduction))
+
+
+def _reduce(
+    arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int
+) -> float:
+    size = arrays[kernel.LOGITS].size
     if size == 0:
-        return _as_scalar(0.0, dtype)
-    loops = _loops_for(dtype)
+        return 0.0
+    loops = _loops_for(arrays[kernel.LOGITS].dtype)
     view = flatten(arrays)
     scalars = weight, smoothing, reduction
-    if _is_direct(arrays, view, loops.dtype):
-        arguments, steps = _direct_arguments(arrays, view, loops.one)
-        place = view.rows, view.columns, *steps
-        if view.by_element:
-            place = *place, view.shape[-1]
-            value = run(loops.reduce_elements, size, *arguments, *place, *scalars)
-        else:
-            value = run(loops.reduce_rows, size, *arguments, *place[:3], *scalars)
-        return _as_scalar(value, dtype)
-    return _as_scalar(run(loops.reduce_any, size, *_described(loops, arrays), *scalars), dtype)
+    if not _is_direct(arrays, view, loops.dtype):
+        return float(run(loops.reduce_any, size, *_described(loops, arrays), *scalars))
+    arguments, steps = _direct_arguments(arrays, view, loops.one)
+    place = view.rows, view.columns, *steps
+    if view.by_element:
+        place = *place, view.shape[-1]
+        return float(run(loops.reduce_elements, size, *arguments, *place, *scalars))
+    return float(run(loops.reduce_rows, size, *arguments, *place[:3], *scalars))
 
 
 def _direct_arguments(

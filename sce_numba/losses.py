@@ -304,6 +304,28 @@ def compute_weighted_loss(
     return loss
 
 
+def loss_sums(
+    multi_class_labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: float = 0,
+    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    pos_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> tuple[float, float]:
+    """Return the sum of weighted losses and what a reduction divides it by, both in float64.
+
+    Those of parts of the data add up to those of the whole.  Arguments and errors are those of
+    ``sigmoid_cross_entropy``; ``Reduction.NONE``, which leaves no sum, is a ValueError.
+    """
+    arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
+    code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
+    if code is None:
+        raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
+    return evaluation.sums(arrays, weight, smoothing, code)
+
+
 def _elements(
     labels_given: ArrayLike, logits: ArrayLike, label_smoothing: float
 ) -> tuple[dict[int, np.ndarray], float]:
