@@ -567,6 +567,8 @@ def main(name, scale, reference):
     if name == "reference":
         print(json.dumps({case: answer(case) for case in CASES}))
         return
+    # A shell lets the jobs that it starts in the background ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     global SCALE
     SCALE = float(scale)
     EXPECTED.update(json.loads(Path(reference).read_text()))
