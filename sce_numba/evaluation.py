@@ -338,8 +338,10 @@ def _denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) -
     size = logits.size
     if reduction == kernel.SUM:
         return 1.0
+    if size == 0:
+        return 0.0
     if kernel.WHERE not in arrays:
-        if reduction == kernel.SUM_OVER_BATCH_SIZE or size == 0:
+        if reduction == kernel.SUM_OVER_BATCH_SIZE:
             return float(size)
         if weights is None:
             return weight * size if reduction == kernel.MEAN else float(size if weight else 0)

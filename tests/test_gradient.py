@@ -136,9 +136,10 @@ def test_zero_denominator_gives_zero_loss_and_gradient():
         loss, gradient = value_and_grad(labels, logits, weights, reduction=reduction)
         assert loss == 0
         assert not gradient.any()
-    loss, gradient = value_and_grad(labels[:0], logits[:0])
-    assert loss == 0
-    assert gradient.shape == (0, 33)
+    for where in (None, False, np.ones((0, 33), bool)):
+        loss, gradient = value_and_grad(labels[:0], logits[:0], where=where)
+        assert loss == 0
+        assert gradient.shape == (0, 33)
 
 
 def test_nan_and_infinity_stay_in_their_element():
