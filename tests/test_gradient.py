@@ -224,6 +224,18 @@ def test_gradient_may_take_the_place_of_the_logits(size):
         assert same_loss == loss
 
 
+def test_a_large_gradient_may_take_the_place_of_any_operand():
+    """Losses of 0 are computed twice, the second time after the gradients."""
+    logits = np.tile(np.array([200, -200], np.float32), 2**21 + 8)
+    labels, weights = (logits > 0).astype(np.float32), np.ones_like(logits)
+    _, expected = value_and_grad(labels, logits, weights)
+    for k in range(3):
+        arguments = [labels.copy(), logits.copy(), weights.copy()]
+        loss, gradient = value_and_grad(*arguments, grad_out=arguments[k])
+        assert loss == 0
+        np.testing.assert_array_equal(gradient, expected)
+
+
 @pytest.mark.parametrize("offset", range(0, 16, 3))
 def test_results_past_the_caches_are_complete(offset):
     """More than 16 MiB are written another way, by lines of the caches."""

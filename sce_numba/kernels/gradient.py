@@ -150,9 +150,13 @@ def _deliver(shape, operand, start, values, place, raw, past_caches):
 @register_jitable(**OPTIONS)
 def _place_past_caches(shape, operands, row, code, start, size):
     """Return the address of results that are to be written past the caches, else 0."""
-    # Logits that are overwritten may have to be read once more.
-    if operands[row, ADDRESS] in (0, operands[LOGITS, ADDRESS]):
+    own = operands[row, ADDRESS]
+    if own == 0:
         return 0
+    # Operands that are overwritten may have to be read once more.
+    for other in range(RESULT):
+        if operands[other, ADDRESS] == own:
+            return 0
     return address_in_place(shape, operands[row], code, start, size)
 
 
