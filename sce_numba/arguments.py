@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .kernels import operand
 from .kernels.loss import LOGITS, RESULT
+from .messages import shown
 from .reduction import CODES, Reduction
 
 # By kind and size, as in `dtype.str` after the byte order.
@@ -44,15 +45,20 @@ def dtype_code(dtype: np.dtype[Any]) -> int | None:
 def _array(value: ArrayLike | None, name: str) -> np.ndarray:
     if value is None:
         raise ValueError(f"Argument `{name}` must not be None.")
-    if isinstance(value, np.ma.MaskedArray):
+    try:
+        array = np.asanyarray(value)
+    except MemoryError:
+        raise
+    except Exception as error:
+        # An object that describes itself as an array may raise anything.
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Argument `{name}` can't be read as an array: {error}") from error
+    if isinstance(array, np.ma.MaskedArray):
         raise TypeError(
             f"Argument `{name}` is a masked array, whose mask would be ignored. Pass "
             f"`{name}.data`, and the elements to include as `where=~mask`."
         )
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"Argument `{name}` can't be read as an array: {error}") from None
+    return np.asarray(array)
 
 
 def as_floats(value: ArrayLike, name: str) -> np.ndarray:
@@ -99,23 +105,24 @@ def as_labels_and_logits(
 
 def as_label_smoothing(value: Any) -> float:
     """Return label smoothing as a float in [0, 1]."""
+    said = "Argument `label_smoothing` must be a number from 0 to 1, got"
+    if isinstance(value, (str, bytes, bytearray)):
+        raise TypeError(f"{said} {shown(value)}.")
     try:
         smoothing = float(value)
-    except (TypeError, ValueError):
-        raise TypeError(
-            f"Argument `label_smoothing` must be a number from 0 to 1, got {value!r}."
-        ) from None
+    except OverflowError:
+        raise ValueError(f"{said} {shown(value)}.") from None
+    except Exception:
+        raise TypeError(f"{said} {shown(value)}.") from None
     if not 0.0 <= smoothing <= 1.0:
-        raise ValueError(
-            f"Argument `label_smoothing` must be a number from 0 to 1, got {smoothing}."
-        )
+        raise ValueError(f"{said} {smoothing}.")
     return smoothing
 
 
 def as_reduction(value: Any) -> int | None:
     """Return the kernels' code of a reduction, or None for ``Reduction.NONE``."""
     if isinstance(value, str):
-        code = CODES.get(value)
+        code = CODES.get(str.__str__(value))
         if code is not None:
             return code
     Reduction.validate(value)

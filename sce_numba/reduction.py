@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 
 from .kernels import loss as kernel
+from .messages import shown
 
 
 class Reduction(str, Enum):
@@ -90,9 +91,9 @@ class Reduction(str, Enum):
         ...
         ValueError: Invalid Reduction Key 'mean'. Key should be one of 'none', 'weighted_sum', ...
         """
-        if not isinstance(key, str) or key not in _VALUES:
+        if not isinstance(key, str) or str.__str__(key) not in _VALUES:
             allowed = ", ".join(repr(value) for value in _VALUES)
-            raise ValueError(f"Invalid Reduction Key {key!r}. Key should be one of {allowed}.")
+            raise ValueError(f"Invalid Reduction Key {shown(key)}. Key should be one of {allowed}.")
 
 
 _VALUES = {str(member.value): member for member in Reduction}

@@ -135,7 +135,14 @@ def test_label_smoothing_must_be_from_0_to_1(smoothing):
     assert str(float(smoothing)) in message
 
 
-@pytest.mark.parametrize("smoothing", [None, "much", [0.1, 0.2]])
+@pytest.mark.parametrize("smoothing", [10**400, 10**5000], ids=["10**400", "10**5000"])
+def test_label_smoothing_must_fit_a_float(smoothing):
+    assert "`label_smoothing` must be a number from 0 to 1" in refusal(
+        ValueError, label_smoothing=smoothing
+    )
+
+
+@pytest.mark.parametrize("smoothing", [None, "much", "0.1", b"0", [0.1, 0.2]])
 def test_label_smoothing_must_be_a_number(smoothing):
     message = refusal(TypeError, label_smoothing=smoothing)
     assert "`label_smoothing` must be a number" in message
@@ -157,6 +164,51 @@ def test_masked_arrays_are_sent_to_where(name):
         sce.sigmoid_cross_entropy(**arguments)
     assert f"`{name}` is a masked array" in str(caught.value)
     assert "`where=~mask`" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["multi_class_labels", "logits", "weights", "where"])
+def test_masks_are_seen_inside_other_objects(name):
+    class Variable:
+        def __array__(self, dtype=None, copy=None):
+            return np.ma.masked_array(np.ones((4, 3), np.float32), mask=np.eye(4, 3, dtype=bool))
+
+    arguments = {"multi_class_labels": LABELS, "logits": LOGITS, name: Variable()}
+    with pytest.raises(TypeError, match=f"`{name}` is a masked array"):
+        sce.sigmoid_cross_entropy(**arguments)
+
+
+@pytest.mark.parametrize("name", ["multi_class_labels", "logits", "weights", "where"])
+@pytest.mark.parametrize("error", [RuntimeError, KeyError, TypeError, OverflowError])
+def test_objects_that_fail_to_become_arrays_are_named(name, error):
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise error("not today")
+
+    arguments = {"multi_class_labels": LABELS, "logits": LOGITS, name: Broken()}
+    expected = TypeError if error is TypeError else ValueError
+    with pytest.raises(expected, match=f"`{name}` can't be read as an array.*not today") as caught:
+        sce.sigmoid_cross_entropy(**arguments)
+    assert isinstance(caught.value.__cause__, error)
+
+
+def test_what_can_not_be_shown_is_named_by_its_type():
+    class Unshown:
+        def __repr__(self):
+            raise RuntimeError
+
+    assert "an object of type Unshown" in refusal(ValueError, reduction=Unshown())
+    assert "an object of type int" in refusal(ValueError, reduction=10**5000)
+    assert "an object of type Unshown" in refusal(TypeError, label_smoothing=Unshown())
+    assert len(refusal(ValueError, reduction="sum" * 10**6)) < 1000
+
+
+def test_any_kind_of_string_may_name_a_reduction():
+    class Unhashable(str):
+        __hash__ = None
+
+    assert loss(reduction=Unhashable("weighted_sum")) == loss(reduction="weighted_sum")
+    assert loss(reduction=np.str_("none")).shape == (4, 3)
+    assert "Invalid Reduction Key" in refusal(ValueError, reduction=Unhashable("sum"))
 
 
 def test_where_must_be_bool():

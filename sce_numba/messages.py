@@ -1,0 +1,15 @@
+"""How a value that is refused appears in the message that says so."""
+
+from __future__ import annotations
+
+# Enough to recognise it by.
+LONGEST = 200
+
+
+def shown(value: object) -> str:
+    """Return a text for any value: a repr may fail, as that of a huge integer, or never end."""
+    try:
+        text = repr(value)
+    except Exception:
+        return f"an object of type {type(value).__name__}"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
