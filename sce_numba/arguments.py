@@ -212,14 +212,20 @@ def _broadcast(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
         ) from None
 
 
-def check_out(out: Any, inputs: dict[int, np.ndarray], name: str = "out") -> None:
-    """Refuse an array that can't hold results or whose memory is used otherwise.
+def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.ndarray:
+    """Return ``given`` as a plain array; refuse what can't hold results or is used otherwise.
 
     It may be the very array that holds the logits (or losses).
     """
     values = inputs[LOGITS]
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"Argument `{name}` must be a NumPy array, got {type(out).__name__}.")
+    if not isinstance(given, np.ndarray):
+        raise TypeError(f"Argument `{name}` must be a NumPy array, got {type(given).__name__}.")
+    if isinstance(given, np.ma.MaskedArray):
+        raise TypeError(
+            f"Argument `{name}` is a masked array, whose mask would be ignored. Pass `{name}.data`."
+        )
+    # A subclass may see its memory in ways of its own; a matrix has two dimensions whatever it is.
+    out: np.ndarray = np.asarray(given)
     if out.shape != values.shape:
         raise ValueError(
             f"Argument `{name}` must have the shape of the logits, got {out.shape} and "
@@ -232,9 +238,10 @@ def check_out(out: Any, inputs: dict[int, np.ndarray], name: str = "out") -> Non
         )
     if not out.flags.writeable:
         raise ValueError(f"Argument `{name}` must be writeable, got a read-only array.")
-    if any(stride == 0 and size > 1 for stride, size in zip(out.strides, out.shape, strict=True)):
+    if _repeats_memory(out):
         raise ValueError(
-            f"Argument `{name}` must not be a broadcast view: its elements share memory."
+            f"Argument `{name}` must not be a broadcast view or a like one: its elements share "
+            "memory."
         )
     for row, other in inputs.items():
         if (row == RESULT or not _same_memory(out, other)) and _overlap(out, other):
@@ -242,6 +249,18 @@ def check_out(out: Any, inputs: dict[int, np.ndarray], name: str = "out") -> Non
                 f"Argument `{name}` overlaps another argument. Pass the logits themselves or "
                 "memory of its own."
             )
+    return out
+
+
+def _repeats_memory(array: np.ndarray) -> bool:
+    """Tell whether an axis steps into what those with smaller steps span."""
+    span = array.itemsize
+    axes = zip(array.strides, array.shape, strict=True)
+    for step, size in sorted((abs(step), size) for step, size in axes if size > 1):
+        if step < span:
+            return array.size > 0
+        span += step * (size - 1)
+    return False
 
 
 def _same_memory(one: np.ndarray, two: np.ndarray) -> bool:

@@ -107,8 +107,8 @@ def sigmoid_cross_entropy(
             return loss
     arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
     code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
-    _check_losses_out(out, code, arrays)
-    loss = _evaluate(arrays, weight, smoothing, code, out)
+    loss = _evaluate(arrays, weight, smoothing, code, _losses_out(out, code, arrays))
+    loss = loss if out is None else out
     record(loss, scope, loss_collection)
     return loss
 
@@ -186,14 +186,15 @@ def sigmoid_cross_entropy_value_and_grad(
             return found
     arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
     code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
-    _check_losses_out(out, code, arrays)
-    values = arrays[kernel.LOGITS]
+    losses = _losses_out(out, code, arrays)
     if code is None:
-        arrays[kernel.RESULT] = evaluation.result_like(values) if out is None else out
+        values = arrays[kernel.LOGITS]
+        arrays[kernel.RESULT] = evaluation.result_like(values) if losses is None else losses
     arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
     loss = evaluation.differentiate_loss(arrays, weight, smoothing, code)
+    loss = loss if out is None else out
     record(loss, scope, loss_collection)
-    return loss, arrays[kernel.GRADIENT]
+    return loss, arrays[kernel.GRADIENT] if grad_out is None else grad_out
 
 
 def sigmoid_cross_entropy_gradient_hessian(
@@ -247,7 +248,10 @@ def sigmoid_cross_entropy_gradient_hessian(
     arrays[kernel.RESULT] = _result(hess_out, arrays, "hess_out")
     arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
     evaluation.gradient_hessian(arrays, weight, smoothing)
-    return arrays[kernel.GRADIENT], arrays[kernel.RESULT]
+    return (
+        arrays[kernel.GRADIENT] if grad_out is None else grad_out,
+        arrays[kernel.RESULT] if hess_out is None else hess_out,
+    )
 
 
 def compute_weighted_loss(
@@ -355,24 +359,23 @@ def _weigh(
     return code, weight
 
 
-def _check_losses_out(
+def _losses_out(
     out: np.ndarray | None, code: int | None, arrays: dict[int, np.ndarray]
-) -> None:
+) -> np.ndarray | None:
     if out is None:
-        return
+        return None
     if code is not None:
         raise ValueError(
             "Argument `out` holds element losses: it needs `reduction=Reduction.NONE`."
         )
-    arguments.check_out(out, arrays)
+    return arguments.as_out(out, arrays)
 
 
 def _result(out: np.ndarray | None, arrays: dict[int, np.ndarray], name: str) -> np.ndarray:
     """Return ``out``, checked, or new memory."""
     if out is None:
         return evaluation.result_like(arrays[kernel.LOGITS])
-    arguments.check_out(out, arrays, name)
-    return out
+    return arguments.as_out(out, arrays, name)
 
 
 def _evaluate(

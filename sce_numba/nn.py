@@ -77,9 +77,10 @@ def sigmoid_cross_entropy_with_logits(
             return losses
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     arrays = {kernel.LOGITS: values, kernel.LABELS: label_array}
-    if out is not None:
-        arguments.check_out(out, arrays)
-    return evaluation.write(arrays, 1.0, 0.0, out)
+    if out is None:
+        return evaluation.write(arrays, 1.0, 0.0, None)
+    evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
+    return out
 
 
 def weighted_cross_entropy_with_logits(
@@ -141,6 +142,7 @@ def weighted_cross_entropy_with_logits(
         kernel.LABELS: label_array,
         kernel.POS_WEIGHT: arguments.as_pos_weight(pos_weight, values),
     }
-    if out is not None:
-        arguments.check_out(out, arrays)
-    return evaluation.write(arrays, 1.0, 0.0, out)
+    if out is None:
+        return evaluation.write(arrays, 1.0, 0.0, None)
+    evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
+    return out

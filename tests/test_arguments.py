@@ -265,6 +265,33 @@ class TestOut:
         out = np.lib.stride_tricks.as_strided(np.zeros(3, np.float32), (4, 3), (0, 4))
         assert "broadcast view" in self.refusal(ValueError, out)
 
+    @pytest.mark.parametrize("strides", [(4, 4), (8, 4), (12, 2), (4, 12), (-4, 4)])
+    def test_must_not_step_into_itself(self, strides):
+        memory = np.zeros(60, np.float32)[20:]
+        out = np.lib.stride_tricks.as_strided(memory, (4, 3), strides)
+        assert "share memory" in self.refusal(ValueError, out)
+
+    def test_must_not_be_masked(self):
+        out = np.ma.masked_array(np.zeros((4, 3), np.float32), mask=np.eye(4, 3, dtype=bool))
+        assert "`out.data`" in self.refusal(TypeError, out)
+
+    def test_may_be_of_a_subclass_whatever_that_says_of_itself(self):
+        class Liar(np.ndarray):
+            shape = strides = property(lambda self: (7,))
+
+        expected = loss(LABELS, LOGITS, reduction="none")
+        for kind in (Liar, np.matrix, np.recarray, np.memmap):
+            out = np.zeros((4, 3), np.float32).view(kind)
+            assert loss(LABELS, LOGITS, reduction="none", out=out) is out
+            np.testing.assert_array_equal(out.view(np.ndarray), expected)
+
+    def test_may_have_any_strides_that_keep_elements_apart(self):
+        memory = np.zeros((3, 2, 9), np.float32)
+        expected = loss(LABELS, LOGITS, reduction="none")
+        for out in (memory[:, :, 1:5].swapaxes(0, 2)[:, 1], memory[::-1, 0, 7:3:-1].T):
+            assert loss(LABELS, LOGITS, reduction="none", out=out) is out
+            np.testing.assert_array_equal(out, expected)
+
     def test_must_not_overlap_an_input(self):
         memory = np.zeros(15, np.float32)
         logits, out = memory[:12].reshape(4, 3), memory[3:].reshape(4, 3)
