@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import llvmlite
 import numba
+import numpy as np
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.compiler_lock import global_compiler_lock
@@ -36,6 +37,10 @@ from numba.core.serialize import dumps
 from .softplus import OPTIONS
 
 _log = logging.getLogger("sce_numba")
+
+# With NUMBA_DISABLE_JIT the formulas are made for Python's interpreter when they are imported, and
+# can't be made for the compiler later on; nor the other way round.
+_INTERPRETED = bool(config.DISABLE_JIT)
 
 # A child that is forked while a thread compiles would inherit a lock that nobody releases, and
 # wait for it when it compiles or loads code itself.  So a fork waits for the end of a compilation,
@@ -166,6 +171,16 @@ def _uninterrupted(function: Callable[[str], None], name: str) -> None:
     function(name)
 
 
+def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a loop that runs as Python, and warns of NaN and infinity no more than compiled."""
+
+    def run(*arguments: Any) -> Any:
+        with np.errstate(all="ignore"):
+            return function(*arguments)
+
+    return run
+
+
 class Loop:
     """A loop over blocks with fixed argument types, compiled when it is first called."""
 
@@ -192,14 +207,18 @@ class Loop:
                 self.__dict__[name] = self._compile(name)
 
     def _compile(self, kind: str) -> Callable[..., Any]:
-        if config.DISABLE_JIT:
-            return self._function
+        if _INTERPRETED:
+            return _quiet(self._function)
         options = OPTIONS | {"no_cpython_wrapper": False}
-        dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
+        disabled, config.DISABLE_JIT = config.DISABLE_JIT, False
         try:
-            dispatcher._cache = _Cache(self._function, kind)
-        except Exception:  # as in `cache_folder`
-            _say_that_nothing_is_kept()
-        dispatcher.compile(self._signature)
+            dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
+            try:
+                dispatcher._cache = _Cache(self._function, kind)
+            except Exception:  # as in `cache_folder`
+                _say_that_nothing_is_kept()
+            dispatcher.compile(self._signature)
+        finally:
+            config.DISABLE_JIT = disabled
         dispatcher.disable_compile()
         return dispatcher  # type: ignore[no-any-return]
