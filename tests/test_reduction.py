@@ -80,3 +80,25 @@ def test_sums_too_large_for_the_dtype_are_infinite_without_a_warning(dtype):
     assert sce.compute_weighted_loss(largest, 2.0, reduction="none")[0] == np.inf
     if dtype is not np.float64:
         assert sce.compute_weighted_loss(largest) == largest[0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(300,), (5000,), (3, 257), (70_000,)])
+def test_losses_already_computed_are_weighed_and_reduced_whatever_their_number(shape, dtype):
+    losses = np.random.default_rng(9).integers(-8, 64, shape).astype(dtype) / dtype(8)
+    rows = np.arange(1.0, 1 + shape[0]).reshape(-1, *[1] * (len(shape) - 1)) % 4
+    for weights in (1.0, 2.0, rows):
+        w = np.broadcast_to(weights, shape)
+        total = float((w * losses.astype(float)).sum())
+        expected = {
+            "weighted_sum_over_batch_size": total / w.size,
+            "weighted_mean": total / w.sum(),
+            "weighted_sum_by_nonzero_weights": total / np.count_nonzero(w),
+        }
+        for reduction, value in expected.items():
+            actual = sce.compute_weighted_loss(losses, weights, reduction=reduction)
+            assert actual == pytest.approx(value, rel=float(np.finfo(dtype).eps))
+        strided = np.repeat(losses, 2, axis=-1)[..., ::2]
+        assert sce.compute_weighted_loss(strided, weights) == sce.compute_weighted_loss(
+            losses, weights
+        )

@@ -434,7 +434,8 @@ def write_block(out, x, z, w, q, keep, size, scale, a, b, tails, past_caches):
 @register_jitable(**OPTIONS)
 def total_loss(like, x, z, size, weight, a, b, tails):
     """Return sum weight loss, and what it lost."""
-    if abs(weight) < np.inf and size >= SHORT:
+    # Without labels there are no logarithms to merge.
+    if z[1] != ONE and abs(weight) < np.inf and size >= SHORT:
         memory, step = address_of(tails), STEP_BYTES // like.itemsize
         tail(x, size, step, memory)
         tail(z, size, step, memory + TAIL)
