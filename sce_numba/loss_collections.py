@@ -75,6 +75,10 @@ def collect_losses() -> Iterator[CollectedLosses]:
         The losses in the collection ``GraphKeys.LOSSES``, in the order of their computation;
         still readable after the block has ended.
 
+    Notes
+    -----
+    A call that fails, for whatever reason, records nothing.  What was recorded before stays.
+
     Examples
     --------
     >>> import numpy as np

@@ -87,6 +87,10 @@ def sigmoid_cross_entropy(
     ``tf.compat.v1.losses.sigmoid_cross_entropy``.  Sums run in float64, in an order that does
     not depend on the number of threads.
 
+    A call that is refused has changed nothing: ``out`` is as before, and no loss is recorded.
+    After any other exception, such as KeyboardInterrupt, ``out`` may hold anything, and no loss
+    is recorded.
+
     Examples
     --------
     >>> import numpy as np
@@ -166,6 +170,10 @@ def sigmoid_cross_entropy_value_and_grad(
     ``SUM_BY_NONZERO_WEIGHTS`` depend on them is no part of the gradient.  With labels 0 or 1 an
     unweighted gradient is within 2 ULP, however small: it is never 1 less a sigmoid near 1.
 
+    A call that is refused has changed nothing: ``out`` and ``grad_out`` are as before, and no loss
+    is recorded.  After any other exception, such as KeyboardInterrupt, they may hold anything, and
+    no loss is recorded.
+
     Examples
     --------
     >>> import numpy as np
@@ -236,6 +244,11 @@ def sigmoid_cross_entropy_gradient_hessian(
     ValueError, TypeError
         As ``sigmoid_cross_entropy`` does; and if ``grad_out`` or ``hess_out`` can't be used.
 
+    Notes
+    -----
+    A call that is refused has changed nothing.  After any other exception, such as
+    KeyboardInterrupt, ``grad_out`` and ``hess_out`` may hold anything.
+
     Examples
     --------
     >>> import sce_numba as sce
@@ -294,6 +307,8 @@ def compute_weighted_loss(
     -----
     As TensorFlow's ``tf.compat.v1.losses.compute_weighted_loss``, but float64 losses stay
     float64.
+
+    A call that fails records no loss.
 
     Examples
     --------

@@ -57,6 +57,9 @@ def sigmoid_cross_entropy_with_logits(
     As TensorFlow's ``tf.nn.sigmoid_cross_entropy_with_logits``; labels of any real dtype are
     taken, where TensorFlow wants that of logits.
 
+    A call that is refused has changed nothing.  After any other exception, such as
+    KeyboardInterrupt, ``out`` may hold anything.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,6 +131,9 @@ def weighted_cross_entropy_with_logits(
     -----
     As TensorFlow's ``tf.nn.weighted_cross_entropy_with_logits``; labels and pos_weight of any real
     dtype are taken, and pos_weight may not broadcast the logits to a larger shape.
+
+    A call that is refused has changed nothing.  After any other exception, such as
+    KeyboardInterrupt, ``out`` may hold anything.
 
     Examples
     --------

@@ -53,6 +53,43 @@ def test_a_failed_call_records_nothing():
     assert len(losses) == 0
 
 
+WRONG = {
+    "multi_class_labels": np.zeros((2, 3)),
+    "logits": np.zeros((2, 4), int),
+    "weights": np.ones(7),
+    "label_smoothing": 2,
+    "reduction": "mean",
+    "pos_weight": "much",
+    "where": np.ones((3, 4), bool),
+    "out": np.zeros((2, 4), np.float32),
+    "grad_out": np.zeros((4, 2)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("function", ["sigmoid_cross_entropy", "value_and_grad", "hessian"])
+def test_a_refused_call_records_nothing_and_leaves_outputs_alone(function, wrong):
+    arguments = {"multi_class_labels": LABELS, "logits": LOGITS}
+    call, outs = sce.sigmoid_cross_entropy, ["out"]
+    if function == "value_and_grad":
+        call, outs = sce.sigmoid_cross_entropy_value_and_grad, ["out", "grad_out"]
+    if function == "hessian":
+        call, outs = sce.sigmoid_cross_entropy_gradient_hessian, ["grad_out", "hess_out"]
+    else:
+        arguments["reduction"] = "none"
+    if wrong in ("out", "grad_out") and wrong not in outs:
+        wrong = outs[0]
+    if wrong == "reduction" and function == "hessian":
+        wrong = "weights"
+    memory = {name: np.full(LOGITS.shape, 7.0) for name in outs}
+    wrong_value = {wrong: WRONG.get(wrong, WRONG["grad_out"])}
+    with sce.collect_losses() as losses, pytest.raises((ValueError, TypeError)):
+        call(**arguments | memory | wrong_value)
+    assert len(losses) == 0
+    for array in memory.values():
+        assert (array == 7).all()
+
+
 def test_collections_are_apart():
     with sce.collect_losses() as losses:
         loss()
