@@ -163,20 +163,6 @@ def select(condition: Any, yes: Any, no: Any) -> Any:
     return Lanes(builder, builder.select(condition.value, yes.value, no.value))
 
 
-def any_of(condition: Any) -> Any:
-    """Return whether a condition holds in any lane."""
-    if not isinstance(condition, Lanes):
-        return np.any(condition)
-    builder, mask = condition.builder, ir.IntType(condition.value.type.count)
-    found = builder.bitcast(condition.value, mask)
-    return Lanes(builder, builder.icmp_unsigned("!=", found, ir.Constant(mask, 0)))
-
-
-def width_of(x: Any) -> int:
-    """Return the number of lanes."""
-    return int(x.value.type.count if isinstance(x, Lanes) else x.size)
-
-
 def bits(x: Any) -> Any:
     """Return the bits of floating-point numbers as signed integers."""
     if not isinstance(x, Lanes):

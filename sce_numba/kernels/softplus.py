@@ -22,17 +22,12 @@ from typing import Any
 import numpy as np
 
 from .lanes import (
-    LANES,
     absolute,
-    any_of,
     bits,
-    branch,
     fma,
     from_bits,
     select,
-    split,
     to_float64,
-    width_of,
 )
 
 # "contract" lets a*b + c become one fused multiply-add.
@@ -43,6 +38,9 @@ OPTIONS: dict[str, Any] = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+
+# An even number that lifts the exponent of the smallest subnormal number into the normal ones.
+RAISED = 64
 
 LOG2E = float.fromhex("0x1.71547652b82fep+0")
 
@@ -65,11 +63,6 @@ class _Format:
     def magic(self) -> float:
         """Adding it leaves the nearest integer in the low bits of the significand."""
         return 1.5 * 2.0**self.fraction
-
-    @property
-    def magic_bits(self) -> int:
-        """The same as an integer."""
-        return (self.bias + self.fraction) << self.fraction | 1 << (self.fraction - 1)
 
 
 # fmt: off
@@ -161,12 +154,12 @@ def _size_bits(dtype: Any, x: Any, least: float) -> Any:
     return select(size < limit, size, limit)
 
 
-def _reduced(dtype: Any, size_bits: Any) -> tuple[Any, Any]:
-    """Return (r, shifted) for -|x|; the low bits of shifted are n."""
+def _reduced(dtype: Any, size_bits: Any, raised: int = 0) -> tuple[Any, Any]:
+    """Return (r, shifted) for -|x|; the low bits of shifted are n + raised."""
     form = FORMATS[dtype]
-    size = from_bits(size_bits)
-    shifted = fma(size, -form.log2e, form.magic)
-    n = shifted - form.magic
+    size, magic = from_bits(size_bits), form.magic + raised
+    shifted = fma(size, -form.log2e, magic)
+    n = shifted - magic
     high, low = form.ln2
     return fma(n, -low, fma(n, -high, -size)), shifted
 
@@ -179,27 +172,10 @@ def _exp_reduced(dtype: Any, r: Any) -> Any:
 def exp_minus_abs(dtype: Any, x: Any) -> Any:
     """Return exp(-|x|), subnormal results included."""
     form = FORMATS[dtype]
-    size = _size_bits(dtype, x, form.smallest)
-    r, shifted = _reduced(dtype, size)
-    e = _exp_reduced(dtype, r)
-
-    def normal():
-        return (from_bits(bits(e) + (bits(shifted) << form.fraction)),)
-
-    def subnormal():
-        n = bits(shifted) - form.magic_bits
-        # Scale by what the exponent can hold, then once more by the rest.
-        least = 2 - form.bias
-        first = select(n > least, n, least)
-        scaled = from_bits(bits(e) + (first << form.fraction))
-        return (scaled * from_bits((n - first + form.bias) << form.fraction),)
-
-    greatest, *others = split(size, max(width_of(size) // LANES, 1))
-    for part in others:
-        greatest = select(greatest > part, greatest, part)
-    limit = int(bits(np.array(-form.normal, dtype)))
-    (t,) = branch(any_of(greatest > limit), subnormal, normal)
-    return t
+    r, shifted = _reduced(dtype, _size_bits(dtype, x, form.smallest), RAISED)
+    # 2^RAISED times too large, no result is subnormal until the product, which is rounded once.
+    raised = from_bits(bits(_exp_reduced(dtype, r)) + (bits(shifted) << form.fraction))
+    return raised * 2.0**-RAISED
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
