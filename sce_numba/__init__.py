@@ -1,5 +1,6 @@
 """Sigmoid cross entropy on NumPy arrays: TensorFlow's semantics, no framework."""
 
+from .accumulator import LossAccumulator
 from .loss_collections import (
     CollectedLosses,
     GraphKeys,
@@ -21,6 +22,7 @@ from .versions import __version__, show_versions
 __all__ = [
     "CollectedLosses",
     "GraphKeys",
+    "LossAccumulator",
     "Reduction",
     "__version__",
     "add_loss",

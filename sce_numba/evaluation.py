@@ -112,7 +112,7 @@ def evaluate_in_place(
         value = run(loops.reduce_rows, size, *place, 0, weight, smoothing, code)
     else:
         value = run(loops.reduce_elements, size, *place, *steps, weight, smoothing, code)
-    return dtype.type(value) if abs(value) < _SAFE else _as_scalar(value, dtype)
+    return dtype.type(value) if abs(value) < _SAFE else as_scalar(value, dtype)
 
 
 def _common(
@@ -173,7 +173,7 @@ def differentiate_in_place(
     described = loops.one, np.array((size,)), table, 1, size, 0
     scale = weight / denominator
     value = run(loops.differentiate, size, *described, weight, scale, smoothing, TOTAL)
-    return _as_scalar(value / denominator, dtype), gradient
+    return as_scalar(value / denominator, dtype), gradient
 
 
 @functools.cache
@@ -211,7 +211,7 @@ def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int
 def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int) -> Any:
     """Return the reduced loss; ``arrays`` are those of the kernels' operands that there are."""
     value = _reduce(arrays, weight, smoothing, reduction)
-    return _as_scalar(value, arrays[kernel.LOGITS].dtype)
+    return as_scalar(value, arrays[kernel.LOGITS].dtype)
 
 
 def sums(
@@ -311,9 +311,9 @@ def differentiate_loss(
     denominator = _denominator(arrays, weight, reduction)
     if denominator == 0:
         gradient[...] = 0
-        return _as_scalar(0.0, gradient.dtype)
+        return as_scalar(0.0, gradient.dtype)
     numerator = _differentiate(arrays, weight, weight / denominator, smoothing, TOTAL)
-    return _as_scalar(numerator / denominator, gradient.dtype)
+    return as_scalar(numerator / denominator, gradient.dtype)
 
 
 def gradient_hessian(arrays: dict[int, np.ndarray], weight: float, smoothing: float) -> None:
@@ -369,7 +369,7 @@ def result_like(logits: np.ndarray) -> np.ndarray:
     return np.empty_like(logits, dtype=dtype if dtype.isnative else dtype.newbyteorder("="))
 
 
-def _as_scalar(value: float, dtype: np.dtype[Any]) -> Any:
+def as_scalar(value: float, dtype: np.dtype[Any]) -> Any:
     """Return a float64 rounded, once, to a scalar of ``dtype``."""
     with np.errstate(over="ignore"):
         if dtype.kind == "f" or np.isnan(value):

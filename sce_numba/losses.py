@@ -324,7 +324,7 @@ def compute_weighted_loss(
 
 
 def loss_sums(
-    multi_class_labels: ArrayLike,
+    labels: ArrayLike,
     logits: ArrayLike,
     weights: ArrayLike = 1.0,
     label_smoothing: float = 0,
@@ -338,7 +338,7 @@ def loss_sums(
     Those of parts of the data add up to those of the whole.  Arguments and errors are those of
     ``sigmoid_cross_entropy``; ``Reduction.NONE``, which leaves no sum, is a ValueError.
     """
-    arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
+    arrays, smoothing = _elements(labels, logits, label_smoothing, "labels")
     code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
     if code is None:
         raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
@@ -346,10 +346,13 @@ def loss_sums(
 
 
 def _elements(
-    labels_given: ArrayLike, logits: ArrayLike, label_smoothing: float
+    labels_given: ArrayLike,
+    logits: ArrayLike,
+    label_smoothing: float,
+    labels_name: str = "multi_class_labels",
 ) -> tuple[dict[int, np.ndarray], float]:
     """Return labels and logits, each for its row of the operands, and the label smoothing."""
-    labels, values = arguments.as_labels_and_logits(labels_given, "multi_class_labels", logits)
+    labels, values = arguments.as_labels_and_logits(labels_given, labels_name, logits)
     smoothing = arguments.as_label_smoothing(label_smoothing)
     return {kernel.LOGITS: values, kernel.LABELS: labels}, smoothing
 

@@ -1,0 +1,242 @@
+"""``LossAccumulator``: the loss of data that come batch by batch."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import arguments
+from .evaluation import as_scalar
+from .exact_sum import ExactSum
+from .losses import loss_sums
+from .reduction import Reduction
+
+
+class LossAccumulator:
+    r"""Add up the loss of batches, to the loss of all their elements.
+
+    It holds two sums, the numerator :math:`\sum w l` and the denominator of the reduction.  Those
+    of a batch are float64; they are added without rounding, so neither the order of updates nor
+    that of merging changes the result.
+
+    Parameters
+    ----------
+    reduction : Reduction or str
+        As in ``sigmoid_cross_entropy``, but not ``NONE``.
+    label_smoothing : float
+        From 0 to 1.
+    pos_weight : array_like, optional
+        The weight of positives: a number, or an array that broadcasts to the logits of every batch
+        by NumPy's rule.
+
+    Raises
+    ------
+    ValueError
+        If the reduction is unknown or ``NONE``, or label_smoothing is outside [0, 1].
+    TypeError
+        If label_smoothing or pos_weight are no numbers.
+
+    Notes
+    -----
+    Updates may come from several threads at once.  An accumulator can be pickled, sent to another
+    process and merged there.  A call that raises leaves it as it was.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sce_numba as sce
+    >>> labels, logits = np.array([1, 0, 1, 1]), np.array([2.0, -1.0, 0.5, -3.0])
+    >>> loss = sce.LossAccumulator()
+    >>> loss.update(labels[:3], logits[:3])
+    >>> loss.update(labels[3:], logits[3:])
+    >>> print(round(float(loss.result()), 6))
+    0.990714
+    >>> loss
+    LossAccumulator(reduction='weighted_sum_by_nonzero_weights', count=4, value=0.99071...)
+    """
+
+    def __init__(
+        self,
+        reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+        label_smoothing: float = 0,
+        pos_weight: ArrayLike | None = None,
+    ) -> None:
+        if arguments.as_reduction(reduction) is None:
+            raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
+        self._reduction = Reduction(reduction)
+        self._label_smoothing = arguments.as_label_smoothing(label_smoothing)
+        self._pos_weight = None
+        if pos_weight is not None:
+            self._pos_weight = arguments.as_labels(pos_weight, "pos_weight").copy()
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all updates.
+
+        Examples
+        --------
+        >>> import sce_numba as sce
+        >>> loss = sce.LossAccumulator("weighted_sum")
+        >>> loss.update([1.0], [0.0])
+        >>> loss.reset()
+        >>> loss
+        LossAccumulator(reduction='weighted_sum', count=0, value=0.0)
+        """
+        with self._lock:
+            self._numerator, self._denominator = ExactSum(), ExactSum()
+            self._count = 0
+            self._dtype: np.dtype[Any] | None = None
+
+    def update(
+        self,
+        labels: ArrayLike,
+        logits: ArrayLike,
+        weights: ArrayLike = 1.0,
+        where: ArrayLike | None = None,
+    ) -> None:
+        """Add the loss of a batch.
+
+        Parameters
+        ----------
+        labels : array_like, the shape of logits
+            Labels: bool, integer or float.
+        logits : array_like
+            Log-odds: float16, bfloat16, float32 or float64, of any shape.
+        weights : array_like
+            A number, or an array with the rank of logits whose every dimension is 1 or that of
+            logits.
+        where : array_like of bool, optional
+            Elements to include, broadcast to logits by NumPy's rule.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As ``sigmoid_cross_entropy`` does.
+
+        Examples
+        --------
+        >>> import sce_numba as sce
+        >>> loss = sce.LossAccumulator("weighted_mean")
+        >>> for weight in (1.0, 3.0):
+        ...     loss.update([1.0, 0.0], [0.0, 0.0], weights=weight)
+        >>> print(round(float(loss.result()), 6))
+        0.693147
+        """
+        values = arguments.as_floats(logits, "logits")
+        numerator, denominator = loss_sums(
+            labels,
+            values,
+            weights,
+            self._label_smoothing,
+            self._reduction,
+            pos_weight=self._pos_weight,
+            where=where,
+        )
+        with self._lock:
+            self._dtype = _common_dtype(self._dtype, values.dtype)
+            self._count += values.size
+            self._numerator.add(numerator)
+            self._denominator.add(denominator)
+
+    def merge(self, other: LossAccumulator) -> None:
+        """Add all updates of another accumulator, which stays as it is.
+
+        Parameters
+        ----------
+        other : LossAccumulator
+            One of the same reduction, label smoothing and pos_weight.
+
+        Raises
+        ------
+        TypeError
+            If it is no accumulator.
+        ValueError
+            If one of the three differs.
+
+        Examples
+        --------
+        >>> import sce_numba as sce
+        >>> first, second = sce.LossAccumulator(), sce.LossAccumulator()
+        >>> first.update([1.0], [0.0])
+        >>> second.update([0.0], [3.0])
+        >>> first.merge(second)
+        >>> print(round(float(first.result()), 6))
+        1.870867
+        """
+        if not isinstance(other, LossAccumulator):
+            raise TypeError(
+                f"Argument `other` must be a LossAccumulator, got {type(other).__name__}."
+            )
+        for name in ("reduction", "label_smoothing", "pos_weight"):
+            own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
+            if not np.array_equal(own, theirs):
+                raise ValueError(
+                    f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
+                )
+        with other._lock:
+            sums = other._numerator.copy(), other._denominator.copy()
+            count, dtype = other._count, other._dtype
+        with self._lock:
+            if dtype is not None:
+                self._dtype = _common_dtype(self._dtype, dtype)
+            self._count += count
+            self._numerator.merge(sums[0])
+            self._denominator.merge(sums[1])
+
+    @property
+    def count(self) -> int:
+        """The number of elements in all updates, those that ``where`` excludes among them."""
+        return self._count
+
+    def result(self) -> Any:
+        """Return the loss of all updates so far.
+
+        Returns
+        -------
+        scalar
+            A NumPy scalar of the dtype of the logits; where that differed from update to update,
+            of the dtype that NumPy promotes them to; float64 before the first update.  A
+            denominator of exactly 0 gives 0.
+
+        Examples
+        --------
+        >>> import sce_numba as sce
+        >>> print(sce.LossAccumulator().result())
+        0.0
+        """
+        with self._lock:
+            numerator, denominator = self._numerator, self._denominator
+            if self._reduction == Reduction.SUM:
+                # Every batch is divided by 1, and so are all of them.
+                denominator = ExactSum()
+                denominator.add(1.0)
+            value = numerator / denominator if denominator else 0.0
+            return as_scalar(value, np.dtype(np.float64) if self._dtype is None else self._dtype)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(reduction={self._reduction.value!r}, count={self._count}, "
+            f"value={self.result()!s})"
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            state = self.__dict__ | {
+                "_numerator": self._numerator.copy(),
+                "_denominator": self._denominator.copy(),
+            }
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+
+
+def _common_dtype(one: np.dtype[Any] | None, two: np.dtype[Any]) -> np.dtype[Any]:
+    two = two.newbyteorder("=")
+    return two if one is None else np.promote_types(one, two)

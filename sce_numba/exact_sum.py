@@ -1,0 +1,53 @@
+"""A sum of float64 numbers that holds every bit, so that no order of adding can matter."""
+
+from __future__ import annotations
+
+import math
+
+# Every finite float64 is a whole number of these: 2 to the power of -1074.
+UNIT_BITS = 1074
+
+
+class ExactSum:
+    """The sum of the numbers added so far: a whole number of units, and what is not finite."""
+
+    def __init__(self) -> None:
+        self.units = 0
+        self.not_finite = 0.0
+
+    def add(self, value: float) -> None:
+        """Add a number, which may be infinite or NaN."""
+        if math.isfinite(value):
+            numerator, denominator = value.as_integer_ratio()
+            self.units += numerator << UNIT_BITS + 1 - denominator.bit_length()
+        else:
+            self.not_finite += value
+
+    def merge(self, other: ExactSum) -> None:
+        """Add all that was added to another sum."""
+        self.units += other.units
+        self.not_finite += other.not_finite
+
+    def copy(self) -> ExactSum:
+        """Return a sum of the same numbers."""
+        result = ExactSum()
+        result.merge(self)
+        return result
+
+    def __bool__(self) -> bool:
+        return self.units != 0 or self.not_finite != 0
+
+    def __truediv__(self, other: ExactSum) -> float:
+        """Return the quotient of two sums, rounded once."""
+        if self.not_finite != 0 or other.not_finite != 0:
+            return self._sign_or_not_finite() / other._sign_or_not_finite()
+        try:
+            return self.units / other.units
+        except OverflowError:
+            return math.inf if (self.units > 0) == (other.units > 0) else -math.inf
+
+    def _sign_or_not_finite(self) -> float:
+        """Return what decides a quotient by, or of, a number that is not finite."""
+        if self.not_finite != 0:
+            return self.not_finite
+        return float((self.units > 0) - (self.units < 0))

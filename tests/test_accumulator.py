@@ -1,0 +1,213 @@
+"""The loss of batches, added up in any order, is the loss of all their elements."""
+
+import concurrent.futures
+import itertools
+import math
+import pickle
+import random
+
+import numpy as np
+import pytest
+from reference import BFLOAT16
+
+import sce_numba as sce
+from sce_numba.exact_sum import ExactSum
+
+REDUCTIONS = [reduction for reduction in sce.Reduction if reduction != sce.Reduction.NONE]
+ROWS, COLUMNS = 400, 37
+
+
+def data(dtype, seed=3):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 4, (ROWS, COLUMNS)).astype(dtype)
+    weights = {
+        "one": 2.5,
+        "rows": rng.random((ROWS, 1)).astype(np.float32),
+        "elements": (rng.random(logits.shape) * (rng.random(logits.shape) < 0.8)),
+    }
+    return rng.random(logits.shape) < 0.3, logits, weights
+
+
+def part(weights, rows):
+    return weights[rows] if np.ndim(weights) else weights
+
+
+def split(rng):
+    """Return slices of rows, some of them empty."""
+    cuts = sorted(rng.choices(range(ROWS + 1), k=rng.randrange(1, 12)))
+    return [slice(*pair) for pair in itertools.pairwise([0, *cuts, ROWS])]
+
+
+def accumulated(batches, labels, logits, weights, **settings):
+    parts = []
+    for rows in batches:
+        loss = sce.LossAccumulator(**settings)
+        loss.update(labels[rows], logits[rows], part(weights, rows))
+        parts.append(loss)
+    return parts
+
+
+def merged(parts, rng):
+    """Merge copies two by two, in whatever order, until there is one."""
+    parts = pickle.loads(pickle.dumps(parts))
+    while len(parts) > 1:
+        rng.shuffle(parts)
+        parts[0].merge(parts.pop())
+    return parts[0].result()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, BFLOAT16, np.float32, np.float64])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", ["one", "rows", "elements"])
+def test_any_split_in_any_order_is_within_one_ulp_of_one_call(dtype, reduction, kind):
+    labels, logits, weights = data(dtype)
+    settings = {"reduction": reduction, "label_smoothing": 0.1}
+    expected = sce.sigmoid_cross_entropy(labels, logits, weights[kind], **settings)
+    rng = random.Random(f"{dtype}{reduction}{kind}")
+    for _ in range(200):
+        parts = accumulated(split(rng), labels, logits, weights[kind], **settings)
+        found = merged(parts, rng)
+        assert found.dtype == logits.dtype
+        ulp = np.spacing(np.maximum(abs(expected), abs(found)))
+        assert abs(float(found) - float(expected)) <= float(ulp)
+        assert merged(parts, rng).tobytes() == found.tobytes()
+
+
+def test_pos_weight_and_where_are_taken_as_in_the_loss():
+    labels, logits, weights = data(np.float64)
+    keep, pos_weight = logits > -3, np.linspace(0.5, 3, COLUMNS)
+    loss = sce.LossAccumulator("weighted_mean", pos_weight=pos_weight)
+    for rows in (slice(0, 150), slice(150, None)):
+        loss.update(labels[rows], logits[rows], weights["rows"][rows], keep[rows])
+    expected = sce.sigmoid_cross_entropy(
+        labels,
+        logits,
+        weights["rows"],
+        reduction="weighted_mean",
+        pos_weight=pos_weight,
+        where=keep,
+    )
+    assert loss.result() == pytest.approx(expected, rel=4e-16)
+    assert loss.count == logits.size
+
+
+def test_a_pos_weight_that_changes_later_changes_nothing():
+    weight = np.array([2.0])
+    loss = sce.LossAccumulator(pos_weight=weight)
+    weight[0] = 100.0
+    loss.update([1.0], [0.0])
+    assert loss.result() == pytest.approx(2 * math.log(2))
+
+
+def test_updates_from_threads_add_up():
+    labels, logits, weights = data(np.float32)
+    batches = [slice(k, k + 10) for k in range(0, ROWS, 10)]
+    loss, alone = sce.LossAccumulator(), sce.LossAccumulator()
+    for rows in batches:
+        alone.update(labels[rows], logits[rows], weights["rows"][rows])
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        list(
+            pool.map(
+                lambda rows: loss.update(labels[rows], logits[rows], weights["rows"][rows]), batches
+            )
+        )
+    assert loss.result().tobytes() == alone.result().tobytes()
+    assert loss.count == logits.size
+
+
+def test_an_accumulator_may_be_merged_with_itself():
+    loss = sce.LossAccumulator("weighted_sum")
+    loss.update([1.0], [0.0])
+    loss.merge(loss)
+    assert loss.result() == pytest.approx(2 * math.log(2))
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_without_updates_or_with_weights_of_zero_the_loss_is_zero(reduction):
+    loss = sce.LossAccumulator(reduction)
+    assert loss.result() == 0.0
+    loss.update(np.zeros((0, 3)), np.zeros((0, 3), np.float32))
+    loss.update([1.0], np.float32([2.0]), weights=0.0)
+    assert loss.result() == 0.0
+    assert loss.result().dtype == np.float32
+
+
+def test_a_zero_denominator_gives_zero_beside_nan():
+    loss = sce.LossAccumulator("weighted_mean")
+    loss.update([1.0], [math.nan], weights=1.0)
+    loss.update([1.0], [1.0], weights=-1.0)
+    assert loss.result() == 0.0
+
+
+def test_nan_and_infinity_stay():
+    loss = sce.LossAccumulator()
+    loss.update([1.0], [-math.inf])
+    assert loss.result() == math.inf
+    loss.update([1.0], [math.nan])
+    assert math.isnan(loss.result())
+
+
+def test_dtypes_are_promoted_as_numpy_does():
+    loss = sce.LossAccumulator()
+    for dtype in (np.float16, ">f4", np.float16):
+        loss.update([1.0], np.zeros(1, dtype))
+    assert loss.result().dtype == np.dtype(np.float32)
+    loss.update([1.0], np.zeros(1, np.float64))
+    assert loss.result().dtype == np.dtype(np.float64)
+
+
+def test_what_it_is_shows():
+    loss = sce.LossAccumulator("weighted_mean")
+    loss.update([[True], [False]], [[0.0], [0.0]])
+    shown = f"LossAccumulator(reduction='weighted_mean', count=2, value={loss.result()})"
+    assert repr(loss) == shown
+
+
+def test_a_refused_update_leaves_it_as_it_was():
+    loss = sce.LossAccumulator()
+    loss.update([1.0], [0.5])
+    before = repr(loss)
+    for arguments in [([1.0, 0.0], [0.5]), ([1.0], [1]), ([1.0], [0.5], [[1.0]]), (None, [0.5])]:
+        with pytest.raises((ValueError, TypeError), match=r"labels|logits|weights"):
+            loss.update(*arguments)
+    assert repr(loss) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"reduction": "none"}, "another reduction"),
+        ({"reduction": "mean"}, "Invalid Reduction Key 'mean'"),
+        ({"label_smoothing": 1.5}, "`label_smoothing` must be a number from 0 to 1"),
+    ],
+)
+def test_settings_are_checked_at_once(settings, words):
+    with pytest.raises(ValueError, match=words):
+        sce.LossAccumulator(**settings)
+    with pytest.raises(TypeError, match="`pos_weight`"):
+        sce.LossAccumulator(pos_weight="2")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"reduction": "weighted_sum"}, {"label_smoothing": 0.1}, {"pos_weight": [1, 2]}]
+)
+def test_accumulators_of_other_settings_are_refused(settings):
+    with pytest.raises(ValueError, match=f"`other` must have the same {next(iter(settings))}"):
+        sce.LossAccumulator(pos_weight=[1, 3]).merge(
+            sce.LossAccumulator(**({"pos_weight": [1, 3]} | settings))
+        )
+    with pytest.raises(TypeError, match="`other` must be a LossAccumulator, got int"):
+        sce.LossAccumulator().merge(3)
+
+
+def test_a_sum_is_exact():
+    rng = random.Random(5)
+    values = [rng.uniform(-1, 1) * 2.0 ** rng.randrange(-1070, 1000) for _ in range(2000)]
+    one, total = ExactSum(), ExactSum()
+    one.add(1.0)
+    for value in values:
+        total.add(value)
+    assert total / one == math.fsum(values)
+    total.add(1.7e308)
+    total.add(1.7e308)
+    assert total / one == math.inf
