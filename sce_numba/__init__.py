@@ -12,6 +12,7 @@ from .loss_collections import (
 from .losses import (
     compute_weighted_loss,
     sigmoid_cross_entropy,
+    sigmoid_cross_entropy_gradient,
     sigmoid_cross_entropy_gradient_hessian,
     sigmoid_cross_entropy_value_and_grad,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "get_total_loss",
     "show_versions",
     "sigmoid_cross_entropy",
+    "sigmoid_cross_entropy_gradient",
     "sigmoid_cross_entropy_gradient_hessian",
     "sigmoid_cross_entropy_value_and_grad",
     "sigmoid_cross_entropy_with_logits",

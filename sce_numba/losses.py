@@ -205,6 +205,46 @@ def sigmoid_cross_entropy_value_and_grad(
     return loss, arrays[kernel.GRADIENT] if grad_out is None else grad_out
 
 
+def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
+    r"""Return the gradient of every element loss with respect to its logit.
+
+    With logits :math:`x` and labels :math:`z` it is :math:`\sigma(x) - z`: what
+    ``sigmoid_cross_entropy_with_logits`` is to losses.  It is meant for the inner loops of code
+    compiled by Numba, where it takes numbers as well.
+
+    Parameters
+    ----------
+    labels : array_like, the shape of logits
+        Labels :math:`z`: bool, integer or float.
+    logits : array_like
+        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+
+    Returns
+    -------
+    ndarray
+        The gradient, in the shape and dtype of logits.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As ``sigmoid_cross_entropy`` does.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> print(sce.sigmoid_cross_entropy_gradient([1, 0], [0.0, 0.0]))
+    [-0.5  0.5]
+    >>> from numba import njit
+    >>> @njit
+    ... def step(label, logit):
+    ...     return logit - 0.1 * sce.sigmoid_cross_entropy_gradient(label, logit)
+    >>> step(1, 0.0)
+    0.05
+    """
+    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
+    return sigmoid_cross_entropy_gradient_hessian(label_array, values)[0]
+
+
 def sigmoid_cross_entropy_gradient_hessian(
     multi_class_labels: ArrayLike,
     logits: ArrayLike,

@@ -237,6 +237,10 @@ def fork_by_c_code():
 
 
 def fork_of_a_process_that_ran_parallel_code_of_its_own():
+    from numba.core import entrypoints
+
+    # As where the package is on the path without being installed: Numba doesn't import it.
+    entrypoints._already_initialized = True
     own, _ = own_kernels()
     own(np.ones(1000))
     assert "sce_numba" not in sys.modules
