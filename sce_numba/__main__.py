@@ -7,14 +7,10 @@ arrays in files, ``versions`` prints what a bug report needs.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import sys
 import time
-import zipfile
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import resources
 from statistics import median
 from typing import Any, NoReturn, TypeAlias
@@ -24,16 +20,16 @@ import numpy.typing as npt
 
 import sce_numba as sce
 
+from .command_line import evaluate
+from .command_line.evaluate import INTERRUPTED
+from .command_line.npy import NPY
+
 Array: TypeAlias = npt.NDArray[Any]
 
-# Unlike numpy.load it does not advise to unpickle a text file; older NumPy gives it no types.
-NPY: Any = np.lib.format
 PROGRAM = "python -m sce_numba"
-REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)
 REPEATS = 15
 LARGER = 200
 USAGE_ERROR = 2
-INTERRUPTED = 130
 READER_GONE = 141
 
 
@@ -57,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 130 when interrupted; 141 when the reader of the output has gone.
+        The exit status: 0; 1 when rows could not be read; 130 when interrupted; 141 when the
+        reader of the output has gone.
 
     Raises
     ------
@@ -67,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = command_parser().parse_args(argv)
-        arguments.run(arguments)
+        status = arguments.run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
         # Python flushes once more on its way out: give it somewhere to write.
@@ -75,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return READER_GONE
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
+    return status or 0
 
 
 def command_parser() -> Parser:
@@ -87,54 +84,10 @@ def command_parser() -> Parser:
     )
     parser.set_defaults(run=compare)
     commands = parser.add_subparsers(title="commands", metavar="{evaluate,versions}")
-    add_evaluate(commands)
+    evaluate.add_to(commands)
     versions = commands.add_parser("versions", help="print what a bug report needs")
     versions.set_defaults(run=print_versions)
     return parser
-
-
-def add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Add the ``evaluate`` command."""
-    parser = commands.add_parser(
-        "evaluate",
-        help="compute the loss of arrays in files",
-        description="Compute the loss of arrays in files. An ARRAY is a .npy file, which is "
-        "mapped into memory and not read whole, or FILE.npz:MEMBER, one array of an archive.",
-        epilog="The loss is computed twice and the second time is shown: the first one may "
-        "include compilation and reading from disk. In JSON a number that is not finite is one "
-        'of the strings "NaN", "Infinity" and "-Infinity".',
-    )
-    parser.add_argument("labels", metavar="LABELS", help="an ARRAY of labels in [0, 1]")
-    parser.add_argument("logits", metavar="LOGITS", help="an ARRAY of logits, of the same shape")
-    parser.add_argument(
-        "--weights",
-        default="1",
-        metavar="W",
-        help="a number, or an ARRAY that broadcasts to the logits (default: 1)",
-    )
-    parser.add_argument(
-        "--label-smoothing", type=float, default=0.0, metavar="S", help="in [0, 1] (default: 0)"
-    )
-    parser.add_argument(
-        "--reduction",
-        type=parse_reduction,
-        default="SUM_BY_NONZERO_WEIGHTS",
-        metavar="R",
-        help=f"{REDUCTIONS} in any case, or TensorFlow's string for one of them "
-        "(default: SUM_BY_NONZERO_WEIGHTS). NONE shows the least, mean and greatest element",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=evaluate, fail=parser.error)
-
-
-def parse_reduction(text: str) -> sce.Reduction:
-    """Accept the name of a reduction in any case, or TensorFlow's string."""
-    if text.upper() in sce.Reduction.__members__:
-        return sce.Reduction[text.upper()]
-    try:
-        return sce.Reduction(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {REDUCTIONS}") from None
 
 
 def print_versions(arguments: argparse.Namespace) -> None:
@@ -142,123 +95,11 @@ def print_versions(arguments: argparse.Namespace) -> None:
     sce.show_versions()
 
 
-def evaluate(arguments: argparse.Namespace) -> None:
-    """Run ``evaluate``."""
-    try:
-        labels, logits = read_array(arguments.labels), read_array(arguments.logits)
-        loss = partial(
-            sce.sigmoid_cross_entropy,
-            labels,
-            logits,
-            read_weights(arguments.weights),
-            label_smoothing=arguments.label_smoothing,
-            reduction=arguments.reduction,
-        )
-        loss()
-    except (ValueError, TypeError, MemoryError) as error:
-        arguments.fail(str(error))
-    value, seconds = timed(loss)
-    report = {
-        **summary(value),
-        "reduction": arguments.reduction.value,
-        "shape": list(logits.shape),
-        "labels_dtype": str(labels.dtype),
-        "logits_dtype": str(logits.dtype),
-        "seconds": seconds,
-        "elements_per_second": logits.size / seconds,
-    }
-    print(as_json(report) if arguments.json else as_lines(report))
-
-
-def read_weights(text: str) -> float | Array:
-    """Return the number that ``text`` spells, else the array that it names."""
-    try:
-        return float(text)
-    except ValueError:
-        return read_array(text)
-
-
-def read_array(name: str) -> Array:
-    """Map a ``.npy`` file into memory, or read one member of an ``.npz`` archive."""
-    archive, _, member = name.rpartition(":")
-    try:
-        if archive.endswith(".npz"):
-            return read_member(archive, member)
-        if zipfile.is_zipfile(name):
-            raise ValueError(f"an archive of {', '.join(member_names(name))}")
-        return np.asanyarray(NPY.open_memmap(name, mode="r"))
-    # A damaged file can fail in any layer: archive, compression, header, array.
-    except Exception as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ValueError(
-            f"cannot read {name} ({reason}): give a .npy file of numbers or FILE.npz:MEMBER"
-        ) from error
-
-
-def read_member(archive: str, member: str) -> Array:
-    """Read one array of an ``.npz`` archive."""
-    members = member_names(archive)
-    if member not in members:
-        raise ValueError(f"its members are {', '.join(members)}")
-    with zipfile.ZipFile(archive) as opened, opened.open(f"{member}.npy") as file:
-        return np.asarray(NPY.read_array(file, allow_pickle=False))
-
-
-def member_names(archive: str) -> list[str]:
-    """List the arrays of an ``.npz`` archive."""
-    with zipfile.ZipFile(archive) as opened:
-        return [name[:-4] for name in opened.namelist() if name.endswith(".npy")]
-
-
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     """Return what ``call`` returns and the seconds that it took, never 0."""
     start = time.perf_counter()
     value = call()
     return value, max(time.perf_counter() - start, 1e-9)
-
-
-def summary(loss: Any) -> dict[str, Any]:
-    """Return the loss, or the least, mean and greatest of the losses that NONE leaves."""
-    if np.ndim(loss) == 0:
-        return {"loss": loss}
-    if loss.size == 0:
-        return {"loss_min": math.nan, "loss_mean": math.nan, "loss_max": math.nan}
-    with np.errstate(all="ignore"):
-        return {
-            "loss_min": loss.min(),
-            "loss_mean": loss.mean(dtype=np.float64),
-            "loss_max": loss.max(),
-        }
-
-
-def as_json(report: dict[str, Any]) -> str:
-    """Write a report as one JSON object."""
-    return json.dumps({key: json_value(value) for key, value in report.items()}, allow_nan=False)
-
-
-def json_value(value: Any) -> Any:
-    """Spell a number that JSON cannot hold as Python and JavaScript both read it back."""
-    if not isinstance(value, float | np.floating):
-        return value
-    if np.isnan(value):
-        return "NaN"
-    if np.isinf(value):
-        return "Infinity" if value > 0 else "-Infinity"
-    return float(value)
-
-
-def as_lines(report: dict[str, Any]) -> str:
-    """Write a report as aligned lines."""
-    return "\n".join(
-        f"{key.replace('_', ' '):<21}{line_value(value)}" for key, value in report.items()
-    )
-
-
-def line_value(value: Any) -> str:
-    """Give a loss all its digits and a measured time four."""
-    if isinstance(value, list):
-        return " x ".join(map(str, value)) or "scalar"
-    return f"{value:.4g}" if type(value) is float else str(value)
 
 
 def compare(arguments: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ def test_lines_are_aligned(files, capsys):
         (["labels.npy", "objects.npy"], "Python objects"),
         (["labels.npy", "both.npz"], "an archive of y, x, pickled"),
         (["labels.npy", "both.npz:z"], "its members are y, x, pickled"),
-        (["labels.npy", "both.npz:pickled"], "Object arrays cannot be loaded"),
+        (["labels.npy", "both.npz:pickled"], "Python objects"),
         (["labels.npy", "broken.npz:x"], "cannot read broken.npz:x"),
         (["labels.npy", "transposed.npy"], "(2, 3)"),
         (["labels.npy", "integers.npy"], "int64"),

@@ -1,0 +1,1 @@
+"""What ``python -m sce_numba`` does."""

@@ -1,0 +1,113 @@
+"""Rows of ``.npy`` files and of the members of ``.npz`` archives, read a block at a time.
+
+Blocks are read, not mapped: pages of a mapped file count as memory of the process, and a file that
+is cut short, or a disk that fails, would end the process instead of raising an error.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import zipfile
+from typing import IO, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+# Unlike numpy.load it does not advise to unpickle a text file; older NumPy gives it no types.
+NPY: Any = np.lib.format
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class NpyPart:
+    """The rows of one array in a file; an array without dimensions is one row."""
+
+    offset = 0
+
+    def __init__(self, path: str, member: str = "") -> None:
+        self.path, self.member = path, member
+        self.name = f"{path}:{member}" if member else path
+        self._file: IO[bytes] | None = None
+        with self._open() as file:
+            version = NPY.read_magic(file)
+            read_header = {
+                (1, 0): NPY.read_array_header_1_0,
+                (2, 0): NPY.read_array_header_2_0,
+            }.get(version)
+            if read_header is None:
+                raise ValueError("an array with field names")
+            shape, self._fortran, self.dtype = read_header(file)
+            self._data = file.tell()
+        if self.dtype.hasobject:
+            raise ValueError("an array of Python objects")
+        self.shape: tuple[int, ...] = shape
+        self.rows = shape[0] if shape else 1
+        self._row = shape[1:]
+        self.row_bytes = math.prod(self._row) * self.dtype.itemsize
+        self._whole: Array | None = None
+        # A file that was cut short has fewer rows than its header says.
+        self.readable = self.rows
+        missing = self._data + self.rows * self.row_bytes - self._size()
+        self.shortage = f"{missing:,} bytes are missing at its end"
+        if missing > 0:
+            self.readable = (
+                0 if self._fortran else max(self.rows - -(-missing // self.row_bytes), 0)
+            )
+
+    def _open(self) -> IO[bytes]:
+        if not self.member:
+            return open(self.path, "rb")
+        # The archive stays open as long as its member.
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.open(f"{self.member}.npy")
+
+    def _size(self) -> int:
+        if not self.member:
+            return os.stat(self.path).st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(f"{self.member}.npy").file_size
+
+    def read(self, start: int, stop: int, memory: Array) -> Array:
+        """Read rows into ``memory``, an array of at least as many bytes, and return them."""
+        if stop > self.readable:
+            raise ValueError(self.shortage)
+        if self._file is None:
+            self._file = self._open()
+        if self._fortran and self.member:
+            # A column lies behind the column before it, and archives are read from front to back.
+            if self._whole is None:
+                self._whole = NPY.read_array(self._file, allow_pickle=False)
+            return np.asarray(self._whole[start:stop])
+        memory = memory[: (stop - start) * self.row_bytes]
+        if not self._fortran:
+            self._fill(memory, self._data + start * self.row_bytes)
+            rows: Array = memory.view(self.dtype).reshape((stop - start, *self._row))
+            return rows
+        itemsize = self.dtype.itemsize
+        columns = memory.reshape(math.prod(self._row), (stop - start) * itemsize)
+        for column, place in enumerate(columns):
+            self._fill(place, self._data + (column * self.rows + start) * itemsize)
+        rows = memory.view(self.dtype).reshape((stop - start, *self._row), order="F")
+        return rows
+
+    def _fill(self, memory: Array, position: int) -> None:
+        assert self._file is not None
+        self._file.seek(position)
+        left = memory.data
+        while left:
+            count = self._file.readinto(left)  # type: ignore[attr-defined]
+            if not count:
+                raise ValueError("it has become shorter")
+            left = left[count:]
+
+    def close(self) -> None:
+        """Close the file; the next read opens it again."""
+        if self._file is not None:
+            self._file.close()
+        self._file = self._whole = None
+
+
+def member_names(archive: str) -> list[str]:
+    """List the arrays of an ``.npz`` archive."""
+    with zipfile.ZipFile(archive) as opened:
+        return [name[:-4] for name in opened.namelist() if name.endswith(".npy")]

@@ -1,0 +1,104 @@
+"""From what the command line names to the files, and their rows, that hold an operand."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import zipfile
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from .npy import NpyPart, member_names
+from .tables import SUFFIXES, TablePart, table_parts
+
+Part: TypeAlias = NpyPart | TablePart
+
+
+@dataclass
+class Shard:
+    """One file of an operand: its parts in order, or why it can't be read."""
+
+    name: str
+    parts: list[Part] = field(default_factory=list)
+    error: str = ""
+
+    @property
+    def rows(self) -> int:
+        """The number of rows in all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the array, as far as it is known before a row is read."""
+        known = self.parts[0].shape if len(self.parts) == 1 else None
+        return (self.rows,) if known is None else known
+
+
+def find_shards(operand: str) -> list[Shard]:
+    """Return the files that an operand names, in the order of the numbers in their names.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    paths, member = _paths(operand)
+    if not paths:
+        raise ValueError(
+            f"cannot read {operand} (No such file): give a .npy file, FILE.npz:MEMBER, "
+            "FILE.parquet:COLUMN, or a folder or pattern of such files"
+        )
+    return [_open(path, member) for path in paths]
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line what was wrong."""
+    return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
+
+
+def _open(path: str, member: str) -> Shard:
+    name = f"{path}:{member}" if member else path
+    # A damaged file can fail in any layer: archive, compression, header, array.
+    try:
+        if path.endswith(SUFFIXES):
+            if not member:
+                raise ValueError("which column? Add :COLUMN")
+            return Shard(name, list(table_parts(path, member)))
+        if not member and zipfile.is_zipfile(path):
+            raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
+        if member and member not in member_names(path):
+            raise ValueError(f"its members are {', '.join(member_names(path))}")
+        return Shard(name, [NpyPart(path, member)])
+    except Exception as error:
+        return Shard(name, error=reason_of(error))
+
+
+def _paths(operand: str) -> tuple[list[str], str]:
+    """Return the files that a name or pattern stands for, and the member or column of them."""
+    found = _files(operand, "")
+    if found:
+        return found, ""
+    pattern, _, member = operand.rpartition(":")
+    return (_files(pattern, member), member) if pattern else ([], "")
+
+
+def _files(pattern: str, member: str) -> list[str]:
+    if os.path.isdir(pattern):
+        suffixes = (".npz", *SUFFIXES) if member else (".npy", *SUFFIXES)
+        found = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(pattern)
+            for name in names
+            if name.endswith(suffixes) and not name.startswith((".", "_"))
+        ]
+    elif os.path.exists(pattern):
+        found = [pattern]
+    else:
+        found = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+    return sorted(found, key=_natural)
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Order shard-9 before shard-10."""
+    return [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", path)]

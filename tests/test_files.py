@@ -1,0 +1,422 @@
+"""``evaluate`` reads files of any size block by block, and says what it could not read."""
+
+import fcntl
+import itertools
+import json
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from sce_numba.__main__ import main
+from sce_numba.command_line import blocks
+
+ROWS, CLASSES = 1000, 7
+CUTS = [0, 130, 131, 600, ROWS]  # where the files of logits end
+OTHER_CUTS = [0, 400, 950, ROWS]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sce.__file__).parents[1])}
+
+
+@pytest.fixture
+def data():
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 3, (ROWS, CLASSES)).astype(np.float32)
+    return rng.random(logits.shape) < 0.3, logits, rng.random((ROWS, 1))
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch, tmp_path):
+    """Cut blocks so small that these small files have many, and work in an empty folder."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2000)
+    monkeypatch.chdir(tmp_path)
+
+
+def save(folder, array, cuts=(0, ROWS), first=1):
+    Path(folder).mkdir()
+    for number, (start, stop) in enumerate(itertools.pairwise(cuts), first):
+        np.save(f"{folder}/shard-{number}.npy", array[start:stop])
+
+
+def save_table(path, columns, **options):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pa.table(columns)
+    if path.endswith(".parquet"):
+        parquet.write_table(table, path, **options)
+    else:
+        pytest.importorskip("pyarrow.feather").write_feather(table, path, **options)
+
+
+def lists(array):
+    pa = pytest.importorskip("pyarrow")
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+
+
+@pytest.fixture
+def evaluate(capsys):
+    """Run ``evaluate --json`` in this process; return its status, its report and its errors."""
+
+    def run(*arguments, status=0):
+        assert main(["evaluate", *arguments, "--json"]) == status
+        output = capsys.readouterr()
+        return json.loads(output.out), output.err
+
+    return run
+
+
+def assert_close(found, expected):
+    expected = np.float32(expected)
+    assert abs(np.float32(found) - expected) <= np.spacing(expected)
+
+
+# ---- What can be read -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cuts", [[0, ROWS], CUTS, OTHER_CUTS], ids=len)
+@pytest.mark.parametrize("reduction", ["sum", "mean", "sum_by_nonzero_weights"])
+def test_files_of_a_folder_give_the_loss_of_one_array(evaluate, data, cuts, reduction):
+    labels, logits, weights = data
+    save("labels", labels, OTHER_CUTS)
+    save("logits", logits, CUTS)
+    save("weights", weights, cuts)
+    found, said = evaluate(
+        "labels", "logits", "--weights", "weights", "--reduction", reduction,
+        "--label-smoothing", "0.1",
+    )  # fmt: skip
+    expected = sce.sigmoid_cross_entropy(
+        labels, logits, weights, label_smoothing=0.1, reduction=sce.Reduction[reduction.upper()]
+    )
+    assert_close(found["loss"], expected)
+    assert found["shape"] == [ROWS, CLASSES]
+    assert (found["partial"], found["skipped"], said) == (None, [], "")
+
+
+def test_a_pattern_is_taken_in_the_order_of_its_numbers(evaluate, data):
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    save("logits", logits, np.linspace(0, ROWS, 13).astype(int))
+    found, _ = evaluate("labels.npy", "logits/shard-*.npy")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_members_of_archives_are_read_block_by_block(evaluate, data, write, order):
+    labels, logits, _ = data
+    write("both.npz", y=np.asarray(labels, order=order), x=np.asarray(logits, order=order))
+    np.save("logits.npy", np.asarray(logits, order=order))
+    for operand in ("both.npz:x", "logits.npy"):
+        found, _ = evaluate("both.npz:y", operand)
+        assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "all.arrow", "all.feather"])
+def test_columns_of_lists_are_matrices_and_those_of_weights_are_for_rows(evaluate, data, name):
+    labels, logits, weights = data
+    columns = {"y": lists(labels), "w": weights[:, 0], "x": lists(logits), "other": weights[:, 0]}
+    size = {"row_group_size": 300} if name.endswith(".parquet") else {"chunksize": 300}
+    save_table(name, columns, **size)
+    found, _ = evaluate(f"{name}:y", f"{name}:x", "--weights", f"{name}:w")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits, weights))
+    assert found["labels_dtype"] == "bool"
+    assert found["logits_dtype"] == "float32"
+
+
+def test_columns_side_by_side_are_a_matrix_and_lists_may_have_offsets(evaluate, data):
+    labels, logits, _ = data
+    numbers = {f"x.{k}": logits[:, k] for k in range(CLASSES)}
+    save_table("all.parquet", {**numbers, "y": labels.astype(np.int8).tolist()})
+    names = ",".join(numbers)
+    found, _ = evaluate("all.parquet:y", f"all.parquet:{names}")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+def test_a_folder_of_tables_beside_arrays(evaluate, data):
+    labels, logits, _ = data
+    save("labels", labels, CUTS)
+    Path("tables/deeper").mkdir(parents=True)
+    for number, (start, stop) in enumerate(itertools.pairwise(OTHER_CUTS)):
+        folder = "tables/deeper" if number == 2 else "tables"
+        save_table(f"{folder}/{number}.parquet", {"x": lists(logits[start:stop])})
+    Path("tables/_metadata").write_text("not a table")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels", "tables"])  # without a column
+    found, _ = evaluate("labels", "tables/:x")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+@pytest.mark.parametrize("shape", [(), (1, CLASSES), (1, 1)])
+def test_weights_of_one_row_are_those_of_every_row(evaluate, data, shape):
+    labels, logits, _ = data
+    weights = np.random.default_rng(3).random(shape)
+    np.save("labels.npy", labels)
+    np.save("logits.npy", logits)
+    np.save("weights.npy", weights)
+    found, _ = evaluate("labels.npy", "logits.npy", "--weights", "weights.npy")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits, weights))
+
+
+@pytest.mark.parametrize("shape", [None, (ROWS, 1), (ROWS, CLASSES), (1, CLASSES)])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "none"])
+def test_each_class_has_the_loss_of_its_column(evaluate, data, shape, reduction):
+    labels, logits, _ = data
+    weights = 2.0 if shape is None else np.random.default_rng(3).random(shape)
+    np.save("labels.npy", labels)
+    np.save("logits.npy", logits)
+    np.save("weights.npy", weights)
+    found, _ = evaluate(
+        "labels.npy", "logits.npy", "--weights", "weights.npy", "--by-class",
+        "--reduction", reduction,
+    )  # fmt: skip
+    own = np.broadcast_to(weights, logits.shape)
+    used = "sum_over_batch_size" if reduction == "none" else reduction
+    for number, row in enumerate(found["by_class"]):
+        assert row["class"] == number
+        expected = sce.sigmoid_cross_entropy(
+            labels[:, number],
+            logits[:, number],
+            own[:, number],
+            reduction=sce.Reduction[used.upper()],
+        )
+        assert_close(row["loss"], expected)
+        assert row["mean_label"] == pytest.approx(labels[:, number].mean())
+    assert len(found["by_class"]) == CLASSES
+
+
+def test_classes_are_a_table_below_the_loss(data, capsys):
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    np.save("logits.npy", logits)
+    assert main(["evaluate", "labels.npy", "logits.npy", "--by-class"]) == 0
+    head, table = capsys.readouterr().out.split("\n\n")
+    assert "skipped" not in head
+    lines = [line.split() for line in table.splitlines()]
+    assert lines[0] == ["class", "loss", "mean", "label"]
+    assert [line[0] for line in lines[1:]] == [str(k) for k in range(CLASSES)]
+
+
+# ---- What can not be read -------------------------------------------------------------------
+
+
+def spoil(path, where, length=400):
+    content = bytearray(Path(path).read_bytes())
+    content[where : where + length] = bytes(255 - byte for byte in content[where : where + length])
+    Path(path).write_bytes(content)
+
+
+def truncate(path, by):
+    os.truncate(path, os.path.getsize(path) - by)
+
+
+@pytest.fixture
+def shards(data):
+    """Folders of labels and logits; one file of logits lacks its last 10 rows and a half."""
+    labels, logits, _ = data
+    save("labels", labels, CUTS)
+    save("logits", logits, CUTS)
+    truncate("logits/shard-3.npy", 10 * 4 * CLASSES + 2 * CLASSES)
+    return labels, logits
+
+
+def loss_without(labels, logits, first, stop):
+    keep = np.ones((ROWS, 1), bool)
+    keep[first:stop] = False
+    return sce.sigmoid_cross_entropy(labels, logits, where=keep)
+
+
+def test_a_short_file_is_named_before_anything_is_computed(shards, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels", "logits"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out) == (2, "")
+    said = "cannot read logits/shard-3.npy, rows 458 to 468 (294 bytes are missing at its end)"
+    assert output.err.endswith(f"{said}\n")
+
+
+def test_skipping_leaves_out_exactly_the_rows_that_are_missing(evaluate, shards):
+    found, said = evaluate("labels", "logits", "--on-error", "skip")
+    assert_close(found["loss"], loss_without(*shards, 589, 600))
+    assert found["shape"] == [ROWS - 11, CLASSES]
+    assert found["rows_skipped"] == 11
+    reason = "294 bytes are missing at its end"
+    assert found["skipped"] == [
+        {"file": "logits/shard-3.npy", "rows": [458, 469], "reason": reason}
+    ]
+    assert said == f"skipped: cannot read logits/shard-3.npy, rows 458 to 468 ({reason})\n"
+
+
+def test_an_unreadable_file_is_skipped_with_its_partner(evaluate, shards):
+    Path("logits/shard-3.npy").write_text("not an array")
+    found, said = evaluate("labels", "logits", "--on-error", "skip")
+    assert_close(found["loss"], loss_without(*shards, 131, 600))
+    assert said.startswith("skipped: cannot read logits/shard-3.npy (the magic string")
+
+
+def test_an_unreadable_file_without_a_partner_can_not_be_skipped(shards, capsys):
+    np.save("labels.npy", shards[0])
+    Path("logits/shard-3.npy").write_text("not an array")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", "logits", "--on-error", "skip"])
+    assert "can't be skipped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("choice", ["stop", "skip"])
+def test_a_damaged_row_group_is_named_and_the_others_count(evaluate, data, choice):
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    options = {"row_group_size": 250, "use_dictionary": False, "write_page_checksum": True}
+    save_table("all.parquet", {"x": lists(logits)}, **options)
+    group = pytest.importorskip("pyarrow.parquet").ParquetFile("all.parquet").metadata.row_group(2)
+    # The whole group is one page, so that none of it can be read.
+    spoil(
+        "all.parquet", group.column(0).data_page_offset + group.column(0).total_compressed_size // 2
+    )
+    status = 0 if choice == "skip" else 1
+    found, said = evaluate("labels.npy", "all.parquet:x", "--on-error", choice, status=status)
+    done = 1000 - 250 if choice == "skip" else 500
+    assert found["shape"] == [done, CLASSES]
+    expected = loss_without(labels, logits, 500, 750 if choice == "skip" else ROWS)
+    assert_close(found["loss"], expected)
+    start = re.match(r"(skipped|stopped): cannot read all.parquet:x, rows 500 to (\d+) \(", said)
+    assert start[1] == ("skipped" if choice == "skip" else "stopped")
+    assert choice == "stop" or start[2] == "749"
+    if choice == "stop":
+        assert re.fullmatch(r"stopped by an error after \d+ of 1,000 rows", found["partial"])
+
+
+def test_rows_with_nulls_cost_no_more_than_their_block(evaluate, data):
+    labels, logits, _ = data
+    column = logits.tolist()
+    column[333][2] = None
+    column[700] = column[700][:3]
+    pa = pytest.importorskip("pyarrow")
+    np.save("labels.npy", labels)
+    save_table("all.parquet", {"x": pa.array(column, pa.list_(pa.float32()))})
+    found, said = evaluate("labels.npy", "all.parquet:x", "--on-error", "skip")
+    assert found["rows_skipped"] < 200
+    assert [problem["reason"] for problem in found["skipped"]] == [
+        "1 values are null",
+        "its lists have between 3 and 7 values",
+    ]
+    for (first, stop), row in zip(
+        (problem["rows"] for problem in found["skipped"]), (333, 700), strict=True
+    ):
+        assert first <= row < stop
+    assert len(said.splitlines()) == 2
+
+
+def test_a_file_of_another_width_is_named(evaluate, data):
+    labels, logits, _ = data
+    save("labels", labels, [0, 500, ROWS])
+    save("logits", logits, [0, 500])
+    np.save("logits/shard-2.npy", logits[500:, :3])
+    found, said = evaluate("labels", "logits", status=1)
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels[:500], logits[:500]))
+    assert "logits/shard-2.npy, rows 0 to" in said
+    assert "must have the same shape" in said
+
+
+@pytest.mark.parametrize(
+    ("operands", "words"),
+    [
+        (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
+        (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y"),
+        (["labels.npy", "empty"], "cannot read empty"),
+        (["labels.npy", "all.parquet:y"], "`logits` must be float16, bfloat16, float32 or float64"),
+        (["labels.npy", "short"], "as many rows of each, but there are 1,000 of labels, 999 of"),
+        (["all.parquet:y", "flat.npy", "--by-class"], "axis of classes"),
+        (["labels.npy", "logits.npy", "--on-error", "go"], "--on-error"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(data, capsys, operands, words):
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    np.save("logits.npy", logits)
+    np.save("flat.npy", logits[:, 0])
+    save_table("all.parquet", {"x": lists(logits), "y": labels[:, 0].astype(int)})
+    Path("empty").mkdir()
+    save("short", logits[:-1], [0, 500, ROWS])
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", *operands])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert words in output.err
+
+
+def test_without_pyarrow_tables_say_what_they_need(data, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    np.save("labels.npy", data[0])
+    Path("all.parquet").write_bytes(b"PAR1")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", "all.parquet:x"])
+    assert "pip install 'sce_numba[arrow]'" in capsys.readouterr().err
+
+
+# ---- On a terminal, and interrupted ---------------------------------------------------------
+
+ENDLESS = 1 << 36  # rows of a file that has no blocks on disk: minutes of reading
+
+
+@pytest.fixture
+def endless():
+    for name in ("labels.npy", "logits.npy"):
+        header = np.lib.format.header_data_from_array_1_0(np.empty(1, np.float32))
+        with Path(name).open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, {**header, "shape": (ENDLESS,)})
+            file.truncate(file.tell() + 4 * ENDLESS)
+    return ["labels.npy", "logits.npy"]
+
+
+def start(*arguments, **streams):
+    command = [sys.executable, "-m", "sce_numba", "evaluate", *arguments]
+    return subprocess.Popen(command, env=ENVIRONMENT, **streams)
+
+
+def read_until(terminal, pattern, seconds=120):
+    """Return what a terminal shows until the pattern appears."""
+    seen = ""
+    while not re.search(pattern, seen):
+        ready, _, _ = select.select([terminal], [], [], seconds)
+        assert ready, seen
+        seen += os.read(terminal, 4096).decode()
+    return seen
+
+
+def test_interrupted_it_prints_what_it_has_and_says_so(endless):
+    pytest.importorskip("tqdm")
+    control, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 120, 0, 0))
+    with start(*endless, "--json", stdout=subprocess.PIPE, stderr=terminal) as program:
+        os.close(terminal)
+        # The bar of rows that have been read.
+        seen = read_until(control, r"[1-9][MG]/68\.7G")
+        program.send_signal(signal.SIGINT)
+        report = json.load(program.stdout)
+    os.close(control)
+    assert program.returncode == 130
+    assert "Traceback" not in seen
+    done = report["shape"][0]
+    assert 0 < done < ENDLESS
+    assert report["partial"] == f"interrupted after {done:,} of {ENDLESS:,} rows"
+    assert report["loss"] == pytest.approx(np.log(2))
+
+
+def test_no_bar_is_drawn_in_a_pipe(data):
+    np.save("labels.npy", data[0])
+    np.save("logits.npy", data[1])
+    with start(
+        "labels.npy", "logits.npy", stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as program:
+        assert program.stderr.read() == b""
+        assert program.stdout.read().startswith(b"loss ")
+    assert program.returncode == 0
