@@ -113,6 +113,26 @@ def test_gradient_of_soft_labels_is_within_2_ulp_of_the_greater_term():
     assert np.all(np.abs(gradient - exact) <= reference.gradient_error(labels, logits))
 
 
+@pytest.mark.parametrize("smoothing", [0, 1e-4, 0.1])
+@pytest.mark.parametrize(("pos_weight", "promise"), [(None, 3), (3.0, 4), (0.3, 4)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gradient_of_tiny_labels_is_exact_to_the_ulp_of_sigmoid_and_label(
+    dtype, pos_weight, promise, smoothing
+):
+    """For large negative logits both are tiny, and so is the error that is allowed."""
+    rng = np.random.default_rng(SEED)
+    logits = -np.abs(rng.normal(0, 8, 1_000_000)).astype(dtype)
+    labels = (10 ** rng.uniform(-8, 0, logits.shape)).astype(dtype)
+    _, gradient = value_and_grad(
+        labels, logits, label_smoothing=smoothing, reduction="none", pos_weight=pos_weight
+    )
+    q = pos_weight or 1
+    _, exact, _ = reference.derivatives(labels, logits, smoothing, q)
+    smoothed = reference.smoothed(labels, dtype, smoothing)
+    greater = np.maximum(1 / (1 + np.exp(-logits.astype(np.float64))), smoothed) * max(1, q)
+    assert np.max(np.abs(gradient - exact) / reference.ulp(greater, dtype)) <= promise
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_gradient_is_0_at_even_odds(dtype):
     logits = np.array([0.0, -0.0], dtype)

@@ -6,7 +6,7 @@ the formulas change: around 0, multiples of ln 2, the ends of the exponential, p
 
 import numpy as np
 import pytest
-from reference import quick_loss
+from reference import derivatives, quick_loss, ulp
 
 import sce_numba as sce
 
@@ -98,3 +98,17 @@ def test_float64_is_within_2_and_a_half_ulp(double, label):
 @pytest.mark.parametrize("label", [0, 1])
 def test_float64_is_within_2_ulp_for_hard_labels(double, label):
     assert worst_ulp(labels_like(double, label), double, np.longdouble) <= 2
+
+
+@pytest.mark.parametrize("smoothing", [0, 1e-4, 0.1])
+@pytest.mark.parametrize("pos_weight", [0.3, 3.0])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=needs_longdouble)])
+def test_losses_with_weighted_positives_are_within_4_ulp(dtype, pos_weight, smoothing):
+    logits = sample(dtype, 1_000_000, 20)
+    for label in (0, 1, "random"):
+        labels = labels_like(logits, label)
+        actual = sce.sigmoid_cross_entropy(
+            labels, logits, 1.0, smoothing, reduction="none", pos_weight=pos_weight
+        )
+        exact, _, _ = derivatives(labels, logits, smoothing, pos_weight)
+        assert np.max(np.abs(actual - exact) / ulp(exact.astype(np.float64), dtype)) <= 4
