@@ -30,5 +30,7 @@ html_title = f"sce_numba {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
+# Browsers don't let a page that is opened as a file read the pages that were found.
+html_show_search_summary = False
 html_copy_source = False
 html_show_copyright = False

@@ -5,8 +5,9 @@ from docutils.utils.math.latex2mathml import tex2mathml
 
 
 def _mathml(node, block):
-    # Where the converter leaves the wrong space: around primes, before logarithms, beside bars.
-    source = node.astext().replace("'", r"^\prime ").replace(r"\log", r"\,\log")
+    # Where the converter leaves the wrong space: around primes and logarithms, beside bars.
+    source = node.astext().replace("'", r"^\prime ")
+    source = source.replace(r"\log", r"\,\log").replace(r"\log ", r"\log\,")
     return tex2mathml(source, as_block=block).replace(">|</mo>", ' lspace="0" rspace="0">|</mo>')
 
 
