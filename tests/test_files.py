@@ -330,7 +330,8 @@ def test_a_file_of_another_width_is_named(evaluate, data):
     ("operands", "words"),
     [
         (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
-        (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y"),
+        (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
+        (["labels.npy", "all.parquet:t"], "all.parquet:t, rows 0 to 284 (a column of string)"),
         (["labels.npy", "empty"], "cannot read empty"),
         (["labels.npy", "all.parquet:y"], "`logits` must be float16, bfloat16, float32 or float64"),
         (["labels.npy", "short"], "as many rows of each, but there are 1,000 of labels, 999 of"),
@@ -343,7 +344,9 @@ def test_what_makes_no_sense_is_refused_in_one_line(data, capsys, operands, word
     np.save("labels.npy", labels)
     np.save("logits.npy", logits)
     np.save("flat.npy", logits[:, 0])
-    save_table("all.parquet", {"x": lists(logits), "y": labels[:, 0].astype(int)})
+    save_table(
+        "all.parquet", {"x": lists(logits), "y": labels[:, 0].astype(int), "t": ["a"] * ROWS}
+    )
     Path("empty").mkdir()
     save("short", logits[:-1], [0, 500, ROWS])
     with pytest.raises(SystemExit) as stopped:

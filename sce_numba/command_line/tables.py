@@ -166,6 +166,11 @@ def _values(column: Any) -> np.ndarray:
         if widths.size > 1:
             raise ValueError(f"its lists have between {widths[0]} and {widths[-1]} values")
         width = int(widths.sum())
+    elif pa.types.is_boolean(kind):
+        return _values(column.cast(pa.uint8())).view(np.bool_)
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        # Not by `to_numpy`, which imports pandas: 40 MB.
+        return np.from_dlpack(column)
     else:
-        return np.asarray(column.to_numpy(zero_copy_only=False))
+        raise ValueError(f"a column of {kind}")
     return _values(column.flatten()).reshape(len(column), width)
