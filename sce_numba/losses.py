@@ -168,7 +168,7 @@ def sigmoid_cross_entropy_value_and_grad(
     -----
     As TensorFlow does, weights are taken as constants: that the denominators of ``MEAN`` and
     ``SUM_BY_NONZERO_WEIGHTS`` depend on them is no part of the gradient.  With labels 0 or 1 an
-    unweighted gradient is within 2 ULP, however small: it is never 1 less a sigmoid near 1.
+    unweighted gradient is within 1.25 ULP, however small: it is never 1 less a sigmoid near 1.
 
     A call that is refused has changed nothing: ``out`` and ``grad_out`` are as before, and no loss
     is recorded.  After any other exception, such as KeyboardInterrupt, they may hold anything, and

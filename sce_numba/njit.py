@@ -53,7 +53,7 @@ from .kernels.loss import (
     write_contiguous,
 )
 from .kernels.operand import address_of
-from .kernels.softplus import OPTIONS, exp_minus_abs, sigmoid_from_exp
+from .kernels.softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES
 from .loss_collections import GraphKeys
 from .reduction import CODES, Reduction
@@ -214,7 +214,7 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
             z, x = lanes(0), lanes(1)
             one, zero = x.constant(1.0), x.constant(0.0)
             element = elements.Element(dtype, x, z, one, zero, False, has_q, lambda: lanes(2))
-            found = formula(element, exp_minus_abs(dtype, x))
+            found = formula(element, *exp_minus_abs_and_rest(dtype, x))
             if isinstance(found, tuple):
                 numbers = [value.value for value in found]
                 return context.make_tuple(builder, signature.return_type, numbers)
@@ -226,16 +226,20 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
     return compiled
 
 
-def _slope(element: Any, t: Any) -> Any:
-    return elements.gradient(element, sigmoid_from_exp(t))
+def _loss(element: Any, t: Any, _d: Any) -> Any:
+    return elements.loss(element, t)
 
 
-def _both(element: Any, t: Any) -> tuple[Any, Any]:
-    s = sigmoid_from_exp(t)
+def _slope(element: Any, t: Any, d: Any) -> Any:
+    return elements.gradient(element, sigmoid_from_exp(t, d))
+
+
+def _both(element: Any, t: Any, d: Any) -> tuple[Any, Any]:
+    s = sigmoid_from_exp(t, d)
     return elements.gradient(element, s), elements.hessian(element, s)
 
 
-_loss_of_numbers = _of_numbers(elements.loss)
+_loss_of_numbers = _of_numbers(_loss)
 _gradient_of_numbers = _of_numbers(_slope)
 _derivatives_of_numbers = _of_numbers(_both)
 

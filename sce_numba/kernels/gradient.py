@@ -49,7 +49,7 @@ from .loss import (
     tile_of,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store
-from .softplus import OPTIONS, exp_minus_abs, sigmoid_from_exp
+from .softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .staging import ADDRESS, address_in_place, copy_past_caches, read, write
 from .streaming import LINE, fence
 
@@ -88,8 +88,8 @@ def _differentiate(dtype, size, merged, second, scale, at, ready, lines, *rest):
 
     def step(k, u, total, lost):
         element, w, included = read_step(dtype, dtype, k, size, given)
-        t = exp_minus_abs(dtype, element.x)
-        s = sigmoid_from_exp(t)
+        t, d = exp_minus_abs_and_rest(dtype, element.x)
+        s = sigmoid_from_exp(t, d)
         slope = gradient(element, s)
 
         def one_logarithm():

@@ -164,18 +164,26 @@ def _reduced(dtype: Any, size_bits: Any, raised: int = 0) -> tuple[Any, Any]:
     return fma(n, -low, fma(n, -high, -size)), shifted
 
 
-def _exp_reduced(dtype: Any, r: Any) -> Any:
-    """Return e^r for a reduced argument."""
-    return 1.0 + fma(r * r, _polynomial(r, FORMATS[dtype].p, 2), r)
+def _exp_reduced_less_one(dtype: Any, r: Any) -> Any:
+    """Return e^r - 1 for a reduced argument."""
+    return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2), r)
+
+
+def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
+    """Return t and a tiny d for exp(-|x|) = t (1 + d), subnormal results included."""
+    form = FORMATS[dtype]
+    r, shifted = _reduced(dtype, _size_bits(dtype, x, form.smallest), RAISED)
+    less_one = _exp_reduced_less_one(dtype, r)
+    e = 1.0 + less_one
+    # 2^RAISED times too large, no result is subnormal until the product, which is rounded once.
+    raised = from_bits(bits(e) + (bits(shifted) << form.fraction))
+    # What the sum lost; that it is to be divided by e, between 0.7 and 1.5, doesn't show.
+    return raised * 2.0**-RAISED, less_one - (e - 1.0)
 
 
 def exp_minus_abs(dtype: Any, x: Any) -> Any:
     """Return exp(-|x|), subnormal results included."""
-    form = FORMATS[dtype]
-    r, shifted = _reduced(dtype, _size_bits(dtype, x, form.smallest), RAISED)
-    # 2^RAISED times too large, no result is subnormal until the product, which is rounded once.
-    raised = from_bits(bits(_exp_reduced(dtype, r)) + (bits(shifted) << form.fraction))
-    return raised * 2.0**-RAISED
+    return exp_minus_abs_and_rest(dtype, x)[0]
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
@@ -187,7 +195,7 @@ def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
 
 def end_exp_minus_abs_normal(dtype: Any, r: Any, exponent: Any) -> Any:
     """Return exp(-|x|), but never less than exp(-87) (float32) or exp(-708) (float64)."""
-    return from_bits(bits(_exp_reduced(dtype, r)) + exponent)
+    return from_bits(bits(1.0 + _exp_reduced_less_one(dtype, r)) + exponent)
 
 
 def vanished(dtype: Any) -> tuple[float, int]:
@@ -202,13 +210,14 @@ def log1p(dtype: Any, t: Any) -> Any:
     return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains), t)
 
 
-def sigmoid_from_exp(t: Any) -> Any:
-    """Return sigmoid(-|x|) = t / (1 + t) for t = exp(-|x|)."""
+def sigmoid_from_exp(t: Any, d: Any) -> Any:
+    """Return sigmoid(-|x|) for exp(-|x|) = t (1 + d)."""
     v = 1.0 + t
-    lost = t - (v - 1.0)
     s = t / v
-    # t / (v + lost) = s (1 - lost / v) but for terms that don't show, and 1 / v = 1 - s.
-    return fma(-(s * lost), 1.0 - s, s)
+    # With what the sum lost, and with d, it is s + (1 - s) rest but for terms that don't show.
+    rest = fma(-s, v, t)
+    rest = fma(s, d - (t - (v - 1.0)), rest)
+    return fma(1.0 - s, rest, s)
 
 
 def log1p_wide(u: Any) -> Any:
