@@ -10,8 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import arguments
 from .evaluation import as_scalar
-from .exact_sum import ExactSum
-from .losses import loss_sums
+from .loss_sums import LossSums, sums_of_part
 from .reduction import Reduction
 
 
@@ -87,7 +86,7 @@ class LossAccumulator:
         LossAccumulator(reduction='weighted_sum', count=0, value=0.0)
         """
         with self._lock:
-            self._numerator, self._denominator = ExactSum(), ExactSum()
+            self._sums = LossSums()
             self._count = 0
             self._dtype: np.dtype[Any] | None = None
 
@@ -127,7 +126,7 @@ class LossAccumulator:
         0.693147
         """
         values = arguments.as_floats(logits, "logits")
-        numerator, denominator = loss_sums(
+        numerator, denominator = sums_of_part(
             labels,
             values,
             weights,
@@ -139,8 +138,7 @@ class LossAccumulator:
         with self._lock:
             self._dtype = _common_dtype(self._dtype, values.dtype)
             self._count += values.size
-            self._numerator.add(numerator)
-            self._denominator.add(denominator)
+            self._sums.add(numerator, denominator)
 
     def merge(self, other: LossAccumulator) -> None:
         """Add all updates of another accumulator, which stays as it is.
@@ -178,14 +176,13 @@ class LossAccumulator:
                     f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
                 )
         with other._lock:
-            sums = other._numerator.copy(), other._denominator.copy()
+            sums = other._sums.copy()
             count, dtype = other._count, other._dtype
         with self._lock:
             if dtype is not None:
                 self._dtype = _common_dtype(self._dtype, dtype)
             self._count += count
-            self._numerator.merge(sums[0])
-            self._denominator.merge(sums[1])
+            self._sums.merge(sums)
 
     @property
     def count(self) -> int:
@@ -209,13 +206,8 @@ class LossAccumulator:
         0.0
         """
         with self._lock:
-            numerator, denominator = self._numerator, self._denominator
-            if self._reduction == Reduction.SUM:
-                # Every batch is divided by 1, and so are all of them.
-                denominator = ExactSum()
-                denominator.add(1.0)
-            value = numerator / denominator if denominator else 0.0
-            return as_scalar(value, np.dtype(np.float64) if self._dtype is None else self._dtype)
+            dtype = np.dtype(np.float64) if self._dtype is None else self._dtype
+            return as_scalar(self._sums.loss(self._reduction), dtype)
 
     def __repr__(self) -> str:
         return (
@@ -225,10 +217,7 @@ class LossAccumulator:
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            state = self.__dict__ | {
-                "_numerator": self._numerator.copy(),
-                "_denominator": self._denominator.copy(),
-            }
+            state = self.__dict__ | {"_sums": self._sums.copy()}
         del state["_lock"]
         return state
 

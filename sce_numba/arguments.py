@@ -42,7 +42,8 @@ def dtype_code(dtype: np.dtype[Any]) -> int | None:
     return _CODES.get(dtype.str[1:])
 
 
-def _array(value: ArrayLike | None, name: str) -> np.ndarray:
+def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
+    """Return any argument as an array, without a copy where that can be; refuse None and masks."""
     if value is None:
         raise ValueError(f"Argument `{name}` must not be None.")
     try:
@@ -63,7 +64,7 @@ def _array(value: ArrayLike | None, name: str) -> np.ndarray:
 
 def as_floats(value: ArrayLike, name: str) -> np.ndarray:
     """Return logits (or losses) as an array, without a copy; refuse all but floats."""
-    array = _array(value, name)
+    array = as_array(value, name)
     if dtype_code(array.dtype) not in _FLOATS:
         raise TypeError(
             f"Argument `{name}` must be float16, bfloat16, float32 or float64, got "
@@ -74,7 +75,7 @@ def as_floats(value: ArrayLike, name: str) -> np.ndarray:
 
 def as_labels(value: ArrayLike, name: str) -> np.ndarray:
     """Return labels as an array, without a copy; refuse what is no real number."""
-    array = _array(value, name)
+    array = as_array(value, name)
     if dtype_code(array.dtype) is None:
         raise TypeError(
             f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
@@ -141,7 +142,7 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
         except OverflowError:
             raise ValueError("Argument `weights` must be less than 1.8e308.") from None
     else:
-        array = _array(value, "weights")
+        array = as_array(value, "weights")
         if dtype_code(array.dtype) is None:
             raise TypeError(
                 "Argument `weights` must be bool, integer or float (of at most 64 bits), got "
@@ -185,7 +186,7 @@ def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> N
 
 def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
     """Return ``where`` broadcast, without a copy, to the shape of the values."""
-    array = _array(value, "where")
+    array = as_array(value, "where")
     if array.dtype != np.bool_:
         raise TypeError(f"Argument `where` must be bool, got {array.dtype.name}.")
     return _broadcast(array, "where", values)
@@ -193,7 +194,7 @@ def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
 
 def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
     """Return ``pos_weight`` broadcast, without a copy, to the shape of the values."""
-    array = _array(value, "pos_weight")
+    array = as_array(value, "pos_weight")
     if dtype_code(array.dtype) is None:
         raise TypeError(
             "Argument `pos_weight` must be bool, integer or float (of at most 64 bits), got "

@@ -219,7 +219,7 @@ def sums(
 ) -> tuple[float, float]:
     """Return the sum of the weighted losses, and what the reduction divides it by."""
     numerator = _reduce(arrays, weight, smoothing, kernel.SUM)
-    return numerator, float(_denominator(arrays, weight, reduction))
+    return numerator, denominator(arrays, weight, reduction)
 
 
 def _reduce(
@@ -308,12 +308,19 @@ def differentiate_loss(
     if reduction is None:
         _differentiate(arrays, weight, weight, smoothing, LOSSES)
         return arrays[kernel.RESULT]
-    denominator = _denominator(arrays, weight, reduction)
-    if denominator == 0:
-        gradient[...] = 0
-        return as_scalar(0.0, gradient.dtype)
-    numerator = _differentiate(arrays, weight, weight / denominator, smoothing, TOTAL)
-    return as_scalar(numerator / denominator, gradient.dtype)
+    divisor = denominator(arrays, weight, reduction)
+    numerator = differentiate_sum(arrays, weight, smoothing, divisor)
+    return as_scalar(numerator / divisor if divisor != 0 else 0.0, gradient.dtype)
+
+
+def differentiate_sum(
+    arrays: dict[int, np.ndarray], weight: float, smoothing: float, divisor: float
+) -> float:
+    """Write the gradient of the sum over ``divisor``, 0 if that is 0; return the sum, if not."""
+    if divisor == 0:
+        arrays[kernel.GRADIENT][...] = 0
+        return 0.0
+    return _differentiate(arrays, weight, weight / divisor, smoothing, TOTAL)
 
 
 def gradient_hessian(arrays: dict[int, np.ndarray], weight: float, smoothing: float) -> None:
@@ -332,7 +339,7 @@ def _differentiate(
     return float(run(loops.differentiate, size, *described, weight, scale, smoothing, second))
 
 
-def _denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) -> float:
+def denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) -> float:
     """Return what the reduction divides by, which weights and ``where`` alone decide."""
     logits, weights = arrays[kernel.LOGITS], arrays.get(kernel.WEIGHTS)
     size = logits.size

@@ -37,6 +37,12 @@ class ExactSum:
     def __bool__(self) -> bool:
         return self.units != 0 or self.not_finite != 0
 
+    def __float__(self) -> float:
+        """Return the sum, rounded once."""
+        one = ExactSum()
+        one.add(1.0)
+        return self / one
+
     def __truediv__(self, other: ExactSum) -> float:
         """Return the quotient of two sums, rounded once."""
         if self.not_finite != 0 or other.not_finite != 0:

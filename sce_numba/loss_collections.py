@@ -172,7 +172,7 @@ def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LO
     Returns
     -------
     NumPy scalar or array
-        The sum, in the shape and dtype that the recorded losses share.
+        The sum, in the shape and dtype that the recorded losses share; lazy if they are.
 
     Raises
     ------
@@ -188,7 +188,11 @@ def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LO
     ...     float(sce.get_total_loss())
     1.5
     """
-    losses = [np.asarray(loss) for loss in get_losses(scope, loss_collection)]
+    # Arrays of any library stay what they are: lazy ones are not computed here.
+    losses = [
+        loss if hasattr(loss, "shape") and hasattr(loss, "dtype") else np.asarray(loss)
+        for loss in get_losses(scope, loss_collection)
+    ]
     if not losses:
         raise ValueError(
             f"No losses to sum in the collection {loss_collection!r}: call get_total_loss inside "
@@ -200,5 +204,5 @@ def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LO
         raise ValueError(f"Losses to sum must have the same shape and dtype, got {found}.")
     total = losses[0].copy()
     for loss in losses[1:]:
-        total += loss
+        total = total + loss
     return total[()]

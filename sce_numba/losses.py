@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, evaluation
+from .array_libraries import door_for
 from .kernels import loss as kernel
 from .loss_collections import GraphKeys, record
 from .reduction import Reduction
@@ -109,8 +110,23 @@ def sigmoid_cross_entropy(
         if loss is not None:
             record(loss, scope, loss_collection)
             return loss
-    arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
-    code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
+    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    if door is not None:
+        return door(
+            sigmoid_cross_entropy,
+            multi_class_labels=multi_class_labels,
+            logits=logits,
+            weights=weights,
+            label_smoothing=label_smoothing,
+            scope=scope,
+            loss_collection=loss_collection,
+            reduction=reduction,
+            pos_weight=pos_weight,
+            where=where,
+            out=out,
+        )
+    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
+    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     loss = _evaluate(arrays, weight, smoothing, code, _losses_out(out, code, arrays))
     loss = loss if out is None else out
     record(loss, scope, loss_collection)
@@ -192,8 +208,24 @@ def sigmoid_cross_entropy_value_and_grad(
         if found is not None:
             record(found[0], scope, loss_collection)
             return found
-    arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
-    code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
+    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    if door is not None:
+        return door(
+            sigmoid_cross_entropy_value_and_grad,
+            multi_class_labels=multi_class_labels,
+            logits=logits,
+            weights=weights,
+            label_smoothing=label_smoothing,
+            scope=scope,
+            loss_collection=loss_collection,
+            reduction=reduction,
+            pos_weight=pos_weight,
+            where=where,
+            out=out,
+            grad_out=grad_out,
+        )
+    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
+    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     losses = _losses_out(out, code, arrays)
     if code is None:
         values = arrays[kernel.LOGITS]
@@ -241,6 +273,9 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
     >>> step(1, 0.0)
     0.05
     """
+    door = door_for(labels, logits)
+    if door is not None:
+        return door(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     return sigmoid_cross_entropy_gradient_hessian(label_array, values)[0]
 
@@ -296,8 +331,21 @@ def sigmoid_cross_entropy_gradient_hessian(
     >>> print(gradient, hessian)
     [-0.5  0.5] [0.25 0.25]
     """
-    arrays, smoothing = _elements(multi_class_labels, logits, label_smoothing)
-    _, weight = _weigh(arrays, weights, Reduction.NONE, pos_weight, where)
+    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    if door is not None:
+        return door(
+            sigmoid_cross_entropy_gradient_hessian,
+            multi_class_labels=multi_class_labels,
+            logits=logits,
+            weights=weights,
+            label_smoothing=label_smoothing,
+            pos_weight=pos_weight,
+            where=where,
+            grad_out=grad_out,
+            hess_out=hess_out,
+        )
+    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
+    _, weight = weigh(arrays, weights, Reduction.NONE, pos_weight, where)
     arrays[kernel.RESULT] = _result(hess_out, arrays, "hess_out")
     arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
     evaluation.gradient_hessian(arrays, weight, smoothing)
@@ -356,36 +404,24 @@ def compute_weighted_loss(
     >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
     6.5
     """
+    door = door_for(losses, weights)
+    if door is not None:
+        return door(
+            compute_weighted_loss,
+            losses=losses,
+            weights=weights,
+            scope=scope,
+            loss_collection=loss_collection,
+            reduction=reduction,
+        )
     arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
-    code, weight = _weigh(arrays, weights, reduction)
+    code, weight = weigh(arrays, weights, reduction)
     loss = _evaluate(arrays, weight, 0.0, code)
     record(loss, scope, loss_collection)
     return loss
 
 
-def loss_sums(
-    labels: ArrayLike,
-    logits: ArrayLike,
-    weights: ArrayLike = 1.0,
-    label_smoothing: float = 0,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
-    *,
-    pos_weight: ArrayLike | None = None,
-    where: ArrayLike | None = None,
-) -> tuple[float, float]:
-    """Return the sum of weighted losses and what a reduction divides it by, both in float64.
-
-    Those of parts of the data add up to those of the whole.  Arguments and errors are those of
-    ``sigmoid_cross_entropy``; ``Reduction.NONE``, which leaves no sum, is a ValueError.
-    """
-    arrays, smoothing = _elements(labels, logits, label_smoothing, "labels")
-    code, weight = _weigh(arrays, weights, reduction, pos_weight, where)
-    if code is None:
-        raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
-    return evaluation.sums(arrays, weight, smoothing, code)
-
-
-def _elements(
+def elements(
     labels_given: ArrayLike,
     logits: ArrayLike,
     label_smoothing: float,
@@ -397,7 +433,7 @@ def _elements(
     return {kernel.LOGITS: values, kernel.LABELS: labels}, smoothing
 
 
-def _weigh(
+def weigh(
     arrays: dict[int, np.ndarray],
     weights: ArrayLike,
     reduction: Reduction | str,

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, evaluation
+from .array_libraries import door_for
 from .kernels import loss as kernel
 from .reduction import Reduction
 
@@ -78,6 +79,9 @@ def sigmoid_cross_entropy_with_logits(
         )
         if losses is not None:
             return losses
+    door = door_for(labels, logits)
+    if door is not None:
+        return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     arrays = {kernel.LOGITS: values, kernel.LABELS: label_array}
     if out is None:
@@ -142,6 +146,15 @@ def weighted_cross_entropy_with_logits(
     >>> print(losses)
     [2.07944154 0.69314718]
     """
+    door = door_for(labels, logits, pos_weight)
+    if door is not None:
+        return door(
+            weighted_cross_entropy_with_logits,
+            labels=labels,
+            logits=logits,
+            pos_weight=pos_weight,
+            out=out,
+        )
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     arrays = {
         kernel.LOGITS: values,

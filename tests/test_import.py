@@ -4,7 +4,8 @@ import math
 import subprocess
 import sys
 
-FRAMEWORKS = ["tensorflow", "torch", "jax", "scipy", "dask", "pandas", "sklearn", "ml_dtypes"]
+FRAMEWORKS = ["tensorflow", "torch", "jax", "scipy", "dask", "xarray", "pandas", "polars"]
+FRAMEWORKS += ["pyarrow", "sklearn", "ml_dtypes"]
 
 
 def run(code):
@@ -22,6 +23,21 @@ def test_import_brings_no_framework():
     assert run(f"import sys, numba, sce_numba; print({found})") == run(
         f"import sys, numba; print({found})"
     )
+
+
+def test_calls_with_numpy_arrays_bring_no_framework():
+    calls = (
+        "import sys, numpy as np, sce_numba as sce\n"
+        "z, x = np.ones((2, 2), bool), np.zeros((2, 2), np.float32)\n"
+        "given = {'weights': np.ones((2, 1)), 'pos_weight': [1, 2], 'where': z}\n"
+        "sce.sigmoid_cross_entropy(z, x, **given)\n"
+        "sce.sigmoid_cross_entropy_value_and_grad(z, x, **given)\n"
+        "sce.sigmoid_cross_entropy_gradient_hessian(z, x, **given)\n"
+        "sce.weighted_cross_entropy_with_logits(z, x, 2.0)\n"
+        "sce.compute_weighted_loss(x, given['weights'])\n"
+    )
+    found = f"print([name for name in {FRAMEWORKS} if name in sys.modules])"
+    assert run(calls + found) == run(f"import sys, numba; {found}")
 
 
 def test_import_compiles_nothing():

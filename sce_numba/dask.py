@@ -1,0 +1,404 @@
+"""The functions of this package on Dask arrays: a graph is returned, and nothing is computed.
+
+The public functions come here by themselves when logits, labels, weights, ``where`` or
+``pos_weight`` are Dask arrays; there is nothing to call.  ``pip install 'sce_numba[dask]'``.
+
+=====================  ===========================================================================
+element by element     blocks in, blocks out: the function itself, block by block
+a reduced loss         a pair of sums for each block (``LossSums``), merged in a tree without
+                       rounding, divided at its root: within 1 ULP of the loss in memory, and the
+                       same bits in every run, whatever the scheduler
+its gradient as well   the denominator first, from weights and ``where`` alone; then sum and
+                       gradient of each block in one pass
+=====================  ===========================================================================
+
+A graph has a few tasks for each block.  Operands are rechunked as the logits are; a weight that is
+broadcast stays as small as it is.  Arguments are checked when the graph is built, with the errors
+of the functions on NumPy arrays.  Chunks of unknown sizes (NaN) are taken as they are, if all
+operands have as many of them, and their shapes are checked when they are computed.
+
+Examples
+--------
+>>> import dask.array as da
+>>> import sce_numba as sce
+>>> logits = da.linspace(-2.0, 2.0, 1000, chunks=100)
+>>> loss = sce.sigmoid_cross_entropy(logits > 0.5, logits)
+>>> loss
+dask.array<..., shape=(), dtype=float64, ...>
+>>> print(round(float(loss.compute()), 6))
+0.37679
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable
+from operator import itemgetter
+from typing import Any
+
+import dask.array as da
+import numpy as np
+
+from . import arguments, nn
+from .evaluation import as_scalar
+from .kernels import loss as kernel
+from .loss_collections import record
+from .loss_sums import (
+    LossSums,
+    denominator_of_part,
+    gradient_of_part,
+    sums_of_losses,
+    sums_of_part,
+)
+from .losses import (
+    compute_weighted_loss,
+    elements,
+    sigmoid_cross_entropy_gradient_hessian,
+    sigmoid_cross_entropy_value_and_grad,
+    weigh,
+)
+from .reduction import Reduction
+
+# The operands of all functions: the first decides what the others align with.
+_OPERANDS = (
+    "logits",
+    "losses",
+    "labels",
+    "multi_class_labels",
+    "weights",
+    "where",
+    "pos_weight",
+)
+# What stands for a size that is not known while arguments are checked.
+_UNKNOWN = 2
+_PAIRS = (sigmoid_cross_entropy_value_and_grad, sigmoid_cross_entropy_gradient_hessian)
+Operands = dict[str, Any]
+
+
+def call(
+    function: Callable[..., Any],
+    *,
+    scope: str | None = None,
+    loss_collection: str | None = None,
+    **given: Any,
+) -> Any:
+    """Return the lazy result of a public function.
+
+    Parameters
+    ----------
+    function : callable
+        A public function of this package.
+    scope, loss_collection
+        As in ``sigmoid_cross_entropy``: the lazy loss is recorded.
+    **given
+        Its other arguments, by name; at least one operand is a Dask array.
+
+    Returns
+    -------
+    dask.array.Array, or two of them
+        Of the dtypes and shapes that the function returns for NumPy arrays.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the function does; ValueError also if chunks of unknown sizes can't be aligned, and
+        TypeError if ``out``, ``grad_out`` or ``hess_out`` is given.
+    """
+    for name in ("out", "grad_out", "hess_out"):
+        if given.pop(name, None) is not None:
+            raise TypeError(
+                f"Argument `{name}` can't be given with Dask arrays, whose results are lazy."
+            )
+    operands = {name: given.pop(name) for name in _OPERANDS if name in given}
+    reduced = _check(function, operands, **given)
+    operands = _aligned(operands)
+    if not reduced:
+        result = _elements(function, operands, given)
+    elif function is compute_weighted_loss:
+        result = _loss(sums_of_losses, operands, **given)
+    else:
+        operands["labels"] = operands.pop("multi_class_labels")
+        if function is sigmoid_cross_entropy_value_and_grad:
+            result = _loss_and_gradient(operands, **given)
+        else:
+            result = _loss(sums_of_part, operands, **given)
+    record(result[0] if isinstance(result, tuple) else result, scope, loss_collection)
+    return result
+
+
+# ---- Arguments ------------------------------------------------------------------------------
+
+
+def _check(
+    function: Callable[..., Any],
+    operands: Operands,
+    label_smoothing: float = 0,
+    reduction: Reduction | str = Reduction.NONE,
+) -> bool:
+    """Check all arguments as for NumPy arrays; tell whether the loss is reduced."""
+    _check_unknown_sizes(operands)
+    standing = {name: _stand_in(operand, name) for name, operand in operands.items()}
+    if "losses" in standing:
+        arrays = {kernel.LOGITS: arguments.as_floats(standing["losses"], "losses")}
+    else:
+        name = "labels" if "labels" in standing else "multi_class_labels"
+        arrays, _ = elements(standing[name], standing["logits"], label_smoothing, name)
+    pos_weight, where = standing.get("pos_weight"), standing.get("where")
+    code, _ = weigh(arrays, standing.get("weights", 1.0), reduction, pos_weight, where)
+    if function is nn.weighted_cross_entropy_with_logits:
+        arguments.as_array(pos_weight, "pos_weight")
+    return code is not None
+
+
+def _stand_in(operand: Any, name: str) -> Any:
+    """Return an array of the shape and dtype of a Dask array that takes no memory."""
+    if not isinstance(operand, da.Array):
+        return operand
+    if not isinstance(operand._meta, np.ndarray):
+        raise TypeError(
+            f"Argument `{name}` must have blocks that are NumPy arrays, got "
+            f"{type(operand._meta).__name__}."
+        )
+    # Unknown sizes stand for each other.
+    shape = [_UNKNOWN if math.isnan(size) else size for size in operand.shape]
+    array = np.broadcast_to(np.zeros((), operand.dtype), shape)
+    return np.ma.masked_array(array) if isinstance(operand._meta, np.ma.MaskedArray) else array
+
+
+def _check_unknown_sizes(operands: Operands) -> None:
+    """Refuse what can't be aligned, block by block, with blocks whose sizes are not known."""
+    counts: dict[int, int] = {}
+    for operand in operands.values():
+        if isinstance(operand, da.Array):
+            for axis, chunks in enumerate(reversed(operand.chunks)):
+                if math.isnan(sum(chunks)):
+                    counts.setdefault(axis, len(chunks))
+    if not counts:
+        return
+    for name, operand in operands.items():
+        shape = () if operand is None else np.shape(operand)
+        for axis, size in enumerate(reversed(shape)):
+            fits = size == 1 or (
+                math.isnan(size) and len(operand.chunks[len(shape) - 1 - axis]) == counts[axis]
+            )
+            if axis in counts and not fits:
+                raise ValueError(
+                    f"Argument `{name}` can't be aligned with chunks of unknown sizes. Call "
+                    "`compute_chunk_sizes()` of the arrays that have them."
+                )
+
+
+def _aligned(operands: Operands) -> Operands:
+    """Return numbers as NumPy arrays, all else as Dask arrays whose blocks match; drop None."""
+    given = {name: _array(operand) for name, operand in operands.items() if operand is not None}
+    shape = next(iter(given.values())).shape
+    chunks = [_chunks(given, axis, size) for axis, size in enumerate(reversed(shape), 1)][::-1]
+    aligned = {
+        name: _rechunked(operand, chunks[len(shape) - operand.ndim :]) if operand.ndim else operand
+        for name, operand in given.items()
+    }
+    first = next(iter(aligned))
+    return aligned | {first: da.asarray(aligned[first])}
+
+
+def _array(operand: Any) -> Any:
+    if isinstance(operand, da.Array):
+        return operand
+    return np.asarray(float(operand) if isinstance(operand, (int, float)) else operand)
+
+
+def _chunks(operands: Operands, axis: int, size: float) -> tuple[float, ...]:
+    """Return the chunks along an axis, counted from the last, of the first that has as many."""
+    for operand in operands.values():
+        if isinstance(operand, da.Array) and operand.ndim >= axis:
+            found: tuple[float, ...] = operand.chunks[-axis]
+            if operand.shape[-axis] == size or math.isnan(size):
+                return found
+    return (size,)
+
+
+def _rechunked(operand: Any, chunks: list[tuple[float, ...]]) -> da.Array:
+    """Return an operand in these chunks; where it is broadcast, it stays as it is."""
+    wanted = [(1,) if size == 1 else own for size, own in zip(operand.shape, chunks, strict=True)]
+    if not isinstance(operand, da.Array):
+        return da.from_array(operand, chunks=tuple(wanted))
+    different = {
+        axis: own
+        for axis, own in enumerate(wanted)
+        if operand.chunks[axis] != own and not math.isnan(operand.shape[axis])
+    }
+    return operand.rechunk(different) if different else operand
+
+
+# ---- Graphs ---------------------------------------------------------------------------------
+
+
+def _blockwise(
+    function: Callable[..., Any], operands: Operands, dtype: Any, one: bool = False, **fixed: Any
+) -> da.Array:
+    """Return what a function makes of each block of the operands, which it takes by name.
+
+    ``one`` says that it makes one element of each block.
+    """
+    axes = tuple(range(next(iter(operands.values())).ndim))
+    lazy = {name: operand for name, operand in operands.items() if isinstance(operand, da.Array)}
+    fixed |= {name: operand for name, operand in operands.items() if name not in lazy}
+    indices = [axes[len(axes) - operand.ndim :] for operand in lazy.values()]
+    return da.blockwise(
+        functools.partial(_call_by_name, function, tuple(lazy), fixed),
+        axes,
+        *itertools.chain(*zip(lazy.values(), indices, strict=True)),
+        dtype=dtype,
+        meta=np.empty((0,) * len(axes), dtype),
+        adjust_chunks=dict.fromkeys(axes, 1) if one else None,
+        align_arrays=False,
+    )
+
+
+def _call_by_name(
+    function: Callable[..., Any], names: tuple[str, ...], fixed: dict[str, Any], *blocks: Any
+) -> Any:
+    return function(**dict(zip(names, blocks, strict=True)), **fixed)
+
+
+def _elements(function: Callable[..., Any], operands: Operands, options: dict[str, Any]) -> Any:
+    """Return the lazy result of a function that works element by element."""
+    dtype = _dtype(operands)
+    if "reduction" in options:
+        # A block that is computed inside `collect_losses` must not be recorded.
+        options = options | {"loss_collection": None}
+    if function not in _PAIRS:
+        return _blockwise(function, operands, dtype, **options)
+    pairs = _blockwise(function, operands, object, **options)
+    return _item(pairs, 0, dtype), _item(pairs, 1, dtype)
+
+
+def _item(pairs: da.Array, index: int, dtype: Any) -> da.Array:
+    """Return one of the arrays that each block of ``pairs`` holds."""
+    meta = np.empty((0,) * pairs.ndim, dtype)
+    return pairs.map_blocks(itemgetter(index), dtype=dtype, meta=meta)
+
+
+def _dtype(operands: Operands) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = next(iter(operands.values())).dtype
+    return dtype if dtype.isnative else dtype.newbyteorder("=")
+
+
+def _loss(sums: Callable[..., tuple[float, float]], operands: Operands, **options: Any) -> da.Array:
+    """Return the lazy loss; ``sums`` are numerator and denominator of a block."""
+    parts = _blockwise(
+        functools.partial(_block_of_sums, sums), operands, object, one=True, **options
+    )
+    return _divided(parts, options["reduction"], _dtype(operands))
+
+
+def _loss_and_gradient(
+    operands: Operands, label_smoothing: float, reduction: Reduction | str
+) -> tuple[da.Array, da.Array]:
+    """Return the lazy loss and gradient: each block of logits is read once."""
+    logits, dtype = operands["logits"], _dtype(operands)
+    counted = {name: operands[name] for name in operands if name in ("logits", "weights", "where")}
+    # Of the logits the shape is enough, if it is known.
+    if not math.isnan(logits.size):
+        counted["logits"] = da.zeros(logits.shape, chunks=logits.chunks, dtype=logits.dtype)
+    parts = _blockwise(_block_of_denominator, counted, object, one=True, reduction=reduction)
+    divisor = _tree(parts, _itself, object)
+    pairs = _blockwise(
+        _block_of_gradient,
+        {**operands, "divisor": divisor},
+        object,
+        label_smoothing=label_smoothing,
+        reduction=reduction,
+    )
+    numerators = pairs.map_blocks(
+        itemgetter(1),
+        dtype=object,
+        chunks=tuple((1,) * count for count in pairs.numblocks),
+        meta=np.empty((0,) * pairs.ndim, object),
+    )
+    # The denominator is in no block of the numerators.
+    loss = _divided(numerators, reduction, dtype, divisor)
+    return loss, _item(pairs, 0, dtype)
+
+
+def _divided(
+    parts: da.Array, reduction: Reduction | str, dtype: Any, divisor: da.Array | None = None
+) -> da.Array:
+    """Return the loss whose sums are those of ``parts`` together with ``divisor``, if given."""
+    finish = functools.partial(_quotient, reduction=reduction, dtype=dtype)
+    if divisor is None:
+        return _tree(parts, finish, dtype)
+    total = _tree(parts, _itself, object)
+    return da.blockwise(finish, (), total, (), divisor, (), dtype=dtype, meta=np.empty((), dtype))
+
+
+def _tree(parts: da.Array, finish: Callable[[LossSums], Any], dtype: Any) -> da.Array:
+    """Merge the sums of all blocks, a few at a time; return what ``finish`` makes of them."""
+    return da.reduction(
+        parts,
+        chunk=_unchanged,
+        combine=_merge_blocks,
+        aggregate=functools.partial(_finish, finish),
+        dtype=dtype,
+        meta=np.empty((), dtype),
+    )
+
+
+# ---- Blocks ---------------------------------------------------------------------------------
+
+
+def _block(sums: LossSums, dimensions: int) -> np.ndarray:
+    """Return an array that holds sums as its only element."""
+    block = np.empty((1,) * dimensions, object)
+    block[...] = sums
+    return block
+
+
+def _block_of_sums(function: Callable[..., tuple[float, float]], **given: Any) -> np.ndarray:
+    return _block(LossSums(*function(**given)), _first(given).ndim)
+
+
+def _block_of_denominator(logits: np.ndarray, **given: Any) -> np.ndarray:
+    return _block(LossSums(0.0, denominator_of_part(logits, **given)), logits.ndim)
+
+
+def _block_of_gradient(
+    logits: np.ndarray, divisor: LossSums, reduction: Reduction | str, **given: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient, and what the losses add to the numerator."""
+    denominator = 1.0 if reduction == Reduction.SUM else float(divisor.denominator)
+    gradient, numerator = gradient_of_part(logits=logits, denominator=denominator, **given)
+    return gradient, _block(LossSums(numerator), logits.ndim)
+
+
+def _first(given: dict[str, Any]) -> Any:
+    return given["losses"] if "losses" in given else given["logits"]
+
+
+def _merged(parts: Iterable[LossSums]) -> LossSums:
+    result = LossSums()
+    for part in parts:
+        result.merge(part)
+    return result
+
+
+def _unchanged(block: np.ndarray, **_: Any) -> np.ndarray:
+    return block
+
+
+def _merge_blocks(blocks: np.ndarray, **_: Any) -> np.ndarray:
+    return _block(_merged(blocks.flat), blocks.ndim)
+
+
+def _finish(finish: Callable[[LossSums], Any], blocks: np.ndarray, **_: Any) -> Any:
+    return finish(_merged(blocks.flat))
+
+
+def _itself(sums: LossSums) -> LossSums:
+    return sums
+
+
+def _quotient(*sums: LossSums, reduction: Reduction | str, dtype: np.dtype[Any]) -> Any:
+    return as_scalar(_merged(sums).loss(reduction), dtype)

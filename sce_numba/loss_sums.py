@@ -1,0 +1,108 @@
+"""The loss of data in parts: exact sums, which are divided once all parts are in."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import arguments, evaluation
+from .exact_sum import ExactSum
+from .kernels import loss as kernel
+from .losses import elements, weigh
+from .reduction import Reduction
+
+
+class LossSums:
+    """What a loss is the quotient of: the sums of weighted losses and of what they are divided by.
+
+    Those of parts of the data are merged to those of the whole, in any order.
+    """
+
+    def __init__(self, numerator: float = 0.0, denominator: float = 0.0) -> None:
+        self.numerator, self.denominator = ExactSum(), ExactSum()
+        self.add(numerator, denominator)
+
+    def add(self, numerator: float, denominator: float) -> None:
+        """Add what a part of the data comes to."""
+        self.numerator.add(numerator)
+        self.denominator.add(denominator)
+
+    def merge(self, other: LossSums) -> None:
+        """Add all that was added to another pair."""
+        self.numerator.merge(other.numerator)
+        self.denominator.merge(other.denominator)
+
+    def copy(self) -> LossSums:
+        """Return a pair of the same sums."""
+        result = LossSums()
+        result.merge(self)
+        return result
+
+    def loss(self, reduction: str) -> float:
+        """Return the quotient; a denominator of exactly 0 gives 0."""
+        if reduction == Reduction.SUM:
+            # Every part is divided by 1, and so are all of them.
+            return float(self.numerator)
+        return self.numerator / self.denominator if self.denominator else 0.0
+
+
+def sums_of_part(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: float = 0,
+    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    pos_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> tuple[float, float]:
+    """Return the sum of weighted losses and what a reduction divides it by, both in float64.
+
+    Arguments and errors are those of ``sigmoid_cross_entropy``, but for ``Reduction.NONE``.
+    """
+    arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
+    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
+    assert code is not None
+    return evaluation.sums(arrays, weight, smoothing, code)
+
+
+def sums_of_losses(
+    losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str
+) -> tuple[float, float]:
+    """Return what ``sums_of_part`` does, for losses that are already computed."""
+    arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
+    code, weight = weigh(arrays, weights, reduction)
+    assert code is not None
+    return evaluation.sums(arrays, weight, 0.0, code)
+
+
+def denominator_of_part(
+    logits: ArrayLike,
+    weights: ArrayLike,
+    reduction: Reduction | str,
+    *,
+    where: ArrayLike | None = None,
+) -> float:
+    """Return the second of ``sums_of_part``, for which of the logits the shape alone matters."""
+    arrays = {kernel.LOGITS: arguments.as_floats(logits, "logits")}
+    code, weight = weigh(arrays, weights, reduction, where=where)
+    assert code is not None
+    return evaluation.denominator(arrays, weight, code)
+
+
+def gradient_of_part(
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike,
+    label_smoothing: float,
+    denominator: float,
+    *,
+    pos_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> tuple[np.ndarray, float]:
+    """Return the gradient, given what all the data are divided by, and the sum of the losses."""
+    arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
+    _, weight = weigh(arrays, weights, Reduction.SUM, pos_weight, where)
+    gradient = arrays[kernel.GRADIENT] = evaluation.result_like(arrays[kernel.LOGITS])
+    numerator = evaluation.differentiate_sum(arrays, weight, smoothing, denominator)
+    return gradient, numerator
