@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .array_libraries import readable
 from .kernels import operand
 from .kernels.loss import LOGITS, RESULT
 from .messages import shown
@@ -47,7 +48,7 @@ def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
     if value is None:
         raise ValueError(f"Argument `{name}` must not be None.")
     try:
-        array = np.asanyarray(value)
+        array = np.asanyarray(value if type(value) is np.ndarray else readable(value))
     except MemoryError:
         raise
     except Exception as error:

@@ -42,6 +42,7 @@ import dask.array as da
 import numpy as np
 
 from . import arguments, nn
+from .array_libraries import readable
 from .evaluation import as_scalar
 from .kernels import loss as kernel
 from .loss_collections import record
@@ -206,7 +207,7 @@ def _aligned(operands: Operands) -> Operands:
 def _array(operand: Any) -> Any:
     if isinstance(operand, da.Array):
         return operand
-    return np.asarray(float(operand) if isinstance(operand, (int, float)) else operand)
+    return np.asarray(float(operand) if isinstance(operand, (int, float)) else readable(operand))
 
 
 def _chunks(operands: Operands, axis: int, size: float) -> tuple[float, ...]:

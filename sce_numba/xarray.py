@@ -1,0 +1,102 @@
+"""The functions of this package on xarray's DataArrays: axes go by their names.
+
+The public functions come here by themselves when an operand is a DataArray; there is nothing to
+call.  What has the shape of the logits comes back with their dimensions and coordinates.  Labels,
+weights, ``where`` and ``pos_weight`` that are DataArrays have their axes put in the order of the
+logits', whatever dimension they lack is broadcast, and their coordinates must be equal.  Others go
+by position, as all do if the logits are no DataArray.  DataArrays backed by Dask stay lazy.
+
+Examples
+--------
+>>> import numpy as np
+>>> import sce_numba as sce
+>>> import xarray as xr
+>>> logits = xr.DataArray([[2.0, -1.0], [0.0, 3.0]], dims=("day", "kind"))
+>>> weights = xr.DataArray([3.0, 1.0], dims="kind")
+>>> losses = sce.sigmoid_cross_entropy(logits > 0, logits, weights, reduction="none")
+>>> losses.dims
+('day', 'kind')
+>>> print(losses.mean("day").round(4).values)
+[1.2301 0.1809]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import xarray as xr
+
+from .loss_collections import record
+
+_OPERANDS = ("labels", "multi_class_labels", "weights", "where", "pos_weight")
+
+
+def call(
+    function: Callable[..., Any],
+    *,
+    scope: str | None = None,
+    loss_collection: str | None = None,
+    **given: Any,
+) -> Any:
+    """Return the result of a public function, with the dimensions and coordinates of the logits.
+
+    Parameters
+    ----------
+    function : callable
+        A public function of this package.
+    scope, loss_collection
+        As in ``sigmoid_cross_entropy``.
+    **given
+        Its other arguments, by name; at least one operand is a DataArray.
+
+    Returns
+    -------
+    DataArray, scalar, or two of them
+        A DataArray if it has the shape of the logits, and these are one; else what the function
+        returns for the memory that the DataArrays hold.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As the function does; ValueError also if an operand has a dimension that the logits lack,
+        or other coordinates.
+    """
+    name = "losses" if "losses" in given else "logits"
+    logits = given[name]
+    for operand in (name, *_OPERANDS):
+        if isinstance(given.get(operand), xr.DataArray):
+            given[operand] = _by_position(given[operand], operand, logits)
+    if "reduction" in given:
+        given["loss_collection"] = None  # what is recorded has its names
+    result = function(**given)
+    if isinstance(logits, xr.DataArray):
+        if isinstance(result, tuple):
+            result = tuple(_by_name(array, logits) for array in result)
+        else:
+            result = _by_name(result, logits)
+    record(result[0] if isinstance(result, tuple) else result, scope, loss_collection)
+    return result
+
+
+def _by_position(operand: xr.DataArray, name: str, logits: Any) -> Any:
+    """Return the array of an operand, with the axes of the logits: length 1 where it had none."""
+    if not isinstance(logits, xr.DataArray) or not operand.dims:
+        return operand.data
+    unknown = [dim for dim in operand.dims if dim not in logits.dims]
+    if unknown:
+        raise ValueError(
+            f"Argument `{name}` has dimensions that the logits lack: {unknown}. Those of the "
+            f"logits are {list(logits.dims)}."
+        )
+    try:
+        xr.align(logits, operand, join="exact", copy=False)
+    except ValueError as error:
+        raise ValueError(f"Argument `{name}` can't be aligned with the logits: {error}") from error
+    return operand.variable.set_dims(logits.dims).data
+
+
+def _by_name(result: Any, logits: xr.DataArray) -> Any:
+    if getattr(result, "shape", ()) != logits.shape:
+        return result
+    return xr.DataArray(result, coords=logits.coords, dims=logits.dims)

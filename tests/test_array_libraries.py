@@ -1,0 +1,286 @@
+"""Arrays, columns and tensors of other libraries are read as they are, without a copy if that can be."""
+
+import numpy as np
+import pytest
+from reference import BFLOAT16, NONE
+
+import sce_numba as sce
+from sce_numba.arguments import as_array, as_floats
+
+ROWS, COLUMNS = 60, 4
+RNG = np.random.default_rng(61)
+LABELS = RNG.random((ROWS, COLUMNS)) < 0.4
+LOGITS = RNG.normal(0, 3, (ROWS, COLUMNS)).astype(np.float32)
+WEIGHTS = RNG.random(ROWS)
+
+
+def address(array):
+    return array.__array_interface__["data"][0]
+
+
+def expected(column=slice(None), **options):
+    return sce.sigmoid_cross_entropy(LABELS[:, column], LOGITS[:, column], **options)
+
+
+# ---- pandas, polars, Arrow ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("logits", ["float32", "Float32", "float[pyarrow]"])
+@pytest.mark.parametrize("labels", ["bool", "boolean", "bool[pyarrow]", "int8", "Int64"])
+def test_columns_and_frames_of_pandas(logits, labels):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    scores, truth = pd.DataFrame(LOGITS).astype(logits), pd.DataFrame(LABELS).astype(labels)
+    loss = sce.sigmoid_cross_entropy(truth[0], scores[0], pd.Series(WEIGHTS))
+    assert loss == expected(0, weights=WEIGHTS)
+    assert loss.dtype == np.float32
+    assert sce.sigmoid_cross_entropy(truth, scores) == expected()
+    losses = sce.sigmoid_cross_entropy_with_logits(labels=truth[1], logits=scores[1])
+    np.testing.assert_array_equal(losses, expected(1, reduction=NONE))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "Float32", "float[pyarrow]"])
+def test_a_column_of_pandas_is_not_copied(dtype):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    column = pd.Series(LOGITS[:, 0].copy()).astype(dtype)
+    memory = {
+        "float32": lambda: address(column.to_numpy()),
+        "Float32": lambda: address(column.array._data),
+        "float[pyarrow]": lambda: column.array.__arrow_array__().chunk(0).buffers()[1].address,
+    }[dtype]
+    assert address(as_floats(column, "logits")) == memory()
+
+
+@pytest.mark.parametrize("dtype", ["Float32", "float[pyarrow]", "Int64", "boolean"])
+def test_missing_values_of_pandas_are_refused(dtype):
+    pd = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    column = pd.Series([1, None, 0, None], dtype=dtype)
+    said = "Argument `labels` can't be read as an array: 2 values are missing"
+    logits = np.zeros(4)
+    with pytest.raises(ValueError, match=said):
+        sce.sigmoid_cross_entropy_with_logits(labels=column, logits=logits)
+    frame = pd.DataFrame({"whole": column.bfill().ffill(), "parted": column})
+    with pytest.raises(ValueError, match=r"`weights` .* 2 values are missing"):
+        sce.sigmoid_cross_entropy(np.ones((4, 2)), np.zeros((4, 2)), frame)
+
+
+def test_nan_of_pandas_is_a_number_like_any_other():
+    pd = pytest.importorskip("pandas")
+    column = pd.Series([0.0, np.nan])
+    assert np.isnan(sce.sigmoid_cross_entropy([1, 1], column))
+    assert sce.sigmoid_cross_entropy([1, 1], column, where=~column.isna()) == pytest.approx(
+        np.log(2)
+    )
+
+
+def test_text_of_pandas_is_refused_by_name():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match="Argument `multi_class_labels` must be bool, integer"):
+        sce.sigmoid_cross_entropy(pd.Series(["yes", "no"]), np.zeros(2))
+    with pytest.raises(TypeError, match="Argument `multi_class_labels` must be bool, integer"):
+        sce.sigmoid_cross_entropy(pd.Series(["yes", "no"], dtype="category"), np.zeros(2))
+
+
+def test_columns_and_frames_of_polars():
+    pl = pytest.importorskip("polars")
+    scores = pl.DataFrame({f"s{k}": LOGITS[:, k] for k in range(COLUMNS)})
+    truth = pl.DataFrame({f"t{k}": LABELS[:, k] for k in range(COLUMNS)})
+    assert sce.sigmoid_cross_entropy(truth, scores) == expected()
+    loss = sce.sigmoid_cross_entropy(truth["t0"], scores["s0"], pl.Series(WEIGHTS))
+    assert loss == expected(0, weights=WEIGHTS)
+    view = scores["s0"].to_numpy(allow_copy=False)
+    assert address(as_floats(scores["s0"], "logits")) == address(view)
+
+
+def test_missing_values_of_polars_and_arrow_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    for given in (
+        pl.Series([1.0, None]),
+        pl.Series([True, None]),
+        pl.DataFrame({"a": [1.0, None]}),
+        pa.array([1, None]),
+        pa.chunked_array([[1.0], [None]]),
+        pa.table({"a": [1.0, None]}),
+    ):
+        with pytest.raises(ValueError, match=r"Argument `logits` .*: 1 values are missing"):
+            sce.sigmoid_cross_entropy([1, 0], given)
+
+
+def test_arrays_of_arrow():
+    pa = pytest.importorskip("pyarrow")
+    loss = sce.sigmoid_cross_entropy(pa.array(LABELS[:, 0]), pa.array(LOGITS[:, 0]))
+    assert loss == expected(0)
+    array = pa.array(LOGITS[:, 0])
+    assert address(as_floats(array, "logits")) == array.buffers()[1].address
+    table = pa.table({f"s{k}": LOGITS[:, k] for k in range(COLUMNS)})
+    assert sce.sigmoid_cross_entropy(LABELS, table) == expected()
+
+
+# ---- xarray ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def labelled():
+    """Return logits, labels with their axes swapped, and weights of one dimension."""
+    xr = pytest.importorskip("xarray")
+    coords = {"time": np.arange(ROWS) * 0.5, "kind": list("abcd")}
+    logits = xr.DataArray(LOGITS, coords, ("time", "kind"), name="logits")
+    labels = xr.DataArray(LABELS, coords, ("time", "kind")).transpose("kind", "time")
+    return logits, labels, xr.DataArray(WEIGHTS, {"time": coords["time"]}, ("time",))
+
+
+def of_every_element(labels, logits, weights, pos_weight):
+    both = sce.sigmoid_cross_entropy_value_and_grad(labels, logits, weights, reduction=NONE)
+    return [
+        sce.sigmoid_cross_entropy(labels, logits, weights, reduction=NONE),
+        *both,
+        sce.sigmoid_cross_entropy_value_and_grad(labels, logits, weights)[1],
+        *sce.sigmoid_cross_entropy_gradient_hessian(labels, logits, weights),
+        sce.sigmoid_cross_entropy_gradient(labels, logits),
+        sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits),
+        sce.weighted_cross_entropy_with_logits(labels, logits, pos_weight),
+        sce.compute_weighted_loss(logits, weights, reduction=NONE),
+    ]
+
+
+def test_xarray_gets_back_its_dimensions_and_coordinates(labelled):
+    logits, labels, weights = labelled
+    pos_weight = logits.isel(time=0, drop=True) ** 2
+    values = pos_weight.values
+    found = of_every_element(labels, logits, weights, pos_weight)
+    plain = of_every_element(LABELS, LOGITS, WEIGHTS[:, None], values)
+    for result, value in zip(found, plain, strict=True):
+        assert type(result) is type(logits)
+        assert result.dims == logits.dims
+        assert result.coords.equals(logits.coords)
+        assert result.dtype == value.dtype
+        np.testing.assert_array_equal(result.values, value)
+
+
+def test_xarray_is_reduced_to_a_scalar(labelled):
+    logits, labels, weights = labelled
+    options = {"reduction": "weighted_mean"}
+    loss = sce.sigmoid_cross_entropy(labels, logits, weights, **options)
+    assert loss == expected(weights=WEIGHTS[:, None], **options)
+    assert isinstance(loss, np.float32)
+    # By position, where the logits have no names.
+    assert sce.sigmoid_cross_entropy(labels.T, LOGITS) == expected()
+    assert sce.sigmoid_cross_entropy(LABELS, logits) == expected()
+
+
+def test_xarray_backed_by_dask_stays_lazy(labelled):
+    da = pytest.importorskip("dask.array")
+    logits, labels, weights = labelled
+    lazy = logits.chunk(time=7), labels.chunk(time=20, kind=3), weights
+    losses = sce.sigmoid_cross_entropy(lazy[1], lazy[0], weights, reduction=NONE)
+    assert isinstance(losses.data, da.Array)
+    assert losses.dims == logits.dims
+    np.testing.assert_array_equal(losses.values, expected(weights=WEIGHTS[:, None], reduction=NONE))
+    loss = sce.sigmoid_cross_entropy(lazy[1], lazy[0], weights)
+    assert isinstance(loss, da.Array)
+    assert loss.compute() == pytest.approx(expected(weights=WEIGHTS[:, None]), rel=2e-7)
+
+
+def test_xarray_that_does_not_fit_is_refused_by_name(labelled):
+    logits, labels, weights = labelled
+    with pytest.raises(ValueError, match="`multi_class_labels` can't be aligned"):
+        sce.sigmoid_cross_entropy(labels.isel(time=slice(1, None)), logits)
+    with pytest.raises(ValueError, match="`weights` can't be aligned"):
+        sce.sigmoid_cross_entropy(labels, logits, weights.assign_coords(time=np.arange(ROWS)))
+    with pytest.raises(ValueError, match=r"`weights` has dimensions .*: \['day'\]"):
+        sce.sigmoid_cross_entropy(labels, logits, weights.rename(time="day"))
+    with pytest.raises(ValueError, match="must have the same shape"):
+        sce.sigmoid_cross_entropy(labels.isel(kind=0, drop=True), logits)
+
+
+def test_what_is_collected_has_its_names(labelled):
+    logits, labels, _ = labelled
+    with sce.collect_losses() as losses:
+        sce.sigmoid_cross_entropy(labels, logits, reduction=NONE)
+    assert len(losses) == 1
+    assert losses[0].dims == logits.dims
+
+
+# ---- Tensors --------------------------------------------------------------------------------
+
+
+def test_tensors_of_pytorch_are_read_in_place():
+    torch = pytest.importorskip("torch")
+    for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
+        logits = torch.from_numpy(LOGITS).to(dtype)
+        array = as_floats(logits, "logits")
+        assert address(array) == logits.data_ptr()
+        assert array.dtype.name == str(dtype).removeprefix("torch.")
+        np.testing.assert_array_equal(array.astype(np.float64), logits.double().numpy())
+        strided = as_floats(logits.t()[::2], "logits")
+        assert address(strided) == logits.data_ptr()
+        np.testing.assert_array_equal(strided, array.T[::2])
+    labels = torch.from_numpy(LABELS)
+    assert address(as_array(labels, "labels")) == labels.data_ptr()
+    assert sce.sigmoid_cross_entropy(labels, torch.from_numpy(LOGITS)) == expected()
+
+
+def test_tensors_whose_gradient_would_be_lost_are_refused():
+    torch = pytest.importorskip("torch")
+    logits = torch.zeros(3, requires_grad=True)
+    with pytest.raises(ValueError, match=r"`logits` .*`sce_numba.torch.sigmoid_cross_entropy`"):
+        sce.sigmoid_cross_entropy([1, 0, 1], logits)
+    assert sce.sigmoid_cross_entropy([1, 0, 1], logits.detach()) == np.float32(np.log(2))
+
+
+def test_tensors_outside_the_memory_of_the_cpu_are_refused():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"Argument `logits` can't be read as an array: .*meta"):
+        sce.sigmoid_cross_entropy([1, 0, 1], torch.zeros(3, device="meta"))
+
+
+def test_arrays_of_jax_are_read_in_place():
+    jax = pytest.importorskip("jax")
+    for dtype in (np.float16, BFLOAT16, np.float32):
+        logits = jax.numpy.asarray(LOGITS.astype(dtype))
+        array = as_floats(logits, "logits")
+        assert array.dtype == dtype
+        assert address(array) == logits.unsafe_buffer_pointer()
+    assert sce.sigmoid_cross_entropy(jax.numpy.asarray(LABELS), logits) == expected()
+
+
+# ---- scikit-learn ---------------------------------------------------------------------------
+
+
+def test_a_scorer_of_scikit_learn():
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import load_breast_cancer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import make_scorer
+    from sklearn.model_selection import cross_val_score
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    scorer = make_scorer(
+        sce.sigmoid_cross_entropy, greater_is_better=False, response_method="decision_function"
+    )
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    found = cross_val_score(model, features, labels, scoring=scorer)
+    theirs = cross_val_score(model, features, labels, scoring="neg_log_loss")
+    np.testing.assert_allclose(found, theirs, rtol=1e-9)
+    assert np.all(found < 0)
+
+
+def test_a_scorer_of_many_labels():
+    pytest.importorskip("sklearn")
+    from sklearn.datasets import make_multilabel_classification
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss, make_scorer
+    from sklearn.multiclass import OneVsRestClassifier
+
+    features, labels = make_multilabel_classification(n_samples=200, random_state=0)
+    scorer = make_scorer(
+        sce.sigmoid_cross_entropy, greater_is_better=False, response_method="decision_function"
+    )
+    model = OneVsRestClassifier(LogisticRegression()).fit(features, labels)
+    probabilities = model.predict_proba(features)
+    theirs = [log_loss(z, p) for z, p in zip(labels.T, probabilities.T, strict=True)]
+    assert scorer(model, features, labels) == pytest.approx(-np.mean(theirs), rel=1e-9)
