@@ -1,4 +1,4 @@
-"""Arrays, columns and tensors of other libraries are read as they are, without a copy if that can be."""
+"""Arrays, columns and tensors of other libraries are read as they are, where possible in place."""
 
 import numpy as np
 import pytest
