@@ -83,3 +83,21 @@ def test_boosting_reaches_the_built_in_objective(library):
     ours, built_in = map(float, lines[library][1:3])
     assert ours == pytest.approx(built_in, abs=1e-3)
     assert ours < 0.2
+
+
+def test_dask_reaches_the_loss_in_memory_though_a_worker_is_killed(tmp_path):
+    pytest.importorskip("distributed")
+    lines = printed_by("dask_evaluation.py", tmp_path, "--gigabytes", "0.16", "--kill")
+    found = {line[:14].strip(): line[14:] for line in lines}
+    assert found["data"].startswith("0.17 GB, 2 shards")
+    assert found["killed"].startswith("worker process")
+    assert found["difference"] in ("0 ULP", "1 ULP")
+
+
+def test_training_by_pytorch_takes_the_same_way_with_either_loss():
+    pytest.importorskip("torch")
+    pytest.importorskip("PIL")
+    lines = [line.split() for line in printed_by("torch_training.py", "--epochs", "1")]
+    apart = [float(line[-1]) for line in lines if line[:2] == ["curves", "differ"]]
+    assert len(apart) == 2
+    assert max(apart) < 1e-6
