@@ -139,6 +139,7 @@ def main():
             print(f"killed        worker process {kill_when_ready(last_words)}", flush=True)
         value = future.result()
         seconds = time.perf_counter() - start
+        client.wait_for_workers(options.workers)  # one that was killed is replaced
         peaks = sorted(client.run(peak_memory).values())
     print(f"loss          {value!s} after {seconds:.2f} s on {options.workers} workers")
     print(f"peak memory   {', '.join(f'{peak} MB' for peak in peaks)} a worker")

@@ -1,7 +1,8 @@
 """The functions of this package on Dask arrays: a graph is returned, and nothing is computed.
 
 The public functions come here by themselves when logits, labels, weights, ``where`` or
-``pos_weight`` are Dask arrays; there is nothing to call.  ``pip install 'sce_numba[dask]'``.
+``pos_weight`` are Dask arrays; there is nothing to call.  ``pip install 'sce_numba[dask]'``, on
+worker processes as well.
 
 =====================  ===========================================================================
 element by element     blocks in, blocks out: the function itself, block by block
@@ -40,6 +41,7 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
+from dask.utils import funcname
 
 from . import arguments, nn
 from .array_libraries import readable
@@ -62,18 +64,11 @@ from .losses import (
 )
 from .reduction import Reduction
 
-# The operands of all functions: the first decides what the others align with.
-_OPERANDS = (
-    "logits",
-    "losses",
-    "labels",
-    "multi_class_labels",
-    "weights",
-    "where",
-    "pos_weight",
-)
+# The operands of all functions: the first that is given decides what the others align with.
+_OPERANDS = "logits", "losses", "labels", "multi_class_labels", "weights", "where", "pos_weight"
 # What stands for a size that is not known while arguments are checked.
 _UNKNOWN = 2
+# What returns two arrays.
 _PAIRS = (sigmoid_cross_entropy_value_and_grad, sigmoid_cross_entropy_gradient_hessian)
 Operands = dict[str, Any]
 
@@ -255,6 +250,7 @@ def _blockwise(
         meta=np.empty((0,) * len(axes), dtype),
         adjust_chunks=dict.fromkeys(axes, 1) if one else None,
         align_arrays=False,
+        token=funcname(function).strip("_"),  # what the tasks are called
     )
 
 

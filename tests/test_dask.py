@@ -328,9 +328,10 @@ def test_collected_losses_are_lazy():
 
 
 @pytest.fixture
-def client(monkeypatch):
+def client():
     distributed = pytest.importorskip("distributed")
     with (
+        # A worker on a busy machine is late, not lost.
         dask.config.set({"distributed.scheduler.worker-ttl": None}),
         distributed.LocalCluster(
             n_workers=2,
