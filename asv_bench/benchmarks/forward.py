@@ -55,14 +55,14 @@ class Reduction:
 class Weights:
     """Weights and smoothing, positives that count more, and elements left out."""
 
-    params = (list(SHAPES), ["[B, 1]", "[1, C]", "[B, C]", "pos_weight", "where"])
+    params = (list(SHAPES), ["[B,1]", "[1,C]", "[B,C]", "pos_weight", "where"])
     param_names = ("shape", "weights")
 
     def setup(self, shape, kind):
         self.labels, self.logits = load(shape)
         rng = np.random.default_rng(1)
         rows, columns = self.logits.shape
-        shapes = {"[B, 1]": (rows, 1), "[1, C]": (1, columns), "[B, C]": (rows, columns)}
+        shapes = {"[B,1]": (rows, 1), "[1,C]": (1, columns), "[B,C]": (rows, columns)}
         if kind == "pos_weight":
             values = rng.random(columns).astype(np.float32)
         elif kind == "where":

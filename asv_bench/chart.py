@@ -1,0 +1,172 @@
+"""The pictures: what the peers take in bars, and the cost model in lines.
+
+Each is drawn as SVG for a light and for a dark page, and as PNG for what shows no SVG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+from matplotlib.ticker import FixedLocator, FuncFormatter
+
+from .peers import OURS
+from .report import duration, times, without_version
+from .timing import Timing
+
+# Readable where a page shows the picture 800 pixels wide.
+WIDTH = 8.0
+# Background, text, lines of the grid, bars of the peers.
+THEMES = {
+    "": ("#ffffff", "#1f2328", "#d8dee4", "#8c959f"),
+    "-dark": ("#0d1117", "#e6edf3", "#30363d", "#6e7681"),
+}
+# Colours that can be told from each other on both, and by the colour-blind (after Okabe and Ito).
+OWN, BOUND = "#e69f00", "#0a9ee0"
+LINES = ("#e69f00", "#d55e00", "#0a9ee0", "#009e73", "#cc79a7", "#8f7fee", "#8c959f", "#a0785a")
+
+# The jobs in the picture; the table has all.
+CHARTED = (
+    "default, float32 labels",
+    "smoothing 0.1, [B,1] weights",
+    "NONE into out",
+    "value and gradient",
+    "512 x 512",
+    "32 x 10",
+)
+
+
+def save(folder: Path, name: str, draw: Callable[[tuple[str, ...]], Any]) -> None:
+    """Write what a function draws in the colours of a theme."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for suffix, theme in THEMES.items():
+        background, text, grid, _ = theme
+        style = {
+            "font.size": 9,
+            "figure.facecolor": background,
+            "axes.facecolor": background,
+            "axes.edgecolor": grid,
+            "axes.labelcolor": text,
+            "grid.color": grid,
+            "text.color": text,
+            "xtick.color": text,
+            "ytick.color": text,
+            "svg.fonttype": "none",
+            "svg.hashsalt": "sce_numba",
+            "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
+        }
+        with plt.rc_context(style):
+            figure = draw(theme)
+            figure.savefig(folder / f"{name}{suffix}.svg", metadata={"Date": None})
+            if not suffix:
+                figure.savefig(folder / f"{name}.png", dpi=125)
+            plt.close(figure)
+
+
+def draw_comparison(jobs: dict[str, dict[str, Timing]], folder: Path) -> None:
+    """Write ``speed``: a panel for each job, bars of time relative to ours."""
+    charted = [name for name in CHARTED if name in jobs] or list(jobs)
+    longest = max(
+        timing.median / jobs[name][OURS].median
+        for name in charted
+        for timing in jobs[name].values()
+    )
+
+    def draw(theme: tuple[str, ...]) -> Any:
+        rows = (len(charted) + 1) // 2
+        figure, panels = plt.subplots(
+            rows, 2, figsize=(WIDTH, 0.6 + 2.2 * rows), layout="constrained", squeeze=False
+        )
+        for panel, name in zip(panels.flat, charted, strict=False):
+            draw_job(panel, name, jobs[name], longest, theme)
+        for panel in panels.flat[len(charted) :]:
+            panel.set_visible(False)
+        figure.supxlabel("time relative to sce_numba (logarithmic, shorter is better)", fontsize=9)
+        return figure
+
+    save(folder, "speed", draw)
+
+
+def draw_job(
+    panel: Any, name: str, timings: dict[str, Timing], longest: float, theme: tuple[str, ...]
+) -> None:
+    """Draw the bars of one job, the fastest on top, and the roofline across them."""
+    own = timings[OURS].median
+    ratios = {
+        without_version(peer): timing.median / own
+        for peer, timing in sorted(timings.items(), key=lambda pair: -pair[1].median)
+        if peer != "roofline"
+    }
+    start = 0.4
+    colors = [OWN if peer == OURS else theme[3] for peer in ratios]
+    panel.barh(list(ratios), [ratio - start for ratio in ratios.values()], 0.7, start, color=colors)
+    for place, ratio in enumerate(ratios.values()):
+        panel.text(ratio * 1.08, place, times(ratio), va="center", fontsize=8)
+    if "roofline" in timings:
+        bound = timings["roofline"].median / own
+        panel.axvline(bound, color=BOUND, linewidth=1.5, linestyle="--")
+        words = f"roofline: {times(bound)}"
+        panel.text(0.99, 0.96, words, color=BOUND, ha="right", va="top", transform=panel.transAxes)
+    panel.set_title(f"{name}: {duration(own)}", fontsize=9, loc="left", color=theme[1])
+    panel.set(xscale="log", xlim=(start, longest * 2.5))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    panel.minorticks_off()
+    panel.grid(axis="x")
+    panel.set_axisbelow(True)
+    panel.tick_params(length=0, labelsize=8)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def draw_cost_model(
+    curves: dict[str, dict[int, Timing]], caches: dict[str, float], folder: Path
+) -> None:
+    """Write ``cost_model``: time against elements, and where the caches are full."""
+
+    def draw(theme: tuple[str, ...]) -> Any:
+        figure, axes = plt.subplots(figsize=(WIDTH, 5.2), layout="constrained")
+        colors = iter(LINES)
+        for name, curve in curves.items():
+            sizes, seconds = list(curve), [timing.median for timing in curve.values()]
+            if name == "roofline":
+                style = {"color": theme[1], "linestyle": ":", "label": "reading the arrays"}
+            elif name.startswith(OURS):
+                style = {"color": next(colors), "linewidth": 2.5, "label": name}
+            else:
+                style = {"color": next(colors), "marker": "o", "label": without_version(name)}
+                style["markersize"] = 3.5
+            axes.plot(sizes, seconds, **style)
+        sizes = [size for curve in curves.values() for size in curve]
+        for name, size in caches.items():
+            if min(sizes) < size < max(sizes):
+                axes.axvline(size, color=theme[3], linewidth=1, linestyle="--", zorder=0)
+                axes.text(
+                    size, 0.01, f" {name} full", transform=axes.get_xaxis_transform(), fontsize=8
+                )
+        axes.set_xscale("log", base=2)
+        axes.set_yscale("log")
+        axes.set_xlabel("elements (logits and labels, float32: 8 bytes each)")
+        axes.set_ylabel("time of a call")
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: short_duration(y)))
+        axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(6, 28, 3)]))
+        axes.minorticks_off()
+        axes.grid()
+        axes.tick_params(length=0)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+        return figure
+
+    save(folder, "cost_model", draw)
+
+
+def short_duration(seconds: float) -> str:
+    """Return a power of ten of seconds with its unit."""
+    unit, factor = next(
+        pair for pair in (("s", 1), ("ms", 1e3), ("µs", 1e6)) if seconds * pair[1] > 0.9
+    )
+    return f"{seconds * factor:.0f} {unit}"

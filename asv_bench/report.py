@@ -1,0 +1,147 @@
+"""The facts of a run, and its table."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numba
+
+import sce_numba as sce
+
+from .peers import OURS, THREADS
+from .timing import Timing
+
+# Between these lines of a page is what a run wrote there.
+BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+
+
+def processor() -> str:
+    """Return the name that the processor gives itself, where Linux tells it, and LLVM's name."""
+    llvm = llvmlite.binding.get_host_cpu_name()
+    try:
+        found = re.search(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        found = None
+    return f"{found.group(1)} ({llvm})" if found else f"{platform.machine()} ({llvm})"
+
+
+def facts(command: str, peers: list[str]) -> dict[str, Any]:
+    """Return what a reader has to know to judge the numbers, or to take them again."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "processor": processor(),
+        "threads": THREADS,
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": [
+            f"sce_numba {sce.__version__}",
+            f"Python {platform.python_version()}",
+            f"Numba {numba.__version__}",
+            *dict.fromkeys(
+                found for name in peers for found in re.findall(r"[\w-]+ \d+\.[\w.]*", name)
+            ),
+        ],
+        "command": command,
+    }
+
+
+def facts_in_words(found: dict[str, Any]) -> str:
+    """Return the facts as a sentence."""
+    return (
+        f"Measured on {found['date']} by `{found['command']}`: {found['processor']}, "
+        f"{found['threads']} threads for everyone, {found['system']}; "
+        f"{', '.join(found['versions'])}."
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return a time with three digits and its unit.
+
+    >>> [duration(seconds) for seconds in (2.2e-6, 0.012345, 3.0)]
+    ['2.20 µs', '12.3 ms', '3.00 s']
+    """
+    unit, factor = next(
+        pair
+        for pair in (("s", 1), ("ms", 1e3), ("µs", 1e6))
+        if seconds * pair[1] >= 1 or pair[1] == 1e6
+    )
+    value = seconds * factor
+    return f"{value:#.3g}".rstrip(".") + f" {unit}"
+
+
+def times(ratio: float) -> str:
+    """Return a ratio with two or more digits.
+
+    >>> [times(ratio) for ratio in (0.912, 2.345, 12.3, 4711.0)]
+    ['0.91', '2.3', '12', '4711']
+    """
+    if ratio < 1:
+        return f"{ratio:.2f}"
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:.0f}"
+
+
+def spread_in_words(timings: list[Timing]) -> str:
+    """Return how far apart the timings of a call lie."""
+    spreads = [timing.spread for timing in timings]
+    return (
+        f"Half of the timings of a call lie within ±{statistics.median(spreads):.1%} of their "
+        f"median, for the least steady call within ±{max(spreads):.0%}."
+    )
+
+
+def without_version(peer: str) -> str:
+    """Return the name of a peer as a column has it.
+
+    >>> without_version("JAX 0.10.2 with optax 0.2.8"), without_version("PyTorch 2.13.0 eager")
+    ('JAX with optax', 'PyTorch eager')
+    """
+    return re.sub(r" \d+\.[\w.]*", "", peer)
+
+
+def table(jobs: dict[str, dict[str, Timing]]) -> str:
+    """Return the table in Markdown, a row for each job and a column for each peer."""
+    peers = list(dict.fromkeys(name for timings in jobs.values() for name in timings))
+    others = [name for name in peers if name not in (OURS, "roofline")]
+    rows = [["job", OURS, "of the roofline", *map(without_version, others)]]
+    for job, timings in jobs.items():
+        own = timings[OURS].median
+        bound = f"{timings['roofline'].median / own:.0%}" if "roofline" in timings else ""
+        ratios = [times(timings[name].median / own) if name in timings else "" for name in others]
+        rows.append([job, duration(own), bound, *ratios])
+    return in_columns(rows)
+
+
+def in_columns(rows: list[list[str]]) -> str:
+    """Return rows as a Markdown table, the first column to the left and the others to the right."""
+    widths = [max(3, *map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "| " + " | ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ) + " |"
+        for row in rows
+    ]  # fmt: skip
+    rule = "| " + " | ".join(
+        "-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)
+    ) + " |"  # fmt: skip
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def insert(page: str, name: str, text: str) -> str:
+    """Return a page with what stands between two marks replaced.
+
+    >>> print(insert("a <!-- x: begin --> old <!-- x: end --> b", "x", "new"))
+    a <!-- x: begin -->
+    new
+    <!-- x: end --> b
+    """
+    begin, end = BEGIN.format(name), END.format(name)
+    if page.count(begin) != 1 or page.count(end) != 1:
+        raise ValueError(f"The page must contain {begin!r} and {end!r} once each.")
+    before, rest = page.split(begin)
+    return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
