@@ -27,11 +27,6 @@ class Job:
         self.none = reduction == "none"
         self.out = [np.empty_like(logits) for _ in range(1 if self.none else derivatives)]
 
-    @property
-    def repeats_of_weights(self) -> int:
-        """How many elements share a weight."""
-        return int(self.logits.size // self.weights.size)
-
 
 def jobs() -> list[Job]:
     """Return the jobs, on the same data in every run."""

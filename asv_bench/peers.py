@@ -7,6 +7,7 @@ to do it.  All of them run on as many threads as Numba does.
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -45,6 +46,12 @@ def ours(job: Job) -> Call:
     return lambda: function(job.labels, job.logits, **keywords)
 
 
+def denominator(weights: Any, size: int, reduction: str, package: Any) -> Any:
+    """Return what the weighted losses are divided by, computed by a package."""
+    found = weights.sum() if reduction == sce.Reduction.MEAN else package.count_nonzero(weights)
+    return found * (size // math.prod(weights.shape))
+
+
 def numpy_peer() -> list[Peer]:
     """NumPy's ufuncs, as one usually writes the loss."""
 
@@ -62,8 +69,9 @@ def numpy_peer() -> list[Peer]:
             loss = np.maximum(x, 0) - x * z + np.log1p(np.exp(-np.abs(x)))
             if job.weights is None:
                 return loss if job.none else loss.mean()
-            total = (loss * job.weights).sum()
-            return total / (job.weights.sum() * job.repeats_of_weights)
+            return (loss * job.weights).sum() / denominator(
+                job.weights, job.logits.size, job.reduction, np
+            )
 
         return run
 
@@ -97,8 +105,9 @@ def numexpr_peer() -> list[Peer]:
             if job.none:
                 return evaluate(loss, out=job.out[0], casting="same_kind")
             if job.weights is not None:
-                total = evaluate(f"sum(({loss}) * w)")
-                return total / (job.weights.sum() * job.repeats_of_weights)
+                return evaluate(f"sum(({loss}) * w)") / denominator(
+                    job.weights, job.logits.size, job.reduction, np
+                )
             mean = evaluate(f"sum({loss})") / job.logits.size
             if job.derivatives:
                 names["n"] = job.logits.dtype.type(job.logits.size)
@@ -116,14 +125,14 @@ def torch_peers() -> list[Peer]:
     torch.set_num_threads(THREADS)
     function = torch.nn.functional.binary_cross_entropy_with_logits
 
-    def loss(x: Any, z: Any, w: Any, smoothing: float, none: bool) -> Any:
+    def loss(x: Any, z: Any, w: Any, smoothing: float, reduction: str) -> Any:
         z = z.to(x.dtype)
         if smoothing:
             z = z * (1 - smoothing) + smoothing / 2
         if w is None:
-            return function(x, z, reduction="none" if none else "mean")
+            return function(x, z, reduction="none" if reduction == "none" else "mean")
         total = function(x, z, w, reduction="sum")
-        return total / (w.sum() * (x.numel() // w.numel()))
+        return total / denominator(w, x.numel(), reduction, torch)
 
     def tensor(array: Any) -> Any:
         if array.dtype.name == "bfloat16":
@@ -141,10 +150,10 @@ def torch_peers() -> list[Peer]:
 
             def run() -> Any:
                 with torch.no_grad():
-                    return function(x, z, w, job.smoothing, job.none)
+                    return function(x, z, w, job.smoothing, job.reduction)
 
             def differentiate() -> Any:
-                value = function(x, z, w, job.smoothing, job.none)
+                value = function(x, z, w, job.smoothing, job.reduction)
                 return torch.autograd.grad(value, x)
 
             if job.derivatives:
@@ -216,7 +225,7 @@ def jax_peer() -> list[Peer]:
                 return losses
             if w is None:
                 return losses.mean()
-            return (losses * w).sum() / (w.sum() * (x.size // w.size))
+            return (losses * w).sum() / denominator(w, x.size, job.reduction, jax.numpy)
 
         compiled = jax.jit(jax.value_and_grad(loss) if job.derivatives else loss)
         x, z = jax.numpy.asarray(job.logits), jax.numpy.asarray(job.labels)
@@ -248,8 +257,10 @@ def scikit_learn_peer() -> list[Peer]:
         def run() -> Any:
             loss.loss(z, x, w, losses, THREADS)
             if job.none:
-                return losses
-            return losses.mean() if w is None else losses.sum() / w.sum()
+                return job.out[0]
+            if w is None:
+                return losses.mean()
+            return losses.sum() / denominator(w, x.size, job.reduction, np)
 
         return run
 

@@ -1,0 +1,209 @@
+"""What the tools in ``asv_bench`` report follows from the times that they took."""
+
+import doctest
+import importlib
+import json
+import random
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from asv_bench import compare, cost_model, gate, peers, report, timing
+from asv_bench.jobs import Job
+
+
+def of(seconds):
+    return timing.Timing(seconds, 0.9 * seconds, 1.2 * seconds)
+
+
+JOBS = {
+    "large": {"sce_numba": of(0.01), "roofline": of(0.008), "NumPy 2.4": of(0.1)},
+    "small": {"sce_numba": of(2e-6), "JAX 0.10.2 with optax 0.2.8": of(7e-6)},
+}
+
+
+def job(**arguments):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (20, 7)).astype(np.float32)
+    labels = (rng.random((20, 7)) < 0.5).astype(arguments.pop("label_dtype", np.float32))
+    return Job("job", labels, logits, **arguments)
+
+
+def test_examples_in_the_report_hold():
+    result = doctest.testmod(report)
+    assert result.attempted > 3
+    assert result.failed == 0
+
+
+def test_a_table_has_times_of_ours_and_ratios_of_others():
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in report.table(JOBS).splitlines()
+    ]
+    assert rows[0] == ["job", "sce_numba", "of the roofline", "NumPy", "JAX with optax"]
+    assert rows[2] == ["large", "10.0 ms", "80%", "10", ""]
+    assert rows[3] == ["small", "2.00 µs", "", "", "3.5"]
+
+
+def test_columns_of_a_table_are_aligned():
+    assert len({len(line) for line in report.table(JOBS).splitlines()}) == 1
+
+
+def test_facts_name_date_processor_threads_versions_and_command():
+    found = report.facts("python -m asv_bench.compare", list(JOBS["small"]))
+    words = report.facts_in_words(found)
+    for fact in (found["date"], found["processor"], "threads", sce.__version__):
+        assert fact in words
+    assert "`python -m asv_bench.compare`" in words
+    assert "JAX 0.10.2, optax 0.2.8" in words
+    json.dumps(found)
+
+
+def test_a_table_on_a_page_is_replaced_and_the_rest_of_the_page_kept():
+    page = "before\n<!-- speed: begin -->\nold\n<!-- speed: end -->\nafter\n"
+    once = report.insert(page, "speed", "new")
+    assert once == page.replace("old", "new")
+    assert report.insert(once, "speed", "new") == once
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(ValueError, match="speed: begin"):
+        report.insert("before", "speed", "new")
+
+
+def test_words_beside_the_table_tell_the_spread():
+    words = compare.in_words(JOBS, report.facts("command", []), rounds=15)
+    assert "median of 15 timings" in words
+    assert "±15.0%" in words
+
+
+def test_timings_are_summed_up_by_median_and_quartiles():
+    assert timing.timing_of([5.0, 1.0, 2.0, 4.0, 3.0]) == (3.0, 2.0, 4.0)
+    assert timing.Timing(3.0, 2.0, 4.0).spread == pytest.approx(1 / 3)
+
+
+def test_every_call_is_made_in_every_round():
+    made = []
+    found = timing.measure({"a": lambda: made.append("a"), "b": lambda: made.append("b")}, 3)
+    assert set(found) == {"a", "b"}
+    order = "".join(made).lstrip("a").lstrip("b")  # what was called to find the repeats
+    assert [part for part in order.split("b") if part] == [order.split("b")[0]] * 3
+
+
+@pytest.mark.parametrize("make", [peers.numpy_peer, peers.numexpr_peer, peers.scikit_learn_peer])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"label_dtype": bool},
+        {"weights": np.linspace(0, 1, 20, dtype=np.float32).reshape(20, 1), "smoothing": 0.1},
+        {"weights": np.ones((20, 7), np.float32), "reduction": "weighted_mean"},
+        {"reduction": "none"},
+    ],
+)
+def test_peers_compute_the_same_loss(make, arguments):
+    try:
+        ((_, peer),) = make()
+    except ImportError:
+        pytest.skip("not installed")
+    theirs = peer(job(**arguments))
+    if theirs is None:
+        pytest.skip("no way to do it")
+    np.testing.assert_allclose(theirs(), peers.ours(job(**arguments))(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("make", [peers.numexpr_peer, peers.scikit_learn_peer])
+def test_peers_write_the_same_derivatives(make):
+    try:
+        ((_, peer),) = make()
+    except ImportError:
+        pytest.skip("not installed")
+    ours, theirs = job(derivatives=2), job(derivatives=2)
+    peers.ours(ours)()
+    peer(theirs)()
+    for own, their in zip(ours.out, theirs.out, strict=True):
+        np.testing.assert_allclose(their, own, rtol=1e-4, atol=1e-6)
+
+
+def launches(change, *, noise=0.02, count=8, seed=0):
+    rng = random.Random(seed)
+    times = {"old": 1.0, "old again": 1.0, "new": change}
+    return [
+        {version: seconds * rng.lognormvariate(0, noise) for version, seconds in times.items()}
+        for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("change", [1.3, 1 / 1.3])
+def test_the_gate_flags_a_change_of_30_percent(change):
+    found = gate.verdict(launches(change))
+    assert found.moved
+    assert found.low < change < found.high
+
+
+def test_the_gate_flags_the_same_code_in_no_run_of_a_thousand():
+    assert not any(gate.verdict(launches(1.0, seed=seed)).moved for seed in range(1000))
+
+
+def test_the_gate_flags_nothing_within_its_noise():
+    assert not gate.verdict(launches(1.3, noise=0.3)).moved
+
+
+def test_one_disturbed_launch_neither_makes_nor_hides_a_change():
+    same, slower = launches(1.0), launches(1.3)
+    same[3]["new"] *= 10
+    slower[3]["old again"] *= 10
+    assert not gate.verdict(same).moved
+    assert gate.verdict(slower).moved
+
+
+def test_the_gate_tells_what_became_slower_and_what_faster():
+    found = {"a": gate.verdict(launches(1.3)), "b": gate.verdict(launches(0.7))}
+    found["c"] = gate.verdict(launches(1.0))
+    lines = gate.report(found).splitlines()
+    assert [word for line in lines for word in ("SLOWER", "faster") if line.endswith(word)] == [
+        "SLOWER",
+        "faster",
+    ]
+    assert lines[-1] == "gate: 1 slower, 1 faster, of 3"
+
+
+def test_the_gate_watches_benchmarks_that_exist():
+    for name in gate.WATCHED:
+        path, _, rest = name.partition("(")
+        module, group, method = path.split(".")
+        benchmark = getattr(importlib.import_module(f"asv_bench.benchmarks.{module}"), group)
+        assert callable(getattr(benchmark, method))
+        values = rest.removesuffix(")").split(", ") if rest else []
+        for value, allowed in zip(values, getattr(benchmark, "params", ()), strict=True):
+            assert value in allowed
+
+
+def test_a_cost_model_finds_where_a_curve_bends():
+    curve = {2**k: of(2e-6 + 2**k * (1e-10 if k < 22 else 5e-10)) for k in range(6, 28)}
+    found = cost_model.landmarks(curve)
+    assert found.overhead == pytest.approx(2e-6, rel=0.01)
+    assert found.half == 2**15
+    assert found.in_cache == pytest.approx(1e-10, rel=0.02)
+    assert found.in_memory == pytest.approx(5e-10, rel=0.02)
+    assert "2^15" in cost_model.in_words({"sce_numba, 1 thread": curve})
+
+
+def test_pictures_name_every_line_and_bar_and_their_units(tmp_path):
+    pytest.importorskip("matplotlib")
+    from asv_bench import chart
+
+    chart.draw_comparison(JOBS, tmp_path)
+    curve = {2**k: of(2e-6 + 2**k * 1e-9) for k in range(6, 28)}
+    curves = {"sce_numba, 1 thread": curve, "NumPy 2.4": curve, "roofline": curve}
+    chart.draw_cost_model(curves, {"L2": 2**17}, tmp_path)
+    assert (tmp_path / "speed.png").stat().st_size > 0
+    assert (tmp_path / "cost_model.png").stat().st_size > 0
+    for suffix in ("", "-dark"):
+        bars = (tmp_path / f"speed{suffix}.svg").read_text(encoding="utf-8")
+        lines = (tmp_path / f"cost_model{suffix}.svg").read_text(encoding="utf-8")
+        for words in ("large: 10.0 ms", "roofline: 0.80", "JAX with optax", "3.5"):
+            assert f">{words}<" in bars
+        for words in ("sce_numba, 1 thread", "NumPy", "reading the arrays", "10 µs", " L2 full"):
+            assert f">{words}<" in lines
