@@ -80,8 +80,8 @@ def main() -> None:
 
         draw_comparison(found, options.chart)
     if options.page:
-        page = options.page.read_text()
-        options.page.write_text(insert(page, "asv_bench.compare", words))
+        page = options.page.read_text(encoding="utf-8")
+        options.page.write_text(insert(page, "asv_bench.compare", words), encoding="utf-8")
 
 
 if __name__ == "__main__":

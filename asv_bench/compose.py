@@ -9,8 +9,6 @@ nothing is lost, less that the user's code is slower.  All are medians.
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +18,9 @@ from numba import njit, prange
 
 import sce_numba as sce
 
-Call = Callable[[], Any]
+from . import timing
+from .timing import Call
+
 TILE = 4096
 
 
@@ -74,22 +74,7 @@ def losses_of_arrays(labels, logits):
 FREE_ORDER = {"reassoc", "nsz", "contract"}
 
 
-def medians(calls: dict[str, Call], rounds: int, repeats: int) -> dict[str, float]:
-    """Return the median seconds of calls that take turns."""
-    for call in calls.values():
-        call()
-        call()
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            times[name].append((time.perf_counter() - start) / repeats)
-    return {name: statistics.median(found) for name, found in times.items()}
-
-
-def measure(size: int, threads: int, rounds: int, repeats: int) -> None:
+def measure(size: int, threads: int, rounds: int) -> None:
     """Print a line for each kind of user's code."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, size).astype(np.float32)
@@ -131,9 +116,9 @@ def measure(size: int, threads: int, rounds: int, repeats: int) -> None:
         sums["sum, one call"] = user(reduce_arrays)
         groups.append((new_losses, {"losses, one call": user(losses_of_arrays)}))
     for kernel, users in groups:
-        found = medians({"kernel": kernel, **users}, rounds, repeats)
+        found = timing.measure({"kernel": kernel, **users}, rounds)
         for name in users:
-            us, them = found["kernel"] * 1e6, found[name] * 1e6
+            us, them = found["kernel"].median * 1e6, found[name].median * 1e6
             line = f"{size:9} {threads:7}  {name:26} {us:10.1f} {them:10.1f}"
             print(f"{line} {us / them:5.2f}", flush=True)
 
@@ -145,10 +130,10 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     everyone = numba.get_num_threads()
     print(f"{'size':>9} {'threads':>7}  {'user code':26} {'kernel/us':>10} {'user/us':>10} ratio")
-    for size, repeats in ((1 << 22, 1), (1 << 16, 20)):
+    for size in (1 << 22, 1 << 16):
         for threads in sorted({1, everyone}):
             numba.set_num_threads(threads)
-            measure(size, threads, rounds, repeats)
+            measure(size, threads, rounds)
 
 
 if __name__ == "__main__":
