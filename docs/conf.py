@@ -5,6 +5,7 @@ need nothing from elsewhere when they are opened.
 """
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import sce_numba
@@ -20,6 +21,7 @@ myst_heading_anchors = 3
 
 # Docstrings say what is accepted; the type hints are for type checkers.
 autodoc_typehints = "none"
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
 numpydoc_show_class_members = False
 
 # Doctest wants a blank line after the last result.

@@ -57,7 +57,8 @@ def test_programs_named_in_commands_exist():
 
 
 def test_reference_lists_everything_public():
-    listed = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)", (DOCS / "api.rst").read_text(), re.M)
+    reference = (DOCS / "api.rst").read_text()
+    listed = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)(?:\(\))?$", reference, re.M)
     assert sorted(listed) == sorted(sce.__all__)
 
 
