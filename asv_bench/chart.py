@@ -72,11 +72,12 @@ def save(folder: Path, name: str, draw: Callable[[tuple[str, ...]], Any]) -> Non
 def draw_comparison(jobs: dict[str, dict[str, Timing]], folder: Path) -> None:
     """Write ``speed``: a panel for each job, bars of time relative to ours."""
     charted = [name for name in CHARTED if name in jobs] or list(jobs)
-    longest = max(
+    ratios = [
         timing.median / jobs[name][OURS].median
         for name in charted
         for timing in jobs[name].values()
-    )
+    ]
+    limits = min(ratios) / 2, max(ratios) * 3
 
     def draw(theme: tuple[str, ...]) -> Any:
         rows = (len(charted) + 1) // 2
@@ -84,7 +85,7 @@ def draw_comparison(jobs: dict[str, dict[str, Timing]], folder: Path) -> None:
             rows, 2, figsize=(WIDTH, 0.6 + 2.2 * rows), layout="constrained", squeeze=False
         )
         for panel, name in zip(panels.flat, charted, strict=False):
-            draw_job(panel, name, jobs[name], longest, theme)
+            draw_job(panel, name, jobs[name], limits, theme)
         for panel in panels.flat[len(charted) :]:
             panel.set_visible(False)
         figure.supxlabel("time relative to sce_numba (logarithmic, shorter is better)", fontsize=9)
@@ -94,7 +95,11 @@ def draw_comparison(jobs: dict[str, dict[str, Timing]], folder: Path) -> None:
 
 
 def draw_job(
-    panel: Any, name: str, timings: dict[str, Timing], longest: float, theme: tuple[str, ...]
+    panel: Any,
+    name: str,
+    timings: dict[str, Timing],
+    limits: tuple[float, float],
+    theme: tuple[str, ...],
 ) -> None:
     """Draw the bars of one job, the fastest on top, and the roofline across them."""
     own = timings[OURS].median
@@ -103,7 +108,7 @@ def draw_job(
         for peer, timing in sorted(timings.items(), key=lambda pair: -pair[1].median)
         if peer != "roofline"
     }
-    start = 0.4
+    start = limits[0]
     colors = [OWN if peer == OURS else theme[3] for peer in ratios]
     panel.barh(list(ratios), [ratio - start for ratio in ratios.values()], 0.7, start, color=colors)
     for place, ratio in enumerate(ratios.values()):
@@ -112,9 +117,9 @@ def draw_job(
         bound = timings["roofline"].median / own
         panel.axvline(bound, color=BOUND, linewidth=1.5, linestyle="--")
         words = f"roofline: {times(bound)}"
-        panel.text(0.99, 0.96, words, color=BOUND, ha="right", va="top", transform=panel.transAxes)
+        panel.text(0.99, 0.97, words, color=BOUND, ha="right", va="top", transform=panel.transAxes)
     panel.set_title(f"{name}: {duration(own)}", fontsize=9, loc="left", color=theme[1])
-    panel.set(xscale="log", xlim=(start, longest * 2.5))
+    panel.set(xscale="log", xlim=limits)
     panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     panel.minorticks_off()
     panel.grid(axis="x")

@@ -42,6 +42,8 @@ OLD, AGAIN, NEW = "old", "old again", "new"
 
 # Less than this is not told: where code happens to lie in memory can make as much.
 SMALL = math.log(1.05)
+# What the old version differs from itself on a busy machine.
+LOUD = 1.2
 
 
 class Verdict(NamedTuple):
@@ -202,6 +204,8 @@ def report(found: dict[str, Verdict]) -> str:
     moved = [verdict for verdict in found.values() if verdict.moved]
     slower = sum(verdict.change > 1 for verdict in moved)
     lines.append(f"gate: {slower} slower, {len(moved) - slower} faster, of {len(found)}")
+    if any(verdict.noise > LOUD for verdict in found.values()):
+        lines.append("gate: the machine was busy, and changes that the noise covers don't show")
     return "\n".join(lines)
 
 
