@@ -161,31 +161,40 @@ def differentiate_in_place(
         or grad_out.flags.num & _WRITEABLE != _WRITEABLE
     ):
         return None
-    x, z, place = (array.__array_interface__["data"][0] for array in (logits, labels, gradient))
+    x, z, place = _address(logits), _address(labels), _address(gradient)
     # Memory that overlaps is looked at more closely elsewhere.
     if abs(place - z) < max(gradient.nbytes, labels.nbytes) or 0 < abs(place - x) < gradient.nbytes:
         return None
-    table = _contiguous_table(x_code, z_code).copy()
-    table[[kernel.LOGITS, kernel.LABELS, kernel.GRADIENT], ADDRESS] = x, z, place
+    shape, table = _contiguous(size, x_code, z_code)
+    table = table.copy()
+    table[kernel.LOGITS, ADDRESS] = x
+    table[kernel.LABELS, ADDRESS] = z
+    table[kernel.GRADIENT, ADDRESS] = place
     denominator = 1.0 if code == kernel.SUM else float(size)
     if code == kernel.MEAN:
         denominator *= weight
-    described = loops.one, np.array((size,)), table, 1, size, 0
+    described = loops.one, shape, table, 1, size, 0
     scale = weight / denominator
-    value = run(loops.differentiate, size, *described, weight, scale, smoothing, TOTAL)
-    return as_scalar(value / denominator, dtype), gradient
+    value = run(loops.differentiate, size, *described, weight, scale, float(smoothing), TOTAL)
+    value /= denominator
+    return dtype.type(value) if abs(value) < _SAFE else as_scalar(value, dtype), gradient
 
 
-@functools.cache
-def _contiguous_table(x_code: int, z_code: int) -> np.ndarray:
-    """Return the operands table of contiguous logits, labels and gradient, without addresses."""
+def _address(array: np.ndarray) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
+
+
+@functools.lru_cache(64)
+def _contiguous(size: int, x_code: int, z_code: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return shape and operands table of contiguous arrays, without their addresses."""
     table = np.zeros((kernel.OPERANDS, STRIDES + 1), np.int64)
     rows = ((kernel.LOGITS, x_code), (kernel.LABELS, z_code), (kernel.GRADIENT, x_code))
     for row, code in rows:
         table[row, CODE] = code
         table[row, [ITEMSIZE, STRIDES]] = bytes_of(code)
         table[row, PLAIN] = 1
-    return table
+    return np.array((size,)), table
 
 
 def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int] | None:
