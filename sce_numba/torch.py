@@ -12,6 +12,7 @@ it is 1, as it is where the loss is what ``backward()`` is called of.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,16 @@ import torch
 
 from . import losses
 from .array_libraries import tensor_as_array
+from .kernels.parallel import one_thread
 from .loss_sums import denominator_of_part
 from .recycled_memory import memory_like
 from .reduction import Reduction
 
 __all__ = ["sigmoid_cross_entropy"]
+
+# PyTorch has threads of its own, which go on spinning for a while after each of its operations, and
+# so do Numba's.  Smaller losses than this are over before either give up the CPUs to the others.
+_ENOUGH = 1 << 22
 
 
 def sigmoid_cross_entropy(
@@ -132,7 +138,13 @@ def _evaluate(
         loss: torch.Tensor = _Loss.apply(logits, tuple(tensors), rest, *tensors.values())
         return loss
     given = _arrays(tensors, logits) | rest
-    return _as_tensor(losses.sigmoid_cross_entropy(**given, loss_collection=None), logits)
+    with _threads_for(logits):
+        loss = losses.sigmoid_cross_entropy(**given, loss_collection=None)
+    return _as_tensor(loss, logits)
+
+
+def _threads_for(logits: torch.Tensor) -> AbstractContextManager[None]:
+    return one_thread() if logits.numel() < _ENOUGH else nullcontext()
 
 
 def _check(tensor: torch.Tensor, name: str) -> None:
@@ -226,9 +238,10 @@ def _differentiate(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss, and its gradient in memory of its own."""
     given = _arrays(dict(zip(names, tensors, strict=True)), logits) | rest
-    loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
-        **given, loss_collection=None, grad_out=memory_like(given["logits"])
-    )
+    with _threads_for(logits):
+        loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
+            **given, loss_collection=None, grad_out=memory_like(given["logits"])
+        )
     return _as_tensor(loss, logits), _as_tensor(gradient, logits)
 
 

@@ -34,6 +34,22 @@ def every_loss(labels, logits, weights):
     )
 
 
+def test_inside_one_thread_no_other_is_asked(monkeypatch):
+    asked = []
+    run = parallel._run_on_threads
+    monkeypatch.setattr(parallel, "_run_on_threads", lambda *given: asked.append(1) or run(*given))
+    expected = every_loss(*example())
+    before = len(asked)
+    with parallel.one_thread():
+        with parallel.one_thread():
+            pass
+        assert every_loss(*example()) == expected
+        assert len(asked) == before
+    every_loss(*example())
+    assert len(asked) == 2 * before
+    assert before > 0 or numba.get_num_threads() == 1
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_the_bits_do_not_depend_on_the_number_of_threads(dtype):
     arrays = example(dtype)

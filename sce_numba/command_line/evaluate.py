@@ -13,10 +13,10 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
 
 import sce_numba as sce
+from sce_numba.kernels.parallel import one_thread
 
 from .blocks import Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
 from .npy import NpyPart
@@ -168,6 +168,7 @@ class Run:
                 for shard in shards:
                     for part in shard.parts:
                         stack.callback(part.close)
+            # The other CPUs are for those who read, which takes longer than evaluating.
             stack.enter_context(one_thread())
             blocks = stack.enter_context(
                 closing(read_ahead(cut(self._operands), len(self._operands)))
@@ -242,17 +243,6 @@ class Run:
             "skipped": [problem.__dict__ for problem in self.problems],
             "by_class": self._total.classes(),
         }
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Leave the other CPUs to those who read, which takes longer than evaluating."""
-    usual = numba.get_num_threads()
-    numba.set_num_threads(1)
-    try:
-        yield
-    finally:
-        numba.set_num_threads(usual)
 
 
 @contextmanager

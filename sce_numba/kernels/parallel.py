@@ -9,6 +9,7 @@ doesn't wait, but runs the serial loop, which releases the GIL.
   nothing of ours, only where no other thread could enter: the process has a single Python thread.
 * From a few threads only under OpenMP, which keeps a team of threads for each that ever entered.
 * With as many threads as Numba is set to, and no more than the CPUs that the process is given.
+* Not inside ``one_thread``, where others have work for the CPUs.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ CROSSOVER = 1 << 16
 TEAMS = 4
 
 _launch = threading.Lock()
+_alone = threading.local()
 _teams = {threading.main_thread().ident}
 
 
@@ -130,9 +133,22 @@ def _may_enter() -> bool:
     return True
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Run serial whatever this thread calls inside the ``with`` block."""
+    before = getattr(_alone, "wanted", False)
+    _alone.wanted = True
+    try:
+        yield
+    finally:
+        _alone.wanted = before
+
+
 def run(loop: Loop, size: int, *arguments: Any) -> Any:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
-    if size < CROSSOVER or os.getpid() != _home or not _launch.acquire(blocking=False):
+    if size < CROSSOVER or getattr(_alone, "wanted", False) or os.getpid() != _home:
+        return loop.serial(*arguments)
+    if not _launch.acquire(blocking=False):
         return loop.serial(*arguments)
     try:
         if _cpus() > 1 and _may_enter():
