@@ -15,8 +15,9 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
+
+from sce_numba.kernels.parallel import CROSSOVER, one_thread
 
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours, peers
@@ -70,17 +71,14 @@ def caches() -> dict[str, int]:
     return found
 
 
-def on_one_thread(call: Call) -> Call:
-    """Return a call that uses one thread."""
+def on_one_thread(call: Call, size: int) -> Call:
+    """Return a call that uses one thread; a small one does so by itself."""
 
     def run() -> Any:
-        numba.set_num_threads(1)
-        try:
+        with one_thread():
             return call()
-        finally:
-            numba.set_num_threads(THREADS)
 
-    return run
+    return run if size >= CROSSOVER else call
 
 
 def run(largest: int, rounds: int) -> dict[str, Curve]:
@@ -95,7 +93,7 @@ def run(largest: int, rounds: int) -> dict[str, Curve]:
         size = 1 << exponent
         job = Job(f"2^{exponent}", labels[:size], logits[:size])
         calls: dict[str, Call | None] = {
-            f"{OURS}, 1 thread": on_one_thread(ours(job)),
+            f"{OURS}, 1 thread": on_one_thread(ours(job), size),
             f"{OURS}, {THREADS} threads": ours(job),
             "roofline": roofline(job),
         }
