@@ -9,8 +9,6 @@ Logits are a leaf whose gradient is set to None before each step, as an optimize
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import numba
@@ -19,26 +17,9 @@ import torch
 import sce_numba as sce
 from sce_numba.torch import sigmoid_cross_entropy
 
-PAUSE = 0.02
-SIZES = {(8192, 2048): 1, (512, 512): 20, (32, 10): 200}
+from .timing import measure
 
-
-def measure(calls: dict[str, Callable[[], None]], rounds: int, repeats: int) -> dict[str, float]:
-    """Return the median seconds of calls that take turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-        call()
-    for _ in range(rounds):
-        for name, call in calls.items():
-            # The threads of the call before fall asleep, and the own ones wake up.
-            time.sleep(PAUSE)
-            call()
-            start = time.perf_counter()
-            for _ in range(repeats):
-                call()
-            seconds[name].append((time.perf_counter() - start) / repeats)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+SIZES = (8192, 2048), (512, 512), (32, 10)
 
 
 def main() -> None:
@@ -55,7 +36,7 @@ def main() -> None:
         "PyTorch eager": theirs,
         "PyTorch compiled": torch.compile(theirs, dynamic=False),
     }
-    for shape, repeats in SIZES.items():
+    for shape in SIZES:
         torch.manual_seed(0)
         logits = (3 * torch.randn(shape)).requires_grad_()
         labels = (torch.rand(shape) < 0.5).float()
@@ -71,11 +52,12 @@ def main() -> None:
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, gradients["PyTorch eager"], msg=name)
         calls = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
-        found = measure(calls, options.rounds, repeats)
+        found = measure(calls, options.rounds)
         print(f"{shape[0]} x {shape[1]}, float32, forward and backward")
-        ours = found["sce_numba.torch"]
-        for name, value in found.items():
-            print(f"    {name:<18} {value * 1e3:9.4f} ms {value / ours:6.1f} x", flush=True)
+        ours = found["sce_numba.torch"].median
+        for name, timing in found.items():
+            seconds = timing.median
+            print(f"    {name:<18} {seconds * 1e3:9.4f} ms {seconds / ours:6.1f} x", flush=True)
 
 
 if __name__ == "__main__":
