@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from sce_numba.kernels import block, lanes, operand
+from sce_numba.kernels import block, lanes, operand, streaming
 from sce_numba.kernels.elements import Element, loss
 from sce_numba.kernels.softplus import exp_minus_abs
 
@@ -96,3 +96,18 @@ def test_neon_runs_vectors(dtype):
     arrangement = "4s" if dtype is np.float32 else "2d"
     assert len(re.findall(rf"\bfml[as]\s+v\d+\.{arrangement}", assembly)) >= 10
     assert not re.search(LIBM, assembly)
+
+
+@pytest.mark.parametrize("count", [32, 64])
+@pytest.mark.parametrize("itemsize", [0, 1, 2, 4, 8])
+def test_every_line_of_memory_is_asked_for_once(itemsize, count):
+    module = ir.Module()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [ir.IntType(64)]), "fetch")
+    builder = ir.IRBuilder(function.append_basic_block())
+    streaming.fetch_ahead(lanes.Lanes(builder, function.args[0]), itemsize, count)
+    builder.ret_void()
+    llvm.parse_assembly(str(module)).verify()
+    asked = [int(offset) for offset in re.findall(r"add i64 .*, (\d+)", str(module))]
+    lines = -(-count * itemsize // streaming.LINE)
+    assert asked == [streaming.AHEAD + k * streaming.LINE for k in range(lines)]
+    assert len(re.findall("call void .*prefetch", str(module))) == lines

@@ -17,7 +17,7 @@ from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .lanes import LANES, Lanes
+from .lanes import Lanes, branch
 
 # Bytes in a line of the caches.
 LINE = 64
@@ -36,9 +36,20 @@ def fetch_ahead(address: Any, itemsize: Any, count: int) -> None:
     )
     # To be read, into the first level, as data.
     how = [ir.Constant(number, flag) for flag in (0, 3, 1)]
-    for k in range(count // LANES):
-        line = address + AHEAD + itemsize * (k * LANES)
-        builder.call(prefetch, [builder.inttoptr(line.value, byte), *how])
+
+    def ask(lines: range) -> tuple[Any, ...]:
+        for k in lines:
+            line = address + (AHEAD + k * LINE)
+            builder.call(prefetch, [builder.inttoptr(line.value, byte), *how])
+        return ()
+
+    # All lines and none of them twice: those of 1 byte an element, then what wider ones add.
+    asked = 0
+    for width in (1, 2, 4, 8):
+        more = range(asked, max(count * width // LINE, 1))
+        if more:
+            branch(itemsize >= width, lambda more=more: ask(more), lambda: ())  # type: ignore[misc]
+        asked = more.stop
 
 
 def fence():
