@@ -157,6 +157,28 @@ def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
     return sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
 
 
+def read_pair(
+    dtype: Any,
+    left: Any,
+    k: Any,
+    x: Any,
+    x_code: Any,
+    x_size: Any,
+    z: Any,
+    z_code: Any,
+    z_size: Any,
+    tails: Any,
+) -> tuple[Any, Any]:
+    """Return logits and labels of step k; ``left`` elements are left, zeros stand behind them."""
+    width = step_of(dtype)
+    last = left < width
+    at_x = select(last, tails, x + k * (width * x_size))
+    at_z = select(last, tails + TAIL, z + k * (width * z_size))
+    fetch_ahead(at_x, x_size, width)
+    fetch_ahead(at_z, z_size, width)
+    return load(dtype, at_x, x_code, width, floats_only=True), load(dtype, at_z, z_code, width)
+
+
 @block_function(results=2)
 def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b):
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
@@ -167,13 +189,8 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
     def step(k, u, total, lost, r, exponent):
-        last = size - k * width < width
-        at_x = select(last, tails, x + k * (width * x_size))
-        at_z = select(last, tails + TAIL, z + k * (width * z_size))
-        fetch_ahead(at_x, x_size, width)
-        fetch_ahead(at_z, z_size, width)
-        xs = load(dtype, at_x, x_code, width, floats_only=True)
-        zs = load(dtype, at_z, z_code, width)
+        left = size - k * width
+        xs, zs = read_pair(dtype, left, k, x, x_code, x_size, z, z_code, z_size, tails)
         linear = linear_part(Element(dtype, xs, zs, a, b, smooth_b != 0.0))
         total, lost = add_step(dtype, total, lost, linear)
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
@@ -353,6 +370,15 @@ def described(x, z, w, q, keep, size, step, scale, a, b, tails):
     return x + z + w + q + (keep[0], keep[1], memory, a, b, scale)
 
 
+@register_jitable(**OPTIONS)
+def described_pair(x, z, size, step, a, b, tails):
+    """Do as ``described`` where there are only logits and labels."""
+    memory = address_of(tails)
+    tail(x, size, step, memory)
+    tail(z, size, step, memory + TAIL)
+    return x + z + (memory, a, b)
+
+
 @block_function(results=0)
 def _convert(dtype, size, source, code, itemsize, tail_at, target):
     """Write the elements of an operand, converted, to the memory at ``target``, in whole steps."""
@@ -436,10 +462,8 @@ def total_loss(like, x, z, size, weight, a, b, tails):
     """Return sum weight loss, and what it lost."""
     # Without labels there are no logarithms to merge.
     if z[1] != ONE and abs(weight) < np.inf and size >= SHORT:
-        memory, step = address_of(tails), STEP_BYTES // like.itemsize
-        tail(x, size, step, memory)
-        tail(z, size, step, memory + TAIL)
-        total, lost = _total_merged(like, (size,) + x + z + (memory, a, b))  # noqa: RUF005
+        pair = described_pair(x, z, size, STEP_BYTES // like.itemsize, a, b, tails)
+        total, lost = _total_merged(like, (size,) + pair)  # noqa: RUF005
         if TINY < abs(total) < np.inf:
             return weight * total, weight * lost
     one = 0, ONE, 0

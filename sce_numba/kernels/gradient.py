@@ -6,6 +6,8 @@ by, weight over denominator, is known before the pass (``denominator``).
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numba import prange
 from numba.extending import register_jitable
@@ -19,18 +21,21 @@ from .block import (
     add_step,
     add_weighted_step,
     described,
+    described_pair,
     in_own_dtype,
     merge_step,
     not_excluded,
     number,
+    read_pair,
     read_step,
     scratch_for_tails,
     step_of,
     steps_of,
+    sum_lanes,
     sum_merged,
     total_exact,
 )
-from .elements import gradient, hessian, linear_part, loss
+from .elements import Element, gradient, hessian, linear_part, loss
 from .lanes import before, block_function, branch, constant, loop, select, spread
 from .loss import (
     GRADIENT,
@@ -59,97 +64,130 @@ LAG = 3
 TOTAL, LOSSES, HESSIAN = 0, 1, 2
 
 
-@block_function(results=2)
-def _differentiate(dtype, size, merged, second, scale, at, ready, lines, *rest):
-    """Write whole steps of gradients and return the sum of the losses and what it lost.
+class _Target(NamedTuple):
+    """Where the results of a block go.
 
-    ``merged`` says that all weights are 1 and that nothing is excluded.  Gradients, and the losses
-    or hessians that may go with them, are multiplied by ``scale``.
-
-    Gradients are written to scratch memory ``at``.  Where ``lines`` is not 0, whole lines of the
-    caches are copied from there, beginning at ``ready``, past the caches to ``lines``: ``LAG``
-    steps behind, so that memory and arithmetic are busy at the same time.  The next three
-    arguments say the same of losses or hessians.
+    A step that is not whole goes to scratch memory, and so do all where ``at`` is ``scratch``.
+    Where ``lines`` is not 0, whole lines of the caches are copied from there, beginning at
+    ``ready``, past the caches to ``lines``: ``LAG`` steps behind, so that memory and arithmetic are
+    busy at the same time.
     """
-    width, given = step_of(dtype), Operands(*rest[3:])
-    code = FLOAT32 if dtype is np.float32 else FLOAT64
-    scales = spread(scale, dtype, width)
+
+    at: Any
+    scratch: Any
+    ready: Any
+    lines: Any
+
+
+def _put(dtype: Any, k: Any, size: Any, values: Any, target: _Target) -> None:
+    """Write the results of step k."""
+    width, code = step_of(dtype), FLOAT32 if dtype is np.float32 else FLOAT64
+    last = size - k * width < width
+    store(values, select(last, target.scratch, target.at) + k * STEP_BYTES)
+
+    def copy():
+        behind = (k - LAG) * STEP_BYTES
+        lanes = load(dtype, target.ready + behind, code, width)
+        store(lanes, target.lines + behind, past_caches=True)
+        return ()
+
+    branch((target.lines != 0) & (k >= LAG), copy, lambda: ())
+
+
+@block_function(results=2)
+def _differentiate_merged(dtype, size, scale, *rest):
+    """Write gradients times ``scale``; return the sum of the losses and what it lost.
+
+    All weights are 1 and nothing is excluded.
+    """
+    width, target = step_of(dtype), _Target(*rest[:4])
+    x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b = rest[4:]
+    a, b, scales = (spread(number, dtype, width) for number in (smooth_a, smooth_b, scale))
     zero = constant(size, 0.0, np.float64)
 
-    def put(k, values, at, ready, lines):
-        store(values, at + k * STEP_BYTES)
-
-        def copy():
-            behind = (k - LAG) * STEP_BYTES
-            store(load(dtype, ready + behind, code, width), lines + behind, past_caches=True)
-            return ()
-
-        branch((lines != 0) & (k >= LAG), copy, lambda: ())
-
     def step(k, u, total, lost):
-        element, w, included = read_step(dtype, dtype, k, size, given)
-        t, d = exp_minus_abs_and_rest(dtype, element.x)
-        s = sigmoid_from_exp(t, d)
-        slope = gradient(element, s)
-
-        def one_logarithm():
-            put(k, slope * scales, at, ready, lines)
-            left = size - k * width
-            (kept,) = branch(
-                left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,)
-            )
-            return merge_step(dtype, u, kept), *add_step(dtype, total, lost, linear_part(element))
-
-        def elements():
-            factors = w * scales
-            # Once more, as the scale may be infinite or NaN.
-            (slopes,) = included(slope * factors)
-            put(k, slopes, at, ready, lines)
-
-            (values,) = branch(
-                second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
-            )
-
-            def sum_up():
-                return add_weighted_step(dtype, total, lost, values, w)
-
-            def put_values():
-                (weighted,) = included(values * factors)
-                put(k, weighted, *rest[:3])
-                return total, lost
-
-            return u, *branch(second == TOTAL, sum_up, put_values)
-
-        return branch(merged != 0, one_logarithm, elements)
+        left = size - k * width
+        xs, zs = read_pair(dtype, left, k, x, x_code, x_size, z, z_code, z_size, tails)
+        element = Element(dtype, xs, zs, a, b, smooth_b != 0.0)
+        t, d = exp_minus_abs_and_rest(dtype, xs)
+        _put(dtype, k, size, gradient(element, sigmoid_from_exp(t, d)) * scales, target)
+        (kept,) = branch(left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
+        total, lost = add_step(dtype, total, lost, linear_part(element))
+        return merge_step(dtype, u, kept), total, lost
 
     return sum_merged(*loop(steps_of(dtype, size), (zero, zero, zero), step))
 
 
+@block_function(results=2)
+def _differentiate(dtype, size, second, scale, *rest):
+    """Write gradients times ``scale``; return the sum of the losses and what it lost.
+
+    Instead of the sum, losses or hessians may be written, times ``scale`` as well.
+    """
+    width = step_of(dtype)
+    target, other, given = _Target(*rest[:4]), _Target(*rest[4:8]), Operands(*rest[8:])
+    scales = spread(scale, dtype, width)
+    zero = constant(size, 0.0, np.float64)
+
+    def step(k, total, lost):
+        element, w, included = read_step(dtype, dtype, k, size, given)
+        t, d = exp_minus_abs_and_rest(dtype, element.x)
+        s = sigmoid_from_exp(t, d)
+        factors = w * scales
+        # Once more, as the scale may be infinite or NaN.
+        (slopes,) = included(gradient(element, s) * factors)
+        _put(dtype, k, size, slopes, target)
+        (values,) = branch(
+            second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
+        )
+
+        def put_values():
+            (weighted,) = included(values * factors)
+            _put(dtype, k, size, weighted, other)
+            return total, lost
+
+        return branch(
+            second == TOTAL,
+            lambda: add_weighted_step(dtype, total, lost, values, w),
+            put_values,
+        )
+
+    return sum_lanes(*loop(steps_of(dtype, size), (zero, zero), step))
+
+
 @register_jitable(**OPTIONS)
-def _places(values, place):
-    """Return where ``_differentiate`` writes: scratch, where its lines begin, and the lines."""
+def _target(values, place, past_caches):
+    """Return the ``_Target`` of a block, with scratch memory in ``values``."""
     scratch, head = address_of(values), -place % LINE
-    return (scratch, scratch + head, place + head) if place != 0 else (scratch, scratch, 0)
+    if place == 0:
+        return scratch, scratch, scratch, 0
+    if past_caches:
+        return scratch, scratch, scratch + head, place + head
+    return place, scratch, scratch, 0
 
 
 @register_jitable(**OPTIONS)
 def _deliver(shape, operand, start, values, place, raw, past_caches):
-    """Write what ``_differentiate`` has not yet copied to its place."""
+    """Write what has not been written to its place yet."""
     if place == 0:
         write(shape, operand, start, values, raw, past_caches)
         return
     step = STEP_BYTES // values.itemsize
+    result = at(place, values.size, values.dtype)
+    if not past_caches:
+        for i in range(values.size - values.size % step, values.size):
+            result[i] = values[i]
+        return
     copied = max((values.size + step - 1) // step - LAG, 0) * step
     head = -place % LINE // values.itemsize if copied > 0 else 0
-    result = at(place, values.size, values.dtype)
     for i in range(head):
         result[i] = values[i]
     copy_past_caches(values[head + copied :], result[head + copied :])
 
 
 @register_jitable(**OPTIONS)
-def _place_past_caches(shape, operands, row, code, start, size):
-    """Return the address of results that are to be written past the caches, else 0."""
+def _place_of(shape, operands, row, code, start, size):
+    """Return the address of results that can be written while operands are read, else 0."""
     own = operands[row, ADDRESS]
     if own == 0:
         return 0
@@ -194,16 +232,18 @@ def differentiate(
                 q = not_excluded(like, q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
-            merged = np.int64(second == TOTAL and not by_element)
-            place = other_place = 0
-            if past_caches:
-                place = _place_past_caches(shape, operands, GRADIENT, code, start, size)
-                other_place = _place_past_caches(shape, operands, RESULT, code, start, size)
+            place = _place_of(shape, operands, GRADIENT, code, start, size)
+            other_place = _place_of(shape, operands, RESULT, code, start, size)
             values, others = results[0, :size], results[1, :size]
-            places = _places(values, place) + _places(others, other_place)
-            given = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
-            mode = size, merged, second, scale * own
-            total, lost = _differentiate(like, mode + places + given)
+            target = _target(values, place, past_caches)
+            if second == TOTAL and not by_element:
+                pair = described_pair(x, z, size, step, a, b, tails)
+                total, lost = _differentiate_merged(like, (size, scale * own) + target + pair)  # noqa: RUF005
+            else:
+                other = _target(others, other_place, past_caches)
+                given = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
+                mode = size, second, scale * own
+                total, lost = _differentiate(like, mode + target + other + given)
             total, lost = own * total, own * lost
             if second == TOTAL and not (size >= SHORT and TINY < abs(total) < np.inf):
                 found = total_exact(like, x, z, w, q, keep, size, own, 0, a, b, tails)
