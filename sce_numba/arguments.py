@@ -38,9 +38,9 @@ _FLOATS = {operand.FLOAT16, operand.BFLOAT16, operand.FLOAT32, operand.FLOAT64}
 
 def dtype_code(dtype: np.dtype[Any]) -> int | None:
     """Return the kernels' code of a dtype, in whatever byte order, or None."""
-    if dtype.name == "bfloat16":  # from ml_dtypes, which need not be installed
-        return operand.BFLOAT16
-    return _CODES.get(dtype.str[1:])
+    code = _CODES.get(dtype.str[1:])
+    # From ml_dtypes, which need not be installed.  NumPy takes its time to make up a name.
+    return operand.BFLOAT16 if code is None and dtype.name == "bfloat16" else code
 
 
 def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
@@ -246,6 +246,8 @@ def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.n
             "memory."
         )
     for row, other in inputs.items():
+        if not np.may_share_memory(out, other):  # by their bounds, which is quickly told
+            continue
         if (row == RESULT or not _same_memory(out, other)) and _overlap(out, other):
             raise ValueError(
                 f"Argument `{name}` overlaps another argument. Pass the logits themselves or "

@@ -15,7 +15,7 @@ import numpy as np
 from .arguments import dtype_code
 from .kernels import loss as kernel
 from .kernels.block import SHORT
-from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES, SWAPPED
+from .kernels.staging import STRIDES
 
 
 class View(NamedTuple):
@@ -61,13 +61,16 @@ def operands_table(arrays: dict[int, np.ndarray], view: View) -> np.ndarray:
     """Return the table that tells the kernels where each array lies, and how to read it."""
     table = np.zeros((kernel.OPERANDS, STRIDES + len(view.shape)), np.int64)
     for row, array in arrays.items():
-        operand = table[row]
-        operand[ADDRESS] = array.ctypes.data
-        operand[CODE] = dtype_code(array.dtype)
-        operand[ITEMSIZE] = array.itemsize
-        operand[PLAIN] = array.flags.aligned and array.dtype.isnative
-        operand[SWAPPED] = not array.dtype.isnative
-        operand[STRIDES:] = view.strides[row]
+        native = array.dtype.isnative
+        # In the order of the columns: an assignment to each takes three times as long.
+        table[row] = [
+            array.__array_interface__["data"][0],
+            dtype_code(array.dtype),
+            array.itemsize,
+            array.flags.aligned and native,
+            not native,
+            *view.strides[row],
+        ]
     return table
 
 

@@ -75,7 +75,7 @@ def _loops_for(dtype: np.dtype[Any]) -> _Loops:
 
 
 def evaluate_in_place(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any
+    labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any, out: Any = None
 ) -> Any:
     """Return the loss for the commonest arguments, None for all others.
 
@@ -101,10 +101,19 @@ def evaluate_in_place(
     if code == _NONE:
         if dtype is not loops.dtype:
             return None
-        out = np.empty(shape, dtype)
+        if out is None:
+            out = np.empty(shape, dtype)
+        elif not _is_result(out, logits) or any(
+            np.may_share_memory(out, other)
+            for other in (logits, labels, flat)
+            if other is not logits or out is not logits
+        ):
+            return None
         result = out.ravel(), x_code, z_code, 1, size, *steps, weight, smoothing
         run(loops.write_contiguous, size, x, z, flat, *result)
         return out
+    if out is not None:
+        return None
     place = x, z, flat, x_code, z_code, 1, size
     if size < CROSSOVER and flat is loops.one:
         value = loops.reduce_rows.serial(*place, 0, weight, smoothing, code)
@@ -154,12 +163,7 @@ def differentiate_in_place(
         return None
     dtype, size = logits.dtype, logits.size
     gradient = np.empty(logits.shape, dtype) if grad_out is None else grad_out
-    if grad_out is not None and (
-        type(grad_out) is not np.ndarray
-        or grad_out.dtype is not dtype
-        or grad_out.shape != logits.shape
-        or grad_out.flags.num & _WRITEABLE != _WRITEABLE
-    ):
+    if grad_out is not None and not _is_result(grad_out, logits):
         return None
     x, z, place = _address(logits), _address(labels), _address(gradient)
     # Memory that overlaps is looked at more closely elsewhere.
@@ -178,6 +182,16 @@ def differentiate_in_place(
     value = run(loops.differentiate, size, *described, weight, scale, float(smoothing), TOTAL)
     value /= denominator
     return dtype.type(value) if abs(value) < _SAFE else as_scalar(value, dtype), gradient
+
+
+def _is_result(out: Any, logits: np.ndarray) -> bool:
+    """Tell whether results for logits in C order can be written to ``out`` as it lies."""
+    return (
+        type(out) is np.ndarray
+        and out.dtype is logits.dtype
+        and out.shape == logits.shape
+        and out.flags.num & _WRITEABLE == _WRITEABLE
+    )
 
 
 def _address(array: np.ndarray) -> int:

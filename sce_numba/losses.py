@@ -103,9 +103,9 @@ def sigmoid_cross_entropy(
     >>> print(sce.sigmoid_cross_entropy(labels, logits, weights=[[1.0], [0.0]]))
     0.22009...
     """
-    if pos_weight is None and where is None and out is None:
+    if pos_weight is None and where is None:
         loss = evaluation.evaluate_in_place(
-            multi_class_labels, logits, weights, label_smoothing, reduction
+            multi_class_labels, logits, weights, label_smoothing, reduction, out
         )
         if loss is not None:
             record(loss, scope, loss_collection)

@@ -73,12 +73,11 @@ def sigmoid_cross_entropy_with_logits(
             "Only call `sigmoid_cross_entropy_with_logits` with named arguments: "
             "(labels=..., logits=..., ...)."
         )
-    if out is None:
-        losses: np.ndarray | None = evaluation.evaluate_in_place(
-            labels, logits, 1.0, 0, Reduction.NONE
-        )
-        if losses is not None:
-            return losses
+    losses: np.ndarray | None = evaluation.evaluate_in_place(
+        labels, logits, 1.0, 0, Reduction.NONE, out
+    )
+    if losses is not None:
+        return losses
     door = door_for(labels, logits)
     if door is not None:
         return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
