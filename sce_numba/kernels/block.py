@@ -160,6 +160,7 @@ def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
 def read_pair(
     dtype: Any,
     left: Any,
+    ahead: Any,
     k: Any,
     x: Any,
     x_code: Any,
@@ -169,13 +170,16 @@ def read_pair(
     z_size: Any,
     tails: Any,
 ) -> tuple[Any, Any]:
-    """Return logits and labels of step k; ``left`` elements are left, zeros stand behind them."""
+    """Return logits and labels of step k; ``left`` elements are left, zeros stand behind them.
+
+    With ``ahead``, memory is asked for early.
+    """
     width = step_of(dtype)
     last = left < width
     at_x = select(last, tails, x + k * (width * x_size))
     at_z = select(last, tails + TAIL, z + k * (width * z_size))
-    fetch_ahead(at_x, x_size, width)
-    fetch_ahead(at_z, z_size, width)
+    fetch_ahead(at_x, x_size, width, ahead)
+    fetch_ahead(at_z, z_size, width, ahead)
     return load(dtype, at_x, x_code, width, floats_only=True), load(dtype, at_z, z_code, width)
 
 
@@ -190,7 +194,9 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
     # processor busier than one after the other.
     def step(k, u, total, lost, r, exponent):
         left = size - k * width
-        xs, zs = read_pair(dtype, left, k, x, x_code, x_size, z, z_code, z_size, tails)
+        xs, zs = read_pair(
+            dtype, left, size < BLOCK, k, x, x_code, x_size, z, z_code, z_size, tails
+        )
         linear = linear_part(Element(dtype, xs, zs, a, b, smooth_b != 0.0))
         total, lost = add_step(dtype, total, lost, linear)
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
@@ -206,13 +212,15 @@ def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smoo
     return sum_merged(merge_step(dtype, u, select(before(left, width), t, 0.0)), total, lost)
 
 
-def read_step(own: Any, dtype: Any, k: Any, size: Any, given: Operands) -> tuple[Any, Any, Any]:
+def read_step(
+    own: Any, dtype: Any, k: Any, size: Any, given: Operands, ahead: Any = True
+) -> tuple[Any, Any, Any]:
     """Return the elements of step k, their weights, and the function that put zeros among them.
 
     It puts a zero where an element is excluded, and beyond the last.
 
     Operands are converted to the dtype ``own`` of the logits, and what follows is computed in
-    ``dtype``, which may be wider.
+    ``dtype``, which may be wider.  With ``ahead``, memory is asked for early.
     """
     width = step_of(dtype)
     left = size - k * width
@@ -222,7 +230,7 @@ def read_step(own: Any, dtype: Any, k: Any, size: Any, given: Operands) -> tuple
     def read(number, address, code, itemsize, **options):
         place = select(last, given.tails + number * TAIL, address + k * (width * itemsize))
         if number < 3:
-            fetch_ahead(place, itemsize, width)
+            fetch_ahead(place, itemsize, width, ahead)
         return to_dtype(load(own, place, code, width, **options), dtype)
 
     def included(*operands):
@@ -323,7 +331,7 @@ def _write_weighted(dtype, size, out, rest, past_caches, *operands):
     width, given = step_of(dtype), Operands(*operands)
 
     def step(k):
-        element, w, _ = read_step(dtype, dtype, k, size, given)
+        element, w, _ = read_step(dtype, dtype, k, size, given, ahead=size < BLOCK)
         result = _values(element, given) * w
         last = size - k * width < width
         place = select(last, rest, out + k * STEP_BYTES)
