@@ -195,3 +195,40 @@ def test_where_broadcasts_by_numpys_rule_and_leaves_zeros_behind():
     full = sce.sigmoid_cross_entropy(labels, logits, reduction="none")
     np.testing.assert_array_equal(losses, np.where(where, full, 0))
     assert sce.sigmoid_cross_entropy(labels, logits, where=False) == 0
+
+
+@pytest.mark.parametrize("kind", [bool, np.float16, np.float32, np.float64, np.int32, np.int64])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("columns", [1, 3, 16, 17, 255])
+def test_operands_broadcast_over_short_rows_are_those_that_are_copied(columns, dtype, kind):
+    # Blocks go across rows here, and begin and end inside of them.
+    shape = (2 * 4096 // columns + 3, columns)
+    rng = np.random.default_rng(columns)
+    logits = rng.normal(0, 3, shape).astype(dtype)
+    labels = rng.random(shape) < 0.5
+
+    def some(*shape):
+        return (rng.random(shape) * 5).astype(kind)
+
+    every_other = some(2 * shape[0], 1)[::2]
+    for weights in (some(shape[0], 1), some(1, columns), every_other, every_other[::-1]):
+        for pos_weight in (None, some(columns), weights):
+            given = {"weights": weights, "pos_weight": pos_weight}
+            copied = {
+                name: value if value is None else np.broadcast_to(value, shape).copy()
+                for name, value in given.items()
+            }
+            for function, options in (
+                (sce.sigmoid_cross_entropy, {"reduction": "weighted_sum"}),
+                (sce.sigmoid_cross_entropy, {"reduction": "none"}),
+                (sce.sigmoid_cross_entropy_value_and_grad, {"reduction": "weighted_sum"}),
+                (sce.sigmoid_cross_entropy_gradient_hessian, {}),
+            ):
+                found = function(labels, logits, **given, **options)
+                due = function(labels, logits, **copied, **options)
+                pairs = zip(found, due, strict=True) if type(due) is tuple else [(found, due)]
+                for one, other in pairs:
+                    if one.ndim == 0:  # perhaps of another loop, with logarithms merged
+                        np.testing.assert_array_max_ulp(one, other)
+                    else:
+                        np.testing.assert_array_equal(one, other)

@@ -54,6 +54,7 @@ from .loss import (
     tile_of,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store
+from .short_rows import BESIDE, read_across
 from .softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .staging import ADDRESS, address_in_place, copy_past_caches, read, write
 from .streaming import LINE, fence
@@ -107,7 +108,7 @@ def _differentiate_merged(dtype, size, scale, *rest):
 
     def step(k, u, total, lost):
         left = size - k * width
-        xs, zs = read_pair(dtype, left, k, x, x_code, x_size, z, z_code, z_size, tails)
+        xs, zs = read_pair(dtype, left, True, k, x, x_code, x_size, z, z_code, z_size, tails)
         element = Element(dtype, xs, zs, a, b, smooth_b != 0.0)
         t, d = exp_minus_abs_and_rest(dtype, xs)
         _put(dtype, k, size, gradient(element, sigmoid_from_exp(t, d)) * scales, target)
@@ -213,7 +214,7 @@ def differentiate(
     partials = np.zeros((groups, 5))
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((7, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
         results = np.empty((2, BLOCK), like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
@@ -224,9 +225,9 @@ def differentiate(
             w = q = keep = 0, ONE, 0
             own = 1.0
             if by_element:
-                w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = read_across(shape, operands[WEIGHTS], start, size, raw[2])
                 w = in_own_dtype(like, w, size, raw[5], tails)
-                q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
                 q = not_excluded(like, q, keep, size, raw[6])

@@ -34,7 +34,7 @@ from .block import (
     write_block,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, bytes_of
-from .short_rows import scratch_for_weights, spread_weights
+from .short_rows import BESIDE, read_across, scratch_for_weights, spread_weights
 from .softplus import OPTIONS
 from .staging import ADDRESS, address_in_place, read, write
 from .streaming import LINE
@@ -217,7 +217,7 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        raw = np.empty((7, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
@@ -225,9 +225,9 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
             x = read(shape, operands[LOGITS], start, size, raw[0])
             z = read(shape, operands[LABELS], start, size, raw[1])
             if by_element:
-                w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = read_across(shape, operands[WEIGHTS], start, size, raw[2])
                 w = in_own_dtype(like, w, size, raw[5], tails)
-                q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
                 q = not_excluded(like, q, keep, size, raw[6])
@@ -252,13 +252,13 @@ def denominator(like, shape, operands, rows, columns, by_element, weight, reduct
     for index in prange(groups):
         group = np.int64(index)
         sums = partials[group]
-        raw = np.empty((3, BLOCK), np.uint64)
+        raw = np.empty((3, BLOCK + BESIDE), np.uint64)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             if by_element:
-                w = read(shape, operands[WEIGHTS], start, size, raw[0])
+                w = read_across(shape, operands[WEIGHTS], start, size, raw[0])
                 w = in_own_dtype(like, w, size, raw[2], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[1])
                 own, present, count = total_weights(like, w, keep, size, tails)
@@ -332,7 +332,7 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
     in_row, tiles, groups = plan(rows, columns)
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((7, BLOCK), np.uint64)
+        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
         buffer = np.empty(BLOCK, like.dtype)
         tails = scratch_for_tails()
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
@@ -343,9 +343,9 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
             w = q = keep = 0, ONE, 0
             own = weight
             if by_element:
-                w = read(shape, operands[WEIGHTS], start, size, raw[2])
+                w = read_across(shape, operands[WEIGHTS], start, size, raw[2])
                 w = in_own_dtype(like, w, size, raw[5], tails)
-                q = read(shape, operands[POS_WEIGHT], start, size, raw[3])
+                q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
                 q = not_excluded(like, q, keep, size, raw[6])

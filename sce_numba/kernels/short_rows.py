@@ -9,9 +9,11 @@ from __future__ import annotations
 import numpy as np
 from numba.extending import register_jitable
 
+from .block import SHORT
 from .lanes import LANES, before, block_function, loop, loop_while, select
 from .operand import FLOAT32, FLOAT64, address_of, at, load, repeat, store
 from .softplus import OPTIONS
+from .staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES, read
 
 
 @block_function(results=0)
@@ -37,6 +39,10 @@ def _spread_rows(dtype, weights, step, last, target, count, bound, inner):
         return row, bound - LANES
 
     loop(count, (last - last, bound), vector)
+
+
+# Elements of scratch memory that may be written beside those of a block.
+BESIDE = 2 * SHORT + LANES
 
 
 @register_jitable(**OPTIONS)
@@ -66,3 +72,40 @@ def spread_weights(w, row_step, column_step, inner, first, size, target):
         for j in range(inner):
             part[j] = own[j]
     return address_of(target) + skipped * w.itemsize
+
+
+@register_jitable(**OPTIONS)
+def _spread_operand(shape, operand, start, size, raw, dtype):
+    itemsize = operand[ITEMSIZE]
+    steps = operand[STRIDES] // itemsize, operand[STRIDES + 1] // itemsize
+    target = at(address_of(raw), size + BESIDE, dtype)
+    w = at(operand[ADDRESS], 1, dtype)
+    return spread_weights(w, steps[0], steps[1], shape[1], start, size, target)
+
+
+@register_jitable(**OPTIONS)
+def read_across(shape, operand, start, size, raw):
+    """Do as ``staging.read`` for a block across rows, faster where the operand is broadcast.
+
+    The memory ``raw`` must have room for ``BESIDE`` elements more than the block has.
+    """
+    itemsize = operand[ITEMSIZE]
+    if (
+        shape.size == 2
+        and shape[1] < SHORT
+        and operand[ADDRESS] != 0
+        and operand[PLAIN] != 0
+        and operand[STRIDES] % max(itemsize, 1) == 0
+        and (
+            operand[STRIDES + 1] == 0
+            or (operand[STRIDES] == 0 and operand[STRIDES + 1] == itemsize)
+        )
+    ):
+        # Elements are only copied: what they are doesn't matter, but their size.
+        if itemsize == 4:
+            place = _spread_operand(shape, operand, start, size, raw, np.float32)
+            return place, operand[CODE], itemsize
+        if itemsize == 8:
+            place = _spread_operand(shape, operand, start, size, raw, np.float64)
+            return place, operand[CODE], itemsize
+    return read(shape, operand, start, size, raw)

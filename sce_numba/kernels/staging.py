@@ -175,12 +175,15 @@ def copy_past_caches(source, target):
 
 @register_jitable(**OPTIONS)
 def _lies_contiguous(shape, operand, start, size):
-    last = shape.size - 1
-    return (
-        operand[PLAIN] != 0
-        and operand[STRIDES + last] == operand[ITEMSIZE]
-        and start % shape[last] + size <= shape[last]
-    )
+    axis, itemsize = shape.size - 1, operand[ITEMSIZE]
+    if operand[PLAIN] == 0 or operand[STRIDES + axis] != itemsize:
+        return False
+    # Axes that another operand keeps apart may follow one another without gaps in this one.
+    run = shape[axis]
+    while axis > 0 and operand[STRIDES + axis - 1] == run * itemsize:
+        axis -= 1
+        run *= shape[axis]
+    return start % run + size <= run
 
 
 @register_jitable(**OPTIONS)
