@@ -7,7 +7,7 @@ import numpy as np
 
 import sce_numba as sce
 
-from .data import needs
+from .data import needs, rounds  # noqa: F401
 
 CALLS = 1000
 

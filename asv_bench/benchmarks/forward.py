@@ -6,7 +6,7 @@ import numpy as np
 
 import sce_numba as sce
 
-from .data import CALLS, SHAPES, load, setup_cache  # noqa: F401
+from .data import CALLS, SHAPES, load, rounds, setup_cache  # noqa: F401
 
 
 class Dtype:

@@ -4,7 +4,7 @@ import numpy as np
 
 import sce_numba as sce
 
-from .data import CALLS, SHAPES, load, needs, setup_cache  # noqa: F401
+from .data import CALLS, SHAPES, load, needs, rounds, setup_cache  # noqa: F401
 
 
 class ValueAndGrad:

@@ -2,7 +2,7 @@
 
 import sce_numba as sce
 
-from .data import load, needs, setup_cache  # noqa: F401
+from .data import load, needs, rounds, setup_cache  # noqa: F401
 
 BATCHES = 50
 
