@@ -121,7 +121,7 @@ def evaluate_in_place(
         value = run(loops.reduce_rows, size, *place, 0, weight, smoothing, code)
     else:
         value = run(loops.reduce_elements, size, *place, *steps, weight, smoothing, code)
-    return dtype.type(value) if abs(value) < _SAFE else as_scalar(value, dtype)
+    return as_scalar(value, dtype)
 
 
 def _common(
@@ -180,8 +180,7 @@ def differentiate_in_place(
     described = loops.one, shape, table, 1, size, 0
     scale = weight / denominator
     value = run(loops.differentiate, size, *described, weight, scale, float(smoothing), TOTAL)
-    value /= denominator
-    return dtype.type(value) if abs(value) < _SAFE else as_scalar(value, dtype), gradient
+    return as_scalar(value / denominator, dtype), gradient
 
 
 def _is_result(out: Any, logits: np.ndarray) -> bool:
@@ -401,6 +400,8 @@ def result_like(logits: np.ndarray) -> np.ndarray:
 
 def as_scalar(value: float, dtype: np.dtype[Any]) -> Any:
     """Return a float64 rounded, once, to a scalar of ``dtype``."""
+    if dtype.kind == "f" and abs(value) < _SAFE:  # `errstate` takes longer than all the rest
+        return dtype.type(value)
     with np.errstate(over="ignore"):
         if dtype.kind == "f" or np.isnan(value):
             return dtype.type(value)

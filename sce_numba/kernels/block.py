@@ -157,50 +157,50 @@ def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
     return sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
 
 
-def read_pair(
-    dtype: Any,
-    left: Any,
-    ahead: Any,
-    k: Any,
-    x: Any,
-    x_code: Any,
-    x_size: Any,
-    z: Any,
-    z_code: Any,
-    z_size: Any,
-    tails: Any,
-) -> tuple[Any, Any]:
-    """Return logits and labels of step k; ``left`` elements are left, zeros stand behind them.
+class Pair(NamedTuple):
+    """Where logits and labels lie that are all there is, as in ``Operands``."""
+
+    x: Any
+    x_code: Any
+    x_size: Any
+    z: Any
+    z_code: Any
+    z_size: Any
+    tails: Any
+    a: Any
+    b: Any
+
+
+def read_pair(dtype: Any, k: Any, size: Any, given: Pair, ahead: Any) -> Element:
+    """Return the elements of step k, zeros beyond the last.
 
     With ``ahead``, memory is asked for early.
     """
     width = step_of(dtype)
-    last = left < width
-    at_x = select(last, tails, x + k * (width * x_size))
-    at_z = select(last, tails + TAIL, z + k * (width * z_size))
-    fetch_ahead(at_x, x_size, width, ahead)
-    fetch_ahead(at_z, z_size, width, ahead)
-    return load(dtype, at_x, x_code, width, floats_only=True), load(dtype, at_z, z_code, width)
+    last = size - k * width < width
+    at_x = select(last, given.tails, given.x + k * (width * given.x_size))
+    at_z = select(last, given.tails + TAIL, given.z + k * (width * given.z_size))
+    fetch_ahead(at_x, given.x_size, width, ahead)
+    fetch_ahead(at_z, given.z_size, width, ahead)
+    x = load(dtype, at_x, given.x_code, width, floats_only=True)
+    z = load(dtype, at_z, given.z_code, width)
+    a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
+    return Element(dtype, x, z, a, b, given.b != 0.0)
 
 
 @block_function(results=2)
-def _total_merged(dtype, size, x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b):
+def _total_merged(dtype, size, *pair):
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
-    width = step_of(dtype)
-    a, b = spread(smooth_a, dtype, width), spread(smooth_b, dtype, width)
+    width, given = step_of(dtype), Pair(*pair)
     zero = constant(size, 0.0, np.float64)
 
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
     def step(k, u, total, lost, r, exponent):
-        left = size - k * width
-        xs, zs = read_pair(
-            dtype, left, size < BLOCK, k, x, x_code, x_size, z, z_code, z_size, tails
-        )
-        linear = linear_part(Element(dtype, xs, zs, a, b, smooth_b != 0.0))
-        total, lost = add_step(dtype, total, lost, linear)
+        element = read_pair(dtype, k, size, given, ahead=size < BLOCK)
+        total, lost = add_step(dtype, total, lost, linear_part(element))
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
-        return u, total, lost, *begin_exp_minus_abs_normal(dtype, xs)
+        return u, total, lost, *begin_exp_minus_abs_normal(dtype, element.x)
 
     steps = steps_of(dtype, size)
     integer = np.int32 if dtype is np.float32 else np.int64
@@ -380,7 +380,7 @@ def described(x, z, w, q, keep, size, step, scale, a, b, tails):
 
 @register_jitable(**OPTIONS)
 def described_pair(x, z, size, step, a, b, tails):
-    """Do as ``described`` where there are only logits and labels."""
+    """Do as ``described`` for a ``Pair``."""
     memory = address_of(tails)
     tail(x, size, step, memory)
     tail(z, size, step, memory + TAIL)

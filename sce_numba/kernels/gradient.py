@@ -18,6 +18,7 @@ from .block import (
     STEP_BYTES,
     TINY,
     Operands,
+    Pair,
     add_step,
     add_weighted_step,
     described,
@@ -35,7 +36,7 @@ from .block import (
     sum_merged,
     total_exact,
 )
-from .elements import Element, gradient, hessian, linear_part, loss
+from .elements import gradient, hessian, linear_part, loss
 from .lanes import before, block_function, branch, constant, loop, select, spread
 from .loss import (
     GRADIENT,
@@ -101,16 +102,14 @@ def _differentiate_merged(dtype, size, scale, *rest):
 
     All weights are 1 and nothing is excluded.
     """
-    width, target = step_of(dtype), _Target(*rest[:4])
-    x, x_code, x_size, z, z_code, z_size, tails, smooth_a, smooth_b = rest[4:]
-    a, b, scales = (spread(number, dtype, width) for number in (smooth_a, smooth_b, scale))
+    width, target, given = step_of(dtype), _Target(*rest[:4]), Pair(*rest[4:])
+    scales = spread(scale, dtype, width)
     zero = constant(size, 0.0, np.float64)
 
     def step(k, u, total, lost):
         left = size - k * width
-        xs, zs = read_pair(dtype, left, True, k, x, x_code, x_size, z, z_code, z_size, tails)
-        element = Element(dtype, xs, zs, a, b, smooth_b != 0.0)
-        t, d = exp_minus_abs_and_rest(dtype, xs)
+        element = read_pair(dtype, k, size, given, ahead=True)
+        t, d = exp_minus_abs_and_rest(dtype, element.x)
         _put(dtype, k, size, gradient(element, sigmoid_from_exp(t, d)) * scales, target)
         (kept,) = branch(left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
         total, lost = add_step(dtype, total, lost, linear_part(element))

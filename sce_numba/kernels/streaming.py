@@ -12,6 +12,7 @@ the caches does not, which saves a quarter of the memory traffic of logits, labe
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -45,17 +46,13 @@ def fetch_ahead(address: Any, itemsize: Any, count: int, wanted: Any = True) -> 
             builder.call(prefetch, [builder.inttoptr(line.value, byte), *how])
         return ()
 
-    # All lines and none of them twice: those of 1 byte an element, then what wider ones add.
-    asked, ways = 0, []
-    for width in (1, 2, 4, 8):
-        more = range(asked, max(count * width // LINE, 1))
-        if more:
-            ways.append((width, more))
-        asked = more.stop
-
     def all_lines() -> tuple[Any, ...]:
-        for width, lines in ways:
-            branch(itemsize >= width, lambda lines=lines: ask(lines), lambda: ())  # type: ignore[misc]
+        # None of them twice: those of 1 byte an element, then what wider ones add.
+        asked = 0
+        for width in (1, 2, 4, 8):
+            lines = range(asked, max(count * width // LINE, 1))
+            branch(itemsize >= width, partial(ask, lines), lambda: ())
+            asked = lines.stop
         return ()
 
     branch(wanted, all_lines, lambda: ())
