@@ -10,6 +10,7 @@ doesn't wait, but runs the serial loop, which releases the GIL.
 * From a few threads only under OpenMP, which keeps a team of threads for each that ever entered.
 * With as many threads as Numba is set to, and no more than the CPUs that the process is given.
 * Not inside ``one_thread``, where others have work for the CPUs.
+* Not where threads took longer than one of late, as beside other work (``pace``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -30,16 +32,23 @@ from numba import config
 from numba.np.ufunc import parallel as numba_threads
 
 from .compile import Loop
+from .pace import LARGEST, Pace
 
 # Below this number of elements, starting the threads costs about as much as they save: two threads
 # took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
 CROSSOVER = 1 << 16
+
+# How often GNU OpenMP looks whether there is work before a thread falls asleep, some ten
+# microseconds: as long as the pause between two calls of a loop.  Its own default is a time slice
+# of the scheduler, in which the thread that is waited for may be without a CPU.
+SPINS = 3000
 
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
 
 _launch = threading.Lock()
 _alone = threading.local()
+_paces: dict[tuple[Loop, int, int], Pace] = {}
 _teams = {threading.main_thread().ident}
 
 
@@ -93,12 +102,30 @@ def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -
     return quota
 
 
-@cache
+_kept_quota = cache(_quota)
+
+
 def _cpus() -> int:
-    """Return the number of CPUs that this process may keep busy."""
+    """Return the number of CPUs that this process may keep busy; its affinity may change."""
     affinity = getattr(os, "sched_getaffinity", None)
     given = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, int(min(given, _quota())))
+    return max(1, int(min(given, _kept_quota())))
+
+
+@contextlib.contextmanager
+def _short_spins() -> Iterator[None]:
+    """Have GNU OpenMP, which reads its environment once, when it is loaded, wait as ``SPINS`` says.
+
+    Whoever has set how it waits, or has loaded it before, has it as it is.
+    """
+    if "OMP_WAIT_POLICY" in os.environ or "GOMP_SPINCOUNT" in os.environ:
+        yield
+        return
+    os.environ["GOMP_SPINCOUNT"] = str(SPINS)
+    try:
+        yield
+    finally:
+        del os.environ["GOMP_SPINCOUNT"]
 
 
 @cache
@@ -109,7 +136,8 @@ def _layer() -> str | None:
         with contextlib.suppress(OSError):  # not that wheel, or not Linux
             ctypes.CDLL(str(Path(sys.prefix, "lib", "libtbb.so.12")))
     try:
-        numba.get_num_threads()
+        with _short_spins():
+            numba.get_num_threads()
         return numba.threading_layer()  # type: ignore[no-any-return]
     except Exception as error:  # the layer asked for can't be had: no reason not to answer
         logging.getLogger("sce_numba").info("running on one thread: %s", error)
@@ -155,10 +183,34 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
             # Not `numba.get_num_threads`, which takes a lock that all forked processes share.
             threads = numba_threads._get_num_threads()
             if threads > 1:
-                return _run_on_threads(loop, min(threads, _cpus()), threads, arguments)
+                return _run_measured(loop, size, min(threads, _cpus()), threads, arguments)
     finally:
         _launch.release()
     return loop.serial(*arguments)
+
+
+def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+    """Run a loop on threads where these pay, else on one; the caller holds the lock."""
+    if size > LARGEST:
+        return _run_on_threads(loop, count, usual, arguments)
+    pace = _paces.setdefault((loop, size.bit_length(), count), Pace())
+    if pace.pays():
+        loop.parallel  # noqa: B018  what compiles here is not timed
+        start = time.perf_counter()
+        result = _run_on_threads(loop, count, usual, arguments)
+        pace.took_threads((time.perf_counter() - start) / size)
+        return result
+    # GNU OpenMP runs a region of one thread as a call, which spares compiling the serial loop.
+    as_region = "serial" not in vars(loop) and _layer() == "omp"
+    start = time.perf_counter()
+    if as_region:
+        result = _run_on_threads(loop, 1, usual, arguments)
+    else:
+        run_alone = loop.serial
+        start = time.perf_counter()
+        result = run_alone(*arguments)
+    pace.took_alone((time.perf_counter() - start) / size)
+    return result
 
 
 def _run_on_threads(loop: Loop, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:

@@ -1,0 +1,161 @@
+"""How long single calls take, also beside other work: p50, p90, p99 and the longest.
+
+Each line of the table is a process of its own, in the settings that a shared machine knows: idle, a
+busy loop on each CPU, one CPU after the first call, four processes at once.  ``one thread`` is this
+package with ``NUMBA_NUM_THREADS=1``; ``x`` is its p50 over that of one thread in the same setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+SETTINGS = ("idle", "busy", "one CPU", "four processes")
+PEERS = ("one thread", "sce_numba", "pytorch", "pytorch compiled", "xla")
+BUSY = "while True: pass"
+COLUMNS = 512
+
+
+def call_of(peer: str, job: str, size: int) -> Callable[[], Any]:
+    """Return a call of a package: the mean loss, or that and its gradient."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (size // COLUMNS, COLUMNS)).astype(np.float32)
+    labels = (rng.random(logits.shape) < 0.3).astype(np.float32)
+    if peer in ("one thread", "sce_numba"):
+        import sce_numba as sce
+
+        if job == "loss":
+            return lambda: sce.sigmoid_cross_entropy(labels, logits)
+        out = np.empty_like(logits)
+        return lambda: sce.sigmoid_cross_entropy_value_and_grad(labels, logits, grad_out=out)
+    if peer == "xla":
+        import tensorflow as tf
+
+        z, x = tf.constant(labels), tf.constant(logits)
+
+        @tf.function(jit_compile=True)
+        def run() -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(x)
+                losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=z, logits=x)
+                loss = tf.reduce_mean(losses)
+            return loss if job == "loss" else (loss, tape.gradient(loss, x))
+
+        return lambda: np.asarray(run()[0] if job == "gradient" else run())
+    import torch
+
+    z, x = torch.from_numpy(labels), torch.from_numpy(logits).requires_grad_(job == "gradient")
+    loss: Any = torch.nn.functional.binary_cross_entropy_with_logits
+    if peer == "pytorch compiled":
+        loss = torch.compile(loss)
+    if job == "loss":
+        return lambda: loss(x, z)
+
+    def step() -> None:
+        x.grad = None
+        loss(x, z).backward()
+
+    return step
+
+
+def worker(peer: str, job: str, size: int, gap: float, calls: int, setting: str) -> list[float]:
+    """Return the seconds of single calls in this process."""
+    call = call_of(peer, job, size)
+    call()
+    if setting == "one CPU":
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    for _ in range(5):
+        call()
+    seconds = []
+    for _ in range(calls):
+        if gap:
+            time.sleep(gap)
+        start = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+@contextlib.contextmanager
+def beside(setting: str) -> Iterator[None]:
+    """Keep each CPU busy, where the setting is that."""
+    count = len(os.sched_getaffinity(0)) if setting == "busy" else 0
+    loops = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.kill()
+            loop.wait()
+
+
+def measured(peer: str, *rest: Any, setting: str) -> list[float]:
+    """Return the seconds of calls in processes of their own."""
+    environment = dict(os.environ)
+    if peer == "one thread":
+        environment["NUMBA_NUM_THREADS"] = "1"
+    command = [sys.executable, "-m", "asv_bench.latency", "--worker"]
+    command.append(json.dumps([peer, *rest, setting]))
+    count = 4 if setting == "four processes" else 1
+    with beside(setting):
+        running = [
+            subprocess.Popen(
+                command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            )
+            for _ in range(count)
+        ]
+        outputs = [process.communicate() for process in running]
+    for process, (_, error) in zip(running, outputs, strict=True):
+        if process.returncode:
+            raise RuntimeError((error.strip().splitlines() or ["it failed"])[-1])
+    return [second for out, _ in outputs for second in json.loads(out.splitlines()[-1])]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    parser.add_argument("--peers", nargs="+", choices=PEERS, default=PEERS[:2])
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--jobs", nargs="+", choices=("loss", "gradient"), default=["loss"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[16, 18, 20, 24], help="log2")
+    parser.add_argument("--gaps", nargs="+", type=float, default=[0, 0.2, 5], help="ms")
+    parser.add_argument("--calls", type=int, default=500)
+    given = parser.parse_args()
+    if given.worker:
+        print(json.dumps(worker(*json.loads(given.worker))))
+        return
+    print(
+        "setting         job       size  gap  package           p50 ms    p90    p99    max     x"
+    )
+    for setting in given.settings:
+        for job in given.jobs:
+            for size in given.sizes:
+                for gap in given.gaps:
+                    alone = math.nan
+                    for peer in given.peers:
+                        line = f"{setting:15} {job:9} 2^{size:<3} {gap:4g}  {peer:16}"
+                        rest = job, 1 << size, gap / 1e3, given.calls
+                        try:
+                            seconds = measured(peer, *rest, setting=setting)
+                        except RuntimeError as error:
+                            print(line, error)
+                            continue
+                        ms = np.percentile(seconds, [50, 90, 99, 100]) * 1e3
+                        alone = ms[0] if peer == "one thread" else alone
+                        figures = " ".join(f"{value:6.3f}" for value in ms)
+                        print(line, figures, f"{ms[0] / alone:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Whether more threads pay: what calls of about one size take on one thread, beside all of them.
+
+Where other work takes the CPUs, a thread waits for one that has not been given a CPU yet, and a
+call of 0.2 ms takes 16.  So calls are timed, and where threads did not pay, the next calls run on
+one.  The more often that is found in a row, the longer it holds, up to ``LONGEST`` calls; then two
+calls try again.  What one thread takes is measured anew from time to time.
+"""
+
+from __future__ import annotations
+
+# Larger calls take longer than a time slice of the scheduler, and share its CPUs as one thread
+# would: they aren't measured.
+LARGEST = 1 << 24
+
+# Calls that are timed on one thread before threads are judged; and of so many calls one, later.
+LEARNT, EVERY = 2, 128
+
+# The longest run of calls on one thread, of which the two that follow are at most 1 in 256.
+LONGEST = 1 << 9
+
+# Threads that took longer than one, this often in a row, don't pay: a single call may have met a
+# moment when the CPU was elsewhere, or threads that had to be woken.
+STRIKES = 2
+
+
+class Pace:
+    """What has been seen of one loop at sizes between two powers of two, in seconds an element."""
+
+    def __init__(self) -> None:
+        self.alone = float("inf")
+        self._learnt = self._threaded = self._strikes = self._failures = self._pause = 0
+
+    def pays(self) -> bool:
+        """Tell whether the next call is to run on threads."""
+        if self._pause > 0:
+            self._pause -= 1
+            return False
+        # The first call of all warms the caches, and is not what one thread would be measured by.
+        return self._threaded == 0 or (self._learnt >= LEARNT and self._threaded % EVERY != 0)
+
+    def took_alone(self, pace: float) -> None:
+        """Learn from a call on one thread: a moving mean in which one slow call counts little."""
+        if self._learnt < LEARNT:
+            self.alone = min(self.alone, pace)
+        else:
+            self.alone += (min(pace, 2 * self.alone) - self.alone) / 8
+        self._learnt += 1
+        self._threaded += self._threaded % EVERY == 0
+
+    def took_threads(self, pace: float) -> None:
+        """Judge a call on threads."""
+        self._threaded += 1
+        if pace <= self.alone:
+            self._strikes = 0
+            self._failures = max(self._failures - 1, 0)
+            return
+        self._strikes += 1
+        if self._strikes >= STRIKES:
+            self._strikes = 0
+            self._failures += 1
+            self._pause = min(1 << 3 * self._failures, LONGEST)

@@ -1,0 +1,89 @@
+"""Threads are asked where they pay, and let alone where they don't."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from sce_numba.kernels import parallel
+from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, Pace
+
+
+def calls(pace, count, alone, threads):
+    """Return which of so many calls run on threads, when those take what ``threads(call)`` says."""
+    on_threads = []
+    for call in range(count):
+        on_threads.append(pace.pays())
+        if on_threads[-1]:
+            pace.took_threads(threads(call))
+        else:
+            pace.took_alone(alone)
+    return on_threads
+
+
+def test_threads_that_pay_are_asked_but_for_the_calls_that_tell_what_one_takes():
+    found = calls(Pace(), 10 * EVERY, 1.0, lambda call: 0.6)
+    assert found.count(False) <= LEARNT + 10
+
+
+def test_threads_that_never_pay_are_asked_by_one_call_in_a_hundred():
+    pace = Pace()
+    calls(pace, 2 * LONGEST, 1.0, lambda call: 80.0)
+    assert calls(pace, 10 * LONGEST, 1.0, lambda call: 80.0).count(True) <= 10 * LONGEST / 100
+
+
+def test_a_single_slow_call_takes_nothing_from_the_threads():
+    found = calls(Pace(), 1000, 1.0, lambda call: 80.0 if call % 20 == 0 else 0.6)
+    assert found.count(True) > 980
+
+
+def test_threads_that_pay_again_are_asked_again():
+    pace = Pace()
+    calls(pace, 2 * LONGEST, 1.0, lambda call: 80.0)
+    calls(pace, LONGEST, 1.0, lambda call: 0.6)
+    assert calls(pace, 100, 1.0, lambda call: 0.6).count(True) >= 99
+
+
+def test_what_one_thread_takes_is_learnt_anew():
+    pace = Pace()
+    calls(pace, EVERY, 1.0, lambda call: 0.6)
+    calls(pace, 40 * EVERY, 3.0, lambda call: 0.6)
+    assert pace.alone == pytest.approx(3.0, rel=0.05)
+
+
+def test_the_bits_are_the_same_while_threads_are_judged(monkeypatch):
+    rng = np.random.default_rng(5)
+    logits = rng.normal(0, 4, (300, 1100)).astype(np.float32)
+    labels = rng.random(logits.shape) < 0.4
+    monkeypatch.setattr(parallel, "_paces", {})
+    found = {
+        sce.sigmoid_cross_entropy_value_and_grad(labels, logits)[1].tobytes() for _ in range(8)
+    }
+    with parallel.one_thread():
+        found.add(sce.sigmoid_cross_entropy_value_and_grad(labels, logits)[1].tobytes())
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}])
+def test_the_environment_is_afterwards_as_it_was(given):
+    code = (
+        "import os; before = dict(os.environ)\n"
+        "from sce_numba.kernels import parallel\n"
+        "parallel._layer(); assert dict(os.environ) == before\n"
+    )
+    environment = {k: v for k, v in os.environ.items() if "OMP" not in k} | given
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinities")
+def test_an_affinity_that_is_narrowed_later_counts():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert parallel._cpus() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert parallel._cpus() <= len(before)
