@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import threading
 from typing import Any
 
@@ -29,7 +31,7 @@ class LossAccumulator:
         From 0 to 1.
     pos_weight : array_like, optional
         The weight of positives: a number, or an array that broadcasts to the logits of every batch
-        by NumPy's rule.
+        by NumPy's rule; a DataArray of xarray goes by the names of its axes.
 
     Raises
     ------
@@ -67,9 +69,12 @@ class LossAccumulator:
             raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
         self._reduction = Reduction(reduction)
         self._label_smoothing = arguments.as_label_smoothing(label_smoothing)
-        self._pos_weight = None
+        self._pos_weight: Any = None
         if pos_weight is not None:
-            self._pos_weight = arguments.as_labels(pos_weight, "pos_weight").copy()
+            given: Any = pos_weight
+            values = arguments.as_labels(given, "pos_weight").copy()
+            # Names are kept: each batch has its own order of axes.
+            self._pos_weight = given.copy(data=values) if _has_names(given) else values
         self._lock = threading.Lock()
         self.reset()
 
@@ -116,6 +121,11 @@ class LossAccumulator:
         ValueError, TypeError
             As ``sigmoid_cross_entropy`` does.
 
+        Notes
+        -----
+        DataArrays of xarray go by the names of their axes, as in ``sigmoid_cross_entropy``.  Dask
+        arrays are computed at once.
+
         Examples
         --------
         >>> import sce_numba as sce
@@ -125,15 +135,18 @@ class LossAccumulator:
         >>> print(round(float(loss.result()), 6))
         0.693147
         """
-        values = arguments.as_floats(logits, "logits")
+        operands: dict[str, Any] = {
+            "labels": labels,
+            "logits": logits,
+            "weights": weights,
+            "where": where,
+            "pos_weight": self._pos_weight,
+        }
+        if any(map(_has_names, operands.values())):
+            operands = importlib.import_module(".xarray", __package__).by_position(operands)
+        values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
         numerator, denominator = sums_of_part(
-            labels,
-            values,
-            weights,
-            self._label_smoothing,
-            self._reduction,
-            pos_weight=self._pos_weight,
-            where=where,
+            **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
         )
         with self._lock:
             self._dtype = _common_dtype(self._dtype, values.dtype)
@@ -171,7 +184,7 @@ class LossAccumulator:
             )
         for name in ("reduction", "label_smoothing", "pos_weight"):
             own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
-            if not np.array_equal(own, theirs):
+            if not _equal(own, theirs):
                 raise ValueError(
                     f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
                 )
@@ -224,6 +237,21 @@ class LossAccumulator:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _has_names(operand: Any) -> bool:
+    """Tell whether an operand is xarray's, whose axes have names, without importing that."""
+    xarray = sys.modules.get("xarray")
+    kinds = (getattr(xarray, "DataArray", ()), getattr(xarray, "Variable", ()))
+    return xarray is not None and issubclass(type(operand), kinds)
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Tell whether two settings are the same: NaN is, other names of axes are not."""
+    if _has_names(one) or _has_names(two):
+        return type(one) is type(two) and bool(one.equals(two))
+    nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)
+    return np.array_equal(one, two, equal_nan=nan_is_equal)
 
 
 def _common_dtype(one: np.dtype[Any] | None, two: np.dtype[Any]) -> np.dtype[Any]:
