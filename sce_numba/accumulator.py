@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
 from .evaluation import as_scalar
 from .loss_sums import LossSums, sums_of_part
+from .messages import shown
 from .reduction import Reduction
+
+
+class _Version:
+    """What an accumulator holds at one time.  It never changes, but for getting a successor.
+
+    The newest version is the one without a successor.  A change makes a new version from it and
+    hangs that onto it, by a single call that does so unless another was faster; then the change is
+    made anew, from that other one.  So no change is lost or half made, and there is no lock, which
+    a forked child would inherit from a thread that it lacks, or a signal handler wait for that
+    interrupts its holder.
+    """
+
+    __slots__ = ("count", "successor", "sums")
+
+    def __init__(self, sums: LossSums, count: int) -> None:
+        self.sums = sums
+        self.count = count
+        self.successor: dict[str, _Version] = {}
 
 
 class LossAccumulator:
@@ -42,8 +61,10 @@ class LossAccumulator:
 
     Notes
     -----
-    Updates may come from several threads at once.  An accumulator can be pickled, sent to another
-    process and merged there.  A call that raises leaves it as it was.
+    Updates may come from several threads at once, and from signal handlers; a child may be forked
+    at any time.  An accumulator can be pickled, sent to another process and merged there.  A call
+    that raises leaves it as it was; one that is interrupted, by Ctrl-C say, counts whole or not at
+    all.
 
     Examples
     --------
@@ -75,8 +96,8 @@ class LossAccumulator:
             values = arguments.as_labels(given, "pos_weight").copy()
             # Names are kept: each batch has its own order of axes.
             self._pos_weight = given.copy(data=values) if _has_names(given) else values
-        self._lock = threading.Lock()
-        self.reset()
+        # The newest version, or one from which successors lead to it.
+        self._version = _Version(LossSums(), 0)
 
     def reset(self) -> None:
         """Forget all updates.
@@ -90,10 +111,7 @@ class LossAccumulator:
         >>> loss
         LossAccumulator(reduction='weighted_sum', count=0, value=0.0)
         """
-        with self._lock:
-            self._sums = LossSums()
-            self._count = 0
-            self._dtype: np.dtype[Any] | None = None
+        self._publish(lambda version: _Version(LossSums(), 0))
 
     def update(
         self,
@@ -145,13 +163,10 @@ class LossAccumulator:
         if any(map(_has_names, operands.values())):
             operands = importlib.import_module(".xarray", __package__).by_position(operands)
         values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
-        numerator, denominator = sums_of_part(
+        sums = sums_of_part(
             **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
         )
-        with self._lock:
-            self._dtype = _common_dtype(self._dtype, values.dtype)
-            self._count += values.size
-            self._sums.add(numerator, denominator)
+        self._add(LossSums(*sums), values.size)
 
     def merge(self, other: LossAccumulator) -> None:
         """Add all updates of another accumulator, which stays as it is.
@@ -188,55 +203,106 @@ class LossAccumulator:
                 raise ValueError(
                     f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
                 )
-        with other._lock:
-            sums = other._sums.copy()
-            count, dtype = other._count, other._dtype
-        with self._lock:
-            if dtype is not None:
-                self._dtype = _common_dtype(self._dtype, dtype)
-            self._count += count
-            self._sums.merge(sums)
+        theirs = other._newest()
+        self._add(theirs.sums, theirs.count)
+
+    def _add(self, sums: LossSums, count: int) -> None:
+        def plus(version: _Version) -> _Version:
+            total = version.sums.copy()
+            total.merge(sums)
+            return _Version(total, version.count + count)
+
+        self._publish(plus)
+
+    def _publish(self, change: Callable[[_Version], _Version]) -> None:
+        """Have the newest version be followed by what it is changed to."""
+        while True:
+            newest = self._newest()
+            changed = change(newest)
+            # A call of C code, in which nothing else can run: all before it only computes.
+            if newest.successor.setdefault("next", changed) is changed:
+                self._version = changed
+                return
+
+    def _newest(self) -> _Version:
+        version = self._version
+        while (successor := version.successor.get("next")) is not None:
+            version = successor
+        # Another thread may set an older one at the same time, which leads here all the same.
+        self._version = version
+        return version
 
     @property
     def count(self) -> int:
         """The number of elements in all updates, those that ``where`` excludes among them."""
-        return self._count
+        return self._newest().count
 
-    def result(self) -> Any:
+    def result(self, dtype: DTypeLike | None = None) -> Any:
         """Return the loss of all updates so far.
+
+        Parameters
+        ----------
+        dtype : dtype, optional
+            That of the result: float16, bfloat16, float32 or float64, which is the default
+            whatever the logits are.  A sum of float16 losses soon is more than float16 holds.
 
         Returns
         -------
         scalar
-            A NumPy scalar of the dtype of the logits; where that differed from update to update,
-            of the dtype that NumPy promotes them to; float64 before the first update.  A
-            denominator of exactly 0 gives 0.
+            A NumPy scalar: the float64 loss, rounded to the dtype.  A denominator of exactly 0
+            gives 0.
+
+        Raises
+        ------
+        TypeError
+            If the dtype is none of these.
 
         Examples
         --------
+        >>> import numpy as np
         >>> import sce_numba as sce
-        >>> print(sce.LossAccumulator().result())
-        0.0
+        >>> loss = sce.LossAccumulator("weighted_sum")
+        >>> loss.update(np.zeros(100_000), np.full(100_000, 1.0, np.float16))
+        >>> print(loss.result())
+        131326.16...
+        >>> print(loss.result(np.float32), loss.result(np.float16))
+        131326.17 inf
         """
-        with self._lock:
-            dtype = np.dtype(np.float64) if self._dtype is None else self._dtype
-            return as_scalar(self._sums.loss(self._reduction), dtype)
+        loss = self._loss(self._newest())
+        return loss if dtype is None else as_scalar(float(loss), _as_dtype(dtype))
+
+    def _loss(self, version: _Version) -> Any:
+        return np.float64(version.sums.loss(self._reduction))
 
     def __repr__(self) -> str:
+        version = self._newest()
         return (
-            f"{type(self).__name__}(reduction={self._reduction.value!r}, count={self._count}, "
-            f"value={self.result()!s})"
+            f"{type(self).__name__}(reduction={self._reduction.value!r}, count={version.count}, "
+            f"value={self._loss(version)!s})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            state = self.__dict__ | {"_sums": self._sums.copy()}
-        del state["_lock"]
+        version = self._newest()
+        state = self.__dict__ | {"_sums": version.sums, "_count": version.count}
+        del state["_version"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Older pickles have the dtype of the logits as well.
+        state = {name: value for name, value in state.items() if name != "_dtype"}
+        self._version = _Version(state.pop("_sums"), state.pop("_count"))
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+
+
+def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
+    said = "Argument `dtype` must be float16, bfloat16, float32 or float64, got"
+    try:
+        dtype = np.dtype(given)
+    except Exception:
+        raise TypeError(f"{said} {shown(given)}.") from None
+    if dtype.kind not in "fV" or arguments.dtype_code(dtype) is None:
+        raise TypeError(f"{said} {dtype.name}.")
+    return dtype
 
 
 def _has_names(operand: Any) -> bool:
@@ -252,8 +318,3 @@ def _equal(one: Any, two: Any) -> bool:
         return type(one) is type(two) and bool(one.equals(two))
     nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)
     return np.array_equal(one, two, equal_nan=nan_is_equal)
-
-
-def _common_dtype(one: np.dtype[Any] | None, two: np.dtype[Any]) -> np.dtype[Any]:
-    two = two.newbyteorder("=")
-    return two if one is None else np.promote_types(one, two)
