@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import sys
 from collections.abc import Callable
@@ -64,7 +65,7 @@ class LossAccumulator:
     Updates may come from several threads at once, and from signal handlers; a child may be forked
     at any time.  An accumulator can be pickled, sent to another process and merged there.  A call
     that raises leaves it as it was; one that is interrupted, by Ctrl-C say, counts whole or not at
-    all.
+    all.  ``one + other`` and ``sum(parts)`` are new accumulators, of all updates of theirs.
 
     Examples
     --------
@@ -168,13 +169,18 @@ class LossAccumulator:
         )
         self._add(LossSums(*sums), values.size)
 
-    def merge(self, other: LossAccumulator) -> None:
+    def merge(self, other: LossAccumulator) -> LossAccumulator:
         """Add all updates of another accumulator, which stays as it is.
 
         Parameters
         ----------
         other : LossAccumulator
             One of the same reduction, label smoothing and pos_weight.
+
+        Returns
+        -------
+        LossAccumulator
+            This one.
 
         Raises
         ------
@@ -189,9 +195,10 @@ class LossAccumulator:
         >>> first, second = sce.LossAccumulator(), sce.LossAccumulator()
         >>> first.update([1.0], [0.0])
         >>> second.update([0.0], [3.0])
-        >>> first.merge(second)
-        >>> print(round(float(first.result()), 6))
+        >>> print(round(float(first.merge(second).result()), 6))
         1.870867
+        >>> first.count
+        2
         """
         if not isinstance(other, LossAccumulator):
             raise TypeError(
@@ -205,6 +212,41 @@ class LossAccumulator:
                 )
         theirs = other._newest()
         self._add(theirs.sums, theirs.count)
+        return self
+
+    def __add__(self, other: LossAccumulator) -> LossAccumulator:
+        """Return a new accumulator of the updates of both.
+
+        Parameters
+        ----------
+        other : LossAccumulator
+            As in ``merge``, with the same errors.
+
+        Returns
+        -------
+        LossAccumulator
+            A new one; both stay as they are.
+
+        Examples
+        --------
+        >>> import sce_numba as sce
+        >>> parts = [sce.LossAccumulator() for _ in range(3)]
+        >>> for part in parts:
+        ...     part.update([1.0, 0.0], [0.0, 0.0])
+        >>> (parts[0] + parts[1]).count
+        4
+        >>> sum(parts).count
+        6
+        """
+        if not isinstance(other, LossAccumulator):
+            return NotImplemented
+        return copy.copy(self).merge(other)
+
+    def __radd__(self, other: int) -> LossAccumulator:
+        # `sum` starts from 0, and what it returns is never one of its parts.
+        if not isinstance(other, int) or other != 0:
+            return NotImplemented
+        return copy.copy(self)
 
     def _add(self, sums: LossSums, count: int) -> None:
         def plus(version: _Version) -> _Version:

@@ -126,6 +126,15 @@ def test_pos_weight_and_where_are_taken_as_in_the_loss():
     assert loss.count == logits.size
 
 
+def test_a_pos_weight_of_nan_is_taken_as_in_the_loss():
+    # It is a number like any other there, and equal to itself here.
+    loss = sce.LossAccumulator(pos_weight=[math.nan, 1.0])
+    loss.update([0.0, 1.0], [0.0, 0.0])
+    expected = sce.sigmoid_cross_entropy([0.0, 1.0], [0.0, 0.0], pos_weight=[math.nan, 1.0])
+    np.testing.assert_array_equal(loss.result(), expected)
+    assert loss.merge(pickle.loads(pickle.dumps(loss))).count == 4
+
+
 def test_a_pos_weight_that_changes_later_changes_nothing():
     weight = np.array([2.0])
     loss = sce.LossAccumulator(pos_weight=weight)
@@ -155,6 +164,46 @@ def test_an_accumulator_may_be_merged_with_itself():
     loss.update([1.0], [0.0])
     loss.merge(loss)
     assert loss.result() == pytest.approx(2 * math.log(2))
+
+
+def three_parts(**settings):
+    parts = [sce.LossAccumulator(**settings) for _ in range(3)]
+    for number, part in enumerate(parts):
+        part.update([1.0, 0.0], [0.5, float(number)])
+    return parts
+
+
+def test_merge_returns_what_was_merged_into():
+    first, second, third = three_parts()
+    assert first.merge(second).merge(third) is first
+    assert first.count == 6
+
+
+@pytest.mark.parametrize("settings", [{}, {"reduction": "weighted_sum", "pos_weight": [2.0, 3.0]}])
+def test_a_sum_of_accumulators_is_a_new_one(settings):
+    parts = three_parts(**settings)
+    shown = list(map(repr, parts))
+    total = sum(parts)
+    assert repr(parts[0] + parts[1] + parts[2]) == repr(total)
+    assert list(map(repr, parts)) == shown
+    assert repr(parts[0].merge(parts[1]).merge(parts[2])) == repr(total)
+
+
+def test_a_sum_of_one_accumulator_is_not_that_one():
+    (part, *_) = three_parts()
+    total = sum([part])
+    total.update([1.0], [0.0])
+    assert (part.count, total.count) == (2, 3)
+
+
+def test_accumulators_are_added_to_nothing_else():
+    for other in (1, 0.5, None, "0"):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            sce.LossAccumulator() + other
+        with pytest.raises(TypeError, match=r"unsupported operand|can only concatenate"):
+            other + sce.LossAccumulator()
+    with pytest.raises(ValueError, match="`other` must have the same reduction"):
+        sce.LossAccumulator() + sce.LossAccumulator("weighted_sum")
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
