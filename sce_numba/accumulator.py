@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-import threading
+import copy
+import importlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
 from .evaluation import as_scalar
 from .loss_sums import LossSums, sums_of_part
+from .messages import shown
 from .reduction import Reduction
+
+
+class _Version:
+    """What an accumulator holds at one time.  It never changes, but for getting a successor.
+
+    The newest version is the one without a successor.  A change makes a new version from it and
+    hangs that onto it, by a single call that does so unless another was faster; then the change is
+    made anew, from that other one.  So no change is lost or half made, and there is no lock, which
+    a forked child would inherit from a thread that it lacks, or a signal handler wait for that
+    interrupts its holder.
+    """
+
+    __slots__ = ("count", "successor", "sums")
+
+    def __init__(self, sums: LossSums, count: int) -> None:
+        self.sums = sums
+        self.count = count
+        self.successor: dict[str, _Version] = {}
 
 
 class LossAccumulator:
@@ -29,7 +51,7 @@ class LossAccumulator:
         From 0 to 1.
     pos_weight : array_like, optional
         The weight of positives: a number, or an array that broadcasts to the logits of every batch
-        by NumPy's rule.
+        by NumPy's rule; a DataArray of xarray goes by the names of its axes.
 
     Raises
     ------
@@ -40,8 +62,10 @@ class LossAccumulator:
 
     Notes
     -----
-    Updates may come from several threads at once.  An accumulator can be pickled, sent to another
-    process and merged there.  A call that raises leaves it as it was.
+    Updates may come from several threads at once, and from signal handlers; a child may be forked
+    at any time.  An accumulator can be pickled, sent to another process and merged there.  A call
+    that raises leaves it as it was; one that is interrupted, by Ctrl-C say, counts whole or not at
+    all.  ``one + other`` and ``sum(parts)`` are new accumulators, of all updates of theirs.
 
     Examples
     --------
@@ -67,11 +91,14 @@ class LossAccumulator:
             raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
         self._reduction = Reduction(reduction)
         self._label_smoothing = arguments.as_label_smoothing(label_smoothing)
-        self._pos_weight = None
+        self._pos_weight: Any = None
         if pos_weight is not None:
-            self._pos_weight = arguments.as_labels(pos_weight, "pos_weight").copy()
-        self._lock = threading.Lock()
-        self.reset()
+            given: Any = pos_weight
+            values = arguments.as_labels(given, "pos_weight").copy()
+            # Names are kept: each batch has its own order of axes.
+            self._pos_weight = given.copy(data=values) if _has_names(given) else values
+        # The newest version, or one from which successors lead to it.
+        self._version = _Version(LossSums(), 0)
 
     def reset(self) -> None:
         """Forget all updates.
@@ -85,10 +112,7 @@ class LossAccumulator:
         >>> loss
         LossAccumulator(reduction='weighted_sum', count=0, value=0.0)
         """
-        with self._lock:
-            self._sums = LossSums()
-            self._count = 0
-            self._dtype: np.dtype[Any] | None = None
+        self._publish(lambda version: _Version(LossSums(), 0))
 
     def update(
         self,
@@ -116,6 +140,11 @@ class LossAccumulator:
         ValueError, TypeError
             As ``sigmoid_cross_entropy`` does.
 
+        Notes
+        -----
+        DataArrays of xarray go by the names of their axes, as in ``sigmoid_cross_entropy``.  Dask
+        arrays are computed at once.
+
         Examples
         --------
         >>> import sce_numba as sce
@@ -125,28 +154,33 @@ class LossAccumulator:
         >>> print(round(float(loss.result()), 6))
         0.693147
         """
-        values = arguments.as_floats(logits, "logits")
-        numerator, denominator = sums_of_part(
-            labels,
-            values,
-            weights,
-            self._label_smoothing,
-            self._reduction,
-            pos_weight=self._pos_weight,
-            where=where,
+        operands: dict[str, Any] = {
+            "labels": labels,
+            "logits": logits,
+            "weights": weights,
+            "where": where,
+            "pos_weight": self._pos_weight,
+        }
+        if any(map(_has_names, operands.values())):
+            operands = importlib.import_module(".xarray", __package__).by_position(operands)
+        values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
+        sums = sums_of_part(
+            **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
         )
-        with self._lock:
-            self._dtype = _common_dtype(self._dtype, values.dtype)
-            self._count += values.size
-            self._sums.add(numerator, denominator)
+        self._add(LossSums(*sums), values.size)
 
-    def merge(self, other: LossAccumulator) -> None:
+    def merge(self, other: LossAccumulator) -> LossAccumulator:
         """Add all updates of another accumulator, which stays as it is.
 
         Parameters
         ----------
         other : LossAccumulator
             One of the same reduction, label smoothing and pos_weight.
+
+        Returns
+        -------
+        LossAccumulator
+            This one.
 
         Raises
         ------
@@ -161,9 +195,10 @@ class LossAccumulator:
         >>> first, second = sce.LossAccumulator(), sce.LossAccumulator()
         >>> first.update([1.0], [0.0])
         >>> second.update([0.0], [3.0])
-        >>> first.merge(second)
-        >>> print(round(float(first.result()), 6))
+        >>> print(round(float(first.merge(second).result()), 6))
         1.870867
+        >>> first.count
+        2
         """
         if not isinstance(other, LossAccumulator):
             raise TypeError(
@@ -171,61 +206,157 @@ class LossAccumulator:
             )
         for name in ("reduction", "label_smoothing", "pos_weight"):
             own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
-            if not np.array_equal(own, theirs):
+            if not _equal(own, theirs):
                 raise ValueError(
                     f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
                 )
-        with other._lock:
-            sums = other._sums.copy()
-            count, dtype = other._count, other._dtype
-        with self._lock:
-            if dtype is not None:
-                self._dtype = _common_dtype(self._dtype, dtype)
-            self._count += count
-            self._sums.merge(sums)
+        theirs = other._newest()
+        self._add(theirs.sums, theirs.count)
+        return self
 
-    @property
-    def count(self) -> int:
-        """The number of elements in all updates, those that ``where`` excludes among them."""
-        return self._count
+    def __add__(self, other: LossAccumulator) -> LossAccumulator:
+        """Return a new accumulator of the updates of both.
 
-    def result(self) -> Any:
-        """Return the loss of all updates so far.
+        Parameters
+        ----------
+        other : LossAccumulator
+            As in ``merge``, with the same errors.
 
         Returns
         -------
-        scalar
-            A NumPy scalar of the dtype of the logits; where that differed from update to update,
-            of the dtype that NumPy promotes them to; float64 before the first update.  A
-            denominator of exactly 0 gives 0.
+        LossAccumulator
+            A new one; both stay as they are.
 
         Examples
         --------
         >>> import sce_numba as sce
-        >>> print(sce.LossAccumulator().result())
-        0.0
+        >>> parts = [sce.LossAccumulator() for _ in range(3)]
+        >>> for part in parts:
+        ...     part.update([1.0, 0.0], [0.0, 0.0])
+        >>> (parts[0] + parts[1]).count
+        4
+        >>> sum(parts).count
+        6
         """
-        with self._lock:
-            dtype = np.dtype(np.float64) if self._dtype is None else self._dtype
-            return as_scalar(self._sums.loss(self._reduction), dtype)
+        if not isinstance(other, LossAccumulator):
+            return NotImplemented
+        return copy.copy(self).merge(other)
+
+    def __radd__(self, other: int) -> LossAccumulator:
+        # `sum` starts from 0, and what it returns is never one of its parts.
+        if not isinstance(other, int) or other != 0:
+            return NotImplemented
+        return copy.copy(self)
+
+    def _add(self, sums: LossSums, count: int) -> None:
+        def plus(version: _Version) -> _Version:
+            total = version.sums.copy()
+            total.merge(sums)
+            return _Version(total, version.count + count)
+
+        self._publish(plus)
+
+    def _publish(self, change: Callable[[_Version], _Version]) -> None:
+        """Have the newest version be followed by what it is changed to."""
+        while True:
+            newest = self._newest()
+            changed = change(newest)
+            # A call of C code, in which nothing else can run: all before it only computes.
+            if newest.successor.setdefault("next", changed) is changed:
+                self._version = changed
+                return
+
+    def _newest(self) -> _Version:
+        version = self._version
+        while (successor := version.successor.get("next")) is not None:
+            version = successor
+        # Another thread may set an older one at the same time, which leads here all the same.
+        self._version = version
+        return version
+
+    @property
+    def count(self) -> int:
+        """The number of elements in all updates, those that ``where`` excludes among them."""
+        return self._newest().count
+
+    def result(self, dtype: DTypeLike | None = None) -> Any:
+        """Return the loss of all updates so far.
+
+        Parameters
+        ----------
+        dtype : dtype, optional
+            That of the result: float16, bfloat16, float32 or float64, which is the default
+            whatever the logits are.  A sum of float16 losses soon is more than float16 holds.
+
+        Returns
+        -------
+        scalar
+            A NumPy scalar: the float64 loss, rounded to the dtype.  A denominator of exactly 0
+            gives 0.
+
+        Raises
+        ------
+        TypeError
+            If the dtype is none of these.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import sce_numba as sce
+        >>> loss = sce.LossAccumulator("weighted_sum")
+        >>> loss.update(np.zeros(100_000), np.full(100_000, 1.0, np.float16))
+        >>> print(loss.result())
+        131326.16...
+        >>> print(loss.result(np.float32), loss.result(np.float16))
+        131326.17 inf
+        """
+        loss = self._loss(self._newest())
+        return loss if dtype is None else as_scalar(float(loss), _as_dtype(dtype))
+
+    def _loss(self, version: _Version) -> Any:
+        return np.float64(version.sums.loss(self._reduction))
 
     def __repr__(self) -> str:
+        version = self._newest()
         return (
-            f"{type(self).__name__}(reduction={self._reduction.value!r}, count={self._count}, "
-            f"value={self.result()!s})"
+            f"{type(self).__name__}(reduction={self._reduction.value!r}, count={version.count}, "
+            f"value={self._loss(version)!s})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            state = self.__dict__ | {"_sums": self._sums.copy()}
-        del state["_lock"]
+        version = self._newest()
+        state = self.__dict__ | {"_sums": version.sums, "_count": version.count}
+        del state["_version"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        # Older pickles have the dtype of the logits as well.
+        state = {name: value for name, value in state.items() if name != "_dtype"}
+        self._version = _Version(state.pop("_sums"), state.pop("_count"))
         self.__dict__.update(state)
-        self._lock = threading.Lock()
 
 
-def _common_dtype(one: np.dtype[Any] | None, two: np.dtype[Any]) -> np.dtype[Any]:
-    two = two.newbyteorder("=")
-    return two if one is None else np.promote_types(one, two)
+def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
+    said = "Argument `dtype` must be float16, bfloat16, float32 or float64, got"
+    try:
+        dtype = np.dtype(given)
+    except Exception:
+        raise TypeError(f"{said} {shown(given)}.") from None
+    if dtype.kind not in "fV" or arguments.dtype_code(dtype) is None:
+        raise TypeError(f"{said} {dtype.name}.")
+    return dtype
+
+
+def _has_names(operand: Any) -> bool:
+    """Tell whether an operand is xarray's, whose axes have names, without importing that."""
+    xarray = sys.modules.get("xarray")
+    kinds = (getattr(xarray, "DataArray", ()), getattr(xarray, "Variable", ()))
+    return xarray is not None and issubclass(type(operand), kinds)
+
+
+def _equal(one: Any, two: Any) -> bool:
+    """Tell whether two settings are the same: NaN is, other names of axes are not."""
+    if _has_names(one) or _has_names(two):
+        return type(one) is type(two) and bool(one.equals(two))
+    nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)
+    return np.array_equal(one, two, equal_nan=nan_is_equal)

@@ -5,6 +5,7 @@ call.  What has the shape of the logits comes back with their dimensions and coo
 weights, ``where`` and ``pos_weight`` that are DataArrays have their axes put in the order of the
 logits', whatever dimension they lack is broadcast, and their coordinates must be equal.  Others go
 by position, as all do if the logits are no DataArray.  DataArrays backed by Dask stay lazy.
+A ``Variable`` is taken as a DataArray without coordinates.
 
 Examples
 --------
@@ -29,7 +30,17 @@ import xarray as xr
 
 from .loss_collections import record
 
-_OPERANDS = ("labels", "multi_class_labels", "weights", "where", "pos_weight")
+# What has names for its axes; a Variable has no coordinates to compare.
+_NAMED = (xr.DataArray, xr.Variable)
+_OPERANDS = {
+    "logits",
+    "losses",
+    "labels",
+    "multi_class_labels",
+    "weights",
+    "where",
+    "pos_weight",
+}
 
 
 def call(
@@ -48,12 +59,12 @@ def call(
     scope, loss_collection
         As in ``sigmoid_cross_entropy``.
     **given
-        Its other arguments, by name; at least one operand is a DataArray.
+        Its other arguments, by name; at least one operand is a DataArray or a Variable.
 
     Returns
     -------
-    DataArray, scalar, or two of them
-        A DataArray if it has the shape of the logits, and these are one; else what the function
+    DataArray, Variable, scalar, or two of them
+        What the logits are, if these have names and it has their shape; else what the function
         returns for the memory that the DataArrays hold.
 
     Raises
@@ -62,15 +73,12 @@ def call(
         As the function does; ValueError also if an operand has a dimension that the logits lack,
         or other coordinates.
     """
-    name = "losses" if "losses" in given else "logits"
-    logits = given[name]
-    for operand in (name, *_OPERANDS):
-        if isinstance(given.get(operand), xr.DataArray):
-            given[operand] = _by_position(given[operand], operand, logits)
+    logits = given["losses" if "losses" in given else "logits"]
+    given = by_position(given)
     if "reduction" in given:
         given["loss_collection"] = None  # what is recorded has its names
     result = function(**given)
-    if isinstance(logits, xr.DataArray):
+    if isinstance(logits, _NAMED):
         if isinstance(result, tuple):
             result = tuple(_by_name(array, logits) for array in result)
         else:
@@ -79,9 +87,37 @@ def call(
     return result
 
 
-def _by_position(operand: xr.DataArray, name: str, logits: Any) -> Any:
+def by_position(given: dict[str, Any]) -> dict[str, Any]:
+    """Return operands without names, with the axes of the logits in their order.
+
+    Parameters
+    ----------
+    given : dict
+        Arguments by name, the logits (or losses) among them.
+
+    Returns
+    -------
+    dict
+        The same, with the arrays that DataArrays and Variables hold in the place of these.  An
+        axis that one lacks has length 1; what has no names stays as it is.
+
+    Raises
+    ------
+    ValueError
+        If an operand has a dimension that the logits lack, or other coordinates.
+    """
+    name = "losses" if "losses" in given else "logits"
+    return {
+        key: _by_position(value, key, given[name])
+        if key in _OPERANDS and isinstance(value, _NAMED)
+        else value
+        for key, value in given.items()
+    }
+
+
+def _by_position(operand: Any, name: str, logits: Any) -> Any:
     """Return the array of an operand, with the axes of the logits: length 1 where it had none."""
-    if not isinstance(logits, xr.DataArray) or not operand.dims:
+    if not isinstance(logits, _NAMED) or not operand.dims:
         return operand.data
     unknown = [dim for dim in operand.dims if dim not in logits.dims]
     if unknown:
@@ -89,14 +125,20 @@ def _by_position(operand: xr.DataArray, name: str, logits: Any) -> Any:
             f"Argument `{name}` has dimensions that the logits lack: {unknown}. Those of the "
             f"logits are {list(logits.dims)}."
         )
-    try:
-        xr.align(logits, operand, join="exact", copy=False)
-    except ValueError as error:
-        raise ValueError(f"Argument `{name}` can't be aligned with the logits: {error}") from error
-    return operand.variable.set_dims(logits.dims).data
+    if isinstance(logits, xr.DataArray) and isinstance(operand, xr.DataArray):
+        try:
+            xr.align(logits, operand, join="exact", copy=False)
+        except ValueError as error:
+            raise ValueError(
+                f"Argument `{name}` can't be aligned with the logits: {error}"
+            ) from error
+    variable = operand.variable if isinstance(operand, xr.DataArray) else operand
+    return variable.set_dims(logits.dims).data
 
 
-def _by_name(result: Any, logits: xr.DataArray) -> Any:
+def _by_name(result: Any, logits: Any) -> Any:
     if getattr(result, "shape", ()) != logits.shape:
         return result
+    if isinstance(logits, xr.Variable):
+        return xr.Variable(logits.dims, result)
     return xr.DataArray(result, coords=logits.coords, dims=logits.dims)

@@ -1,5 +1,7 @@
 """Arrays, columns and tensors of other libraries are read as they are, where possible in place."""
 
+import pickle
+
 import numpy as np
 import pytest
 from reference import BFLOAT16, NONE
@@ -201,6 +203,107 @@ def test_what_is_collected_has_its_names(labelled):
         sce.sigmoid_cross_entropy(labels, logits, reduction=NONE)
     assert len(losses) == 1
     assert losses[0].dims == logits.dims
+
+
+def test_accumulators_take_axes_by_their_names(labelled):
+    logits, labels, weights = labelled
+    pos_weight = logits.isel(time=0, drop=True) ** 2
+    options = {"weights": weights, "where": (logits > -3).transpose("kind", "time")}
+    names = sce.LossAccumulator("weighted_mean", pos_weight=pos_weight)
+    for rows in (slice(0, 25), slice(25, None)):
+        names.update(
+            labels.isel(time=rows),
+            logits.isel(time=rows),
+            **{name: given.isel(time=rows) for name, given in options.items()},
+        )
+    loss = sce.sigmoid_cross_entropy(
+        labels, logits, pos_weight=pos_weight, reduction="weighted_mean", **options
+    )
+    assert np.float32(names.result()) == pytest.approx(loss, rel=2e-7)
+    # As many columns as rows, so that no shape tells what is transposed.
+    square = {"time": slice(0, COLUMNS)}
+    found, places = sce.LossAccumulator(), sce.LossAccumulator()
+    found.update(labels.isel(square), logits.isel(square))
+    places.update(LABELS[:COLUMNS], LOGITS[:COLUMNS])
+    assert found.result() == places.result()
+
+
+def test_accumulators_take_arrays_without_names_by_position(labelled):
+    logits, labels, _ = labelled
+    found, places = sce.LossAccumulator(), sce.LossAccumulator()
+    places.update(LABELS, LOGITS)
+    found.update(labels.T, LOGITS)
+    assert found.result() == places.result()
+    found.reset()
+    found.update(LABELS, logits)
+    assert found.result() == places.result()
+
+
+def test_accumulators_refuse_by_name_what_cannot_be_aligned(labelled):
+    logits, labels, weights = labelled
+    loss = sce.LossAccumulator()
+    shifted = {"time": np.arange(ROWS)}
+    with pytest.raises(ValueError, match="`labels` can't be aligned"):
+        loss.update(labels.assign_coords(shifted), logits)
+    with pytest.raises(ValueError, match="`weights` can't be aligned"):
+        loss.update(labels, logits, weights.assign_coords(shifted))
+    with pytest.raises(ValueError, match=r"`where` has dimensions .*: \['day'\]"):
+        loss.update(labels, logits, where=(weights > 0.5).rename(time="day"))
+    weighed = sce.LossAccumulator(pos_weight=weights.assign_coords(shifted))
+    with pytest.raises(ValueError, match="`pos_weight` can't be aligned"):
+        weighed.update(labels, logits)
+    assert loss.count == weighed.count == 0
+
+
+def test_a_pos_weight_with_names_is_kept_with_them(labelled):
+    _, _, weights = labelled
+    given = weights.copy(deep=True)
+    first = sce.LossAccumulator(pos_weight=given)
+    given[0] = 100.0
+    sent = pickle.loads(pickle.dumps(first))
+    sent.merge(sce.LossAccumulator(pos_weight=weights))
+    for other in (weights.rename(time="day"), weights.values, None):
+        with pytest.raises(ValueError, match="must have the same pos_weight"):
+            sent.merge(sce.LossAccumulator(pos_weight=other))
+
+
+def test_accumulators_compute_dask_arrays(labelled):
+    da = pytest.importorskip("dask.array")
+    logits, labels, weights = labelled
+    found, places = sce.LossAccumulator(), sce.LossAccumulator()
+    places.update(LABELS, LOGITS, WEIGHTS[:, None])
+    found.update(labels.chunk(time=20), logits.chunk(time=7), weights.chunk(time=5))
+    assert found.result() == places.result()
+    found.reset()
+    found.update(da.from_array(LABELS), da.from_array(LOGITS), WEIGHTS[:, None])
+    assert found.result() == places.result()
+
+
+def test_variables_go_by_the_names_of_their_axes(labelled):
+    logits, labels, weights = (given.variable for given in labelled)
+    square = {"time": slice(0, COLUMNS)}
+    found, places = sce.LossAccumulator(), sce.LossAccumulator()
+    found.update(labels.isel(square), logits.isel(square), weights.isel(square))
+    places.update(LABELS[:COLUMNS], LOGITS[:COLUMNS], WEIGHTS[:COLUMNS, None])
+    assert found.result() == places.result()
+    with pytest.raises(ValueError, match=r"`labels` has dimensions .*: \['x'\]"):
+        found.update(type(labels)(("time", "x"), LABELS), logits)
+    # Beside a DataArray, whose coordinates the result gets.
+    losses = sce.sigmoid_cross_entropy(labels, labelled[0], weights, reduction=NONE)
+    np.testing.assert_array_equal(losses.values, expected(weights=WEIGHTS[:, None], reduction=NONE))
+    assert losses.coords.equals(labelled[0].coords)
+
+
+def test_losses_of_variables_are_variables(labelled):
+    from sce_numba.xarray import call
+
+    logits, labels, weights = (given.variable for given in labelled)
+    given = {"multi_class_labels": labels, "logits": logits, "weights": weights}
+    losses = call(sce.sigmoid_cross_entropy, **given, reduction=NONE)
+    assert type(losses) is type(logits)
+    assert losses.dims == logits.dims
+    np.testing.assert_array_equal(losses.values, expected(weights=WEIGHTS[:, None], reduction=NONE))
+    assert call(sce.sigmoid_cross_entropy, **given) == expected(weights=WEIGHTS[:, None])
 
 
 # ---- Tensors --------------------------------------------------------------------------------

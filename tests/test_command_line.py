@@ -121,11 +121,23 @@ def test_empty_and_scalar_arrays(evaluate):
     assert evaluate("scalar.npy", "scalar.npy")["loss"] == pytest.approx(np.log(2))
 
 
+def test_the_loss_of_half_precision_is_printed_in_double(evaluate):
+    np.save("half.npy", np.ones(100_000, np.float16))
+    np.save("zeros.npy", np.zeros(100_000, np.float16))
+    report = evaluate("zeros.npy", "half.npy", "--reduction", "weighted_sum")
+    assert report["loss"] == pytest.approx(1e5 * np.log1p(np.e), rel=1e-7)
+
+
 def test_lines_are_aligned(files, capsys):
     assert main(["evaluate", "labels.npy", "logits.npy"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert {len(line[:21].rstrip()) < 21 and line[21] != " " for line in lines} == {True}
-    assert lines[0].split() == ["loss", str(sce.sigmoid_cross_entropy(LABELS, LOGITS))]
+    # With the digits of float64, though the logits are float32.
+    loss = sce.LossAccumulator()
+    loss.update(LABELS, LOGITS)
+    assert lines[0].split() == ["loss", str(loss.result())]
+    assert float(lines[0].split()[1]) == pytest.approx(LOSSES.mean(), rel=1e-7)
+    assert loss.result() != float(np.float32(loss.result()))
     assert lines[2].split(maxsplit=1) == ["shape", "2 x 3"]
 
 

@@ -37,9 +37,9 @@ def as_lines(report: dict[str, Any]) -> str:
         if key not in tables and value is not None and (key != "rows_skipped" or value)
     ]
     if report["by_class"]:
-        lines += ["", f"{'class':>7}{'loss':>16}{'mean label':>13}"]
+        lines += ["", f"{'class':>7}{'loss':>26}{'mean label':>13}"]
         lines += [
-            f"{row['class']:>7}{row['loss']!s:>16}{row['mean_label']:>13.6g}"
+            f"{row['class']:>7}{row['loss']!s:>26}{row['mean_label']:>13.6g}"
             for row in report["by_class"]
         ]
     return "\n".join(lines)
