@@ -315,15 +315,48 @@ def test_rows_with_nulls_cost_no_more_than_their_block(evaluate, data):
     assert len(said.splitlines()) == 2
 
 
-def test_a_file_of_another_width_is_named(evaluate, data):
+@pytest.mark.parametrize(
+    ("shape", "shown"), [((500, 3), "(3,)"), ((500,), "()"), ((500, 1, 7), "(1, 7)")]
+)
+def test_a_file_whose_rows_have_another_shape_is_named_before_anything_is_computed(
+    data, capsys, shape, shown
+):
+    save("logits", data[1], [0, 500])
+    np.save("logits/shard-2.npy", np.zeros(shape, np.float32))
+    # Labels of the same shapes: block by block there is nothing wrong.
+    save("labels", data[0], [0, 500])
+    np.save("labels/shard-2.npy", np.zeros(shape, bool))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels", "logits"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out) == (2, "")
+    for name in ("labels", "logits"):
+        assert (
+            f"cannot read {name}/shard-2.npy (its rows have the shape {shown}, "
+            f"but those of {name}/shard-1.npy have (7,))"
+        ) in output.err
+
+
+def test_a_file_whose_rows_have_another_shape_is_skipped_on_demand(evaluate, data):
     labels, logits, _ = data
     save("labels", labels, [0, 500, ROWS])
     save("logits", logits, [0, 500])
     np.save("logits/shard-2.npy", logits[500:, :3])
-    found, said = evaluate("labels", "logits", status=1)
+    found, said = evaluate("labels", "logits", "--on-error", "skip")
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels[:500], logits[:500]))
-    assert "logits/shard-2.npy, rows 0 to" in said
-    assert "must have the same shape" in said
+    assert said.startswith("skipped: cannot read logits/shard-2.npy (its rows have the shape (3,)")
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "all.arrow"])
+def test_lists_of_another_width_further_in_are_named(evaluate, name):
+    pa = pytest.importorskip("pyarrow")
+    column = pa.array([[0.0, 1.0]] * 300 + [[0.0, 1.0, 2.0]] * 300, pa.list_(pa.float32()))
+    size = {"row_group_size": 300} if name.endswith(".parquet") else {"chunksize": 300}
+    save_table(name, {"x": column, "y": column}, **size)
+    found, said = evaluate(f"{name}:y", f"{name}:x", status=1)
+    assert found["shape"] == [300, 2]
+    assert f"cannot read {name}:y, rows 300 to " in said
+    assert f"(its rows have the shape (3,), but those of {name}:y have (2,))" in said
 
 
 @pytest.mark.parametrize(

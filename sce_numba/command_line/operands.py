@@ -34,6 +34,12 @@ class Shard:
         known = self.parts[0].shape if len(self.parts) == 1 else None
         return (self.rows,) if known is None else known
 
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """The shape of a row, or None where rows must be read to know it."""
+        known = self.parts[0].shape if self.parts else None
+        return None if known is None else known[1:]
+
 
 def find_shards(operand: str) -> list[Shard]:
     """Return the files that an operand names, in the order of the numbers in their names.
@@ -50,6 +56,11 @@ def find_shards(operand: str) -> list[Shard]:
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
     return [_open(path, member) for path in paths]
+
+
+def other_row_shape(found: tuple[int, ...], expected: tuple[int, ...], file: str) -> str:
+    """Say that rows do not have the shape of those of another file."""
+    return f"its rows have the shape {found}, but those of {file} have {expected}"
 
 
 def reason_of(error: BaseException) -> str:
