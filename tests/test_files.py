@@ -109,6 +109,50 @@ def test_a_pattern_is_taken_in_the_order_of_its_numbers(evaluate, data):
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
+def save_shards(array, names):
+    for name, shard in zip(names, np.array_split(array, len(names)), strict=True):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(name, shard)
+
+
+@pytest.mark.parametrize(
+    ("labels_names", "logits_names"),
+    [
+        (["y/9.npy", "y/10.npy"], ["x/09.npy", "x/10.npy"]),
+        (["y/labels_0.npy", "y/labels_1.npy"], ["x/logits_0.npy", "x/logits_1.npy"]),
+        (["y/0.y.npy", "y/1.y.npy"], ["x/0.x.npy", "x/1.x.npy"]),
+        (["y/10-a.npy", "y/11-a.npy"], ["x/x-10.npy", "x/x-11.npy"]),
+        # By their own numbers these would come in another order: 2 before 10, but "10" after "-2".
+        (["y/2.npy", "y/10.npy"], ["x/2/x.npy", "x/10/x.npy"]),
+    ],
+)
+def test_as_many_files_are_paired_by_name(evaluate, data, labels_names, logits_names):
+    labels, logits, _ = data
+    save_shards(labels, labels_names)
+    save_shards(logits, logits_names)
+    found, _ = evaluate("y", "x")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+@pytest.mark.parametrize(
+    ("labels_names", "logits_names", "alone"),
+    [
+        ("abc", "acd", "labels/b.npy"),
+        (["s1", "s2", "s3"], ["s2", "s3", "s4"], "labels/s1.npy"),
+        (["y_10", "y_11"], ["x_20", "x_21"], "labels/y_10.npy"),
+        (["y_0", "y_1", "y_2"], ["x_0", "x_2", "x_3"], "labels/y_1.npy"),
+    ],
+)
+def test_names_that_do_not_correspond_are_refused(data, capsys, labels_names, logits_names, alone):
+    save_shards(data[0], [f"labels/{name}.npy" for name in labels_names])
+    save_shards(data[1], [f"logits/{name}.npy" for name in logits_names])
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels", "logits"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out) == (2, "")
+    assert f"no file of logits belongs to {alone}: " in output.err
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_members_of_archives_are_read_block_by_block(evaluate, data, write, order):

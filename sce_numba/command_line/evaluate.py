@@ -18,9 +18,9 @@ import numpy as np
 import sce_numba as sce
 from sce_numba.kernels.parallel import one_thread
 
-from .blocks import Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
+from .blocks import ROLES, Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
 from .npy import NpyPart
-from .operands import find_shards, other_row_shape, reason_of
+from .operands import find_shards, other_row_shape, pair_by_name, reason_of
 from .progress import progress
 from .report import as_json, as_lines
 from .total import Total
@@ -130,6 +130,7 @@ class Run:
         self._total = self._new_total()
         self._operands = [find_shards(arguments.labels), find_shards(arguments.logits)]
         self._weights = self._find_weights(arguments.weights)
+        pair_by_name(self._operands, ROLES)
         self.problems = drop_unreadable(self._operands)
         if not self.skips:
             self.problems += missing_rows(self._operands)
