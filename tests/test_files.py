@@ -51,7 +51,7 @@ def save_table(path, columns, **options):
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pa.table(columns)
-    if path.endswith(".parquet"):
+    if path.endswith((".parquet", ".pq")):
         parquet.write_table(table, path, **options)
     else:
         pytest.importorskip("pyarrow.feather").write_feather(table, path, **options)
@@ -164,11 +164,11 @@ def test_members_of_archives_are_read_block_by_block(evaluate, data, write, orde
         assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
-@pytest.mark.parametrize("name", ["all.parquet", "all.arrow", "all.feather"])
+@pytest.mark.parametrize("name", ["all.parquet", "all.pq", "all.arrow", "all.feather"])
 def test_columns_of_lists_are_matrices_and_those_of_weights_are_for_rows(evaluate, data, name):
     labels, logits, weights = data
     columns = {"y": lists(labels), "w": weights[:, 0], "x": lists(logits), "other": weights[:, 0]}
-    size = {"row_group_size": 300} if name.endswith(".parquet") else {"chunksize": 300}
+    size = {"row_group_size": 300} if name.endswith((".parquet", ".pq")) else {"chunksize": 300}
     save_table(name, columns, **size)
     found, _ = evaluate(f"{name}:y", f"{name}:x", "--weights", f"{name}:w")
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits, weights))
@@ -401,6 +401,43 @@ def test_lists_of_another_width_further_in_are_named(evaluate, name):
     assert found["shape"] == [300, 2]
     assert f"cannot read {name}:y, rows 300 to " in said
     assert f"(its rows have the shape (3,), but those of {name}:y have (2,))" in said
+
+
+@pytest.mark.parametrize("rows", [1001, 100_000, 1 << 40])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_an_arrow_file_with_a_raised_number_of_rows_is_refused(data, capsys, rows, column):
+    _, logits, _ = data
+    pa = pytest.importorskip("pyarrow")
+    save_table("all.arrow", {"x": logits[:, 0], "y": lists(logits)}, compression="uncompressed")
+    content = Path("all.arrow").read_bytes()
+    assert content.count(struct.pack("<q", ROWS))
+    raised = content.replace(struct.pack("<q", ROWS), struct.pack("<q", rows))
+    Path("all.arrow").write_bytes(raised)
+    with pa.memory_map("all.arrow") as source:
+        assert pa.ipc.open_file(source).get_batch(0).num_rows == rows
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", f"all.arrow:{column}", f"all.arrow:{column}"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert f"cannot read all.arrow:{column} (" in output.err
+
+
+@pytest.mark.parametrize("row", [500, ROWS])
+def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row):
+    pa = pytest.importorskip("pyarrow")
+    values = pa.array(data[1].ravel())
+    offsets = np.arange(0, len(values) + 1, CLASSES, dtype=np.int32)
+    column = pa.ListArray.from_arrays(pa.array(offsets), values)
+    save_table("all.arrow", {"x": column}, compression="uncompressed")
+    content = Path("all.arrow").read_bytes()
+    changed = offsets.copy()
+    changed[row] = 10**8
+    assert content.count(offsets.tobytes()) == 1
+    Path("all.arrow").write_bytes(content.replace(offsets.tobytes(), changed.tobytes()))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "all.arrow:x", "all.arrow:x"])
+    assert stopped.value.code == 2
+    assert re.search(r"cannot read all.arrow:x.* \(In column 0: Invalid: ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
