@@ -51,7 +51,7 @@ def save_table(path, columns, **options):
     pa = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     table = pa.table(columns)
-    if path.endswith(".parquet"):
+    if path.endswith((".parquet", ".pq")):
         parquet.write_table(table, path, **options)
     else:
         pytest.importorskip("pyarrow.feather").write_feather(table, path, **options)
@@ -109,6 +109,50 @@ def test_a_pattern_is_taken_in_the_order_of_its_numbers(evaluate, data):
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
+def save_shards(array, names):
+    for name, shard in zip(names, np.array_split(array, len(names)), strict=True):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        np.save(name, shard)
+
+
+@pytest.mark.parametrize(
+    ("labels_names", "logits_names"),
+    [
+        (["y/9.npy", "y/10.npy"], ["x/09.npy", "x/10.npy"]),
+        (["y/labels_0.npy", "y/labels_1.npy"], ["x/logits_0.npy", "x/logits_1.npy"]),
+        (["y/0.y.npy", "y/1.y.npy"], ["x/0.x.npy", "x/1.x.npy"]),
+        (["y/10-a.npy", "y/11-a.npy"], ["x/x-10.npy", "x/x-11.npy"]),
+        # By their own numbers these would come in another order: 2 before 10, but "10" after "-2".
+        (["y/2.npy", "y/10.npy"], ["x/2/x.npy", "x/10/x.npy"]),
+    ],
+)
+def test_as_many_files_are_paired_by_name(evaluate, data, labels_names, logits_names):
+    labels, logits, _ = data
+    save_shards(labels, labels_names)
+    save_shards(logits, logits_names)
+    found, _ = evaluate("y", "x")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+@pytest.mark.parametrize(
+    ("labels_names", "logits_names", "alone"),
+    [
+        ("abc", "acd", "labels/b.npy"),
+        (["s1", "s2", "s3"], ["s2", "s3", "s4"], "labels/s1.npy"),
+        (["y_10", "y_11"], ["x_20", "x_21"], "labels/y_10.npy"),
+        (["y_0", "y_1", "y_2"], ["x_0", "x_2", "x_3"], "labels/y_1.npy"),
+    ],
+)
+def test_names_that_do_not_correspond_are_refused(data, capsys, labels_names, logits_names, alone):
+    save_shards(data[0], [f"labels/{name}.npy" for name in labels_names])
+    save_shards(data[1], [f"logits/{name}.npy" for name in logits_names])
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels", "logits"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out) == (2, "")
+    assert f"no file of logits belongs to {alone}: " in output.err
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_members_of_archives_are_read_block_by_block(evaluate, data, write, order):
@@ -120,11 +164,11 @@ def test_members_of_archives_are_read_block_by_block(evaluate, data, write, orde
         assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
-@pytest.mark.parametrize("name", ["all.parquet", "all.arrow", "all.feather"])
+@pytest.mark.parametrize("name", ["all.parquet", "all.pq", "all.arrow", "all.feather"])
 def test_columns_of_lists_are_matrices_and_those_of_weights_are_for_rows(evaluate, data, name):
     labels, logits, weights = data
     columns = {"y": lists(labels), "w": weights[:, 0], "x": lists(logits), "other": weights[:, 0]}
-    size = {"row_group_size": 300} if name.endswith(".parquet") else {"chunksize": 300}
+    size = {"row_group_size": 300} if name.endswith((".parquet", ".pq")) else {"chunksize": 300}
     save_table(name, columns, **size)
     found, _ = evaluate(f"{name}:y", f"{name}:x", "--weights", f"{name}:w")
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits, weights))
@@ -315,15 +359,85 @@ def test_rows_with_nulls_cost_no_more_than_their_block(evaluate, data):
     assert len(said.splitlines()) == 2
 
 
-def test_a_file_of_another_width_is_named(evaluate, data):
+@pytest.mark.parametrize(
+    ("shape", "shown"), [((500, 3), "(3,)"), ((500,), "()"), ((500, 1, 7), "(1, 7)")]
+)
+def test_a_file_whose_rows_have_another_shape_is_named_before_anything_is_computed(
+    data, capsys, shape, shown
+):
+    save("logits", data[1], [0, 500])
+    np.save("logits/shard-2.npy", np.zeros(shape, np.float32))
+    # Labels of the same shapes: block by block there is nothing wrong.
+    save("labels", data[0], [0, 500])
+    np.save("labels/shard-2.npy", np.zeros(shape, bool))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels", "logits"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out) == (2, "")
+    for name in ("labels", "logits"):
+        assert (
+            f"cannot read {name}/shard-2.npy (its rows have the shape {shown}, "
+            f"but those of {name}/shard-1.npy have (7,))"
+        ) in output.err
+
+
+def test_a_file_whose_rows_have_another_shape_is_skipped_on_demand(evaluate, data):
     labels, logits, _ = data
     save("labels", labels, [0, 500, ROWS])
     save("logits", logits, [0, 500])
     np.save("logits/shard-2.npy", logits[500:, :3])
-    found, said = evaluate("labels", "logits", status=1)
+    found, said = evaluate("labels", "logits", "--on-error", "skip")
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels[:500], logits[:500]))
-    assert "logits/shard-2.npy, rows 0 to" in said
-    assert "must have the same shape" in said
+    assert said.startswith("skipped: cannot read logits/shard-2.npy (its rows have the shape (3,)")
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "all.arrow"])
+def test_lists_of_another_width_further_in_are_named(evaluate, name):
+    pa = pytest.importorskip("pyarrow")
+    column = pa.array([[0.0, 1.0]] * 300 + [[0.0, 1.0, 2.0]] * 300, pa.list_(pa.float32()))
+    size = {"row_group_size": 300} if name.endswith(".parquet") else {"chunksize": 300}
+    save_table(name, {"x": column, "y": column}, **size)
+    found, said = evaluate(f"{name}:y", f"{name}:x", status=1)
+    assert found["shape"] == [300, 2]
+    assert f"cannot read {name}:y, rows 300 to " in said
+    assert f"(its rows have the shape (3,), but those of {name}:y have (2,))" in said
+
+
+@pytest.mark.parametrize("rows", [1001, 100_000, 1 << 40])
+@pytest.mark.parametrize("column", ["x", "y"])
+def test_an_arrow_file_with_a_raised_number_of_rows_is_refused(data, capsys, rows, column):
+    _, logits, _ = data
+    pa = pytest.importorskip("pyarrow")
+    save_table("all.arrow", {"x": logits[:, 0], "y": lists(logits)}, compression="uncompressed")
+    content = Path("all.arrow").read_bytes()
+    assert content.count(struct.pack("<q", ROWS))
+    raised = content.replace(struct.pack("<q", ROWS), struct.pack("<q", rows))
+    Path("all.arrow").write_bytes(raised)
+    with pa.memory_map("all.arrow") as source:
+        assert pa.ipc.open_file(source).get_batch(0).num_rows == rows
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", f"all.arrow:{column}", f"all.arrow:{column}"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert f"cannot read all.arrow:{column} (" in output.err
+
+
+@pytest.mark.parametrize("row", [500, ROWS])
+def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row):
+    pa = pytest.importorskip("pyarrow")
+    values = pa.array(data[1].ravel())
+    offsets = np.arange(0, len(values) + 1, CLASSES, dtype=np.int32)
+    column = pa.ListArray.from_arrays(pa.array(offsets), values)
+    save_table("all.arrow", {"x": column}, compression="uncompressed")
+    content = Path("all.arrow").read_bytes()
+    changed = offsets.copy()
+    changed[row] = 10**8
+    assert content.count(offsets.tobytes()) == 1
+    Path("all.arrow").write_bytes(content.replace(offsets.tobytes(), changed.tobytes()))
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "all.arrow:x", "all.arrow:x"])
+    assert stopped.value.code == 2
+    assert re.search(r"cannot read all.arrow:x.* \(In column 0: Invalid: ", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .npy import NpyPart
-from .operands import Part, Shard, reason_of
+from .operands import Part, Shard, other_row_shape, reason_of
 
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
 BLOCK_BYTES = 1 << 20
@@ -75,6 +75,8 @@ def drop_unreadable(operands: list[list[Shard]]) -> list[Problem]:
     ValueError
         If the operands have different numbers of files, so that none is paired, or of rows.
     """
+    for shards in operands:
+        _note_other_row_shapes(shards)
     paired = len({len(shards) for shards in operands}) == 1
     if paired:
         for first, *others in zip(*operands, strict=True):
@@ -101,6 +103,18 @@ def drop_unreadable(operands: list[list[Shard]]) -> list[Problem]:
         found = ", ".join(f"{n:,} of {role}" for role, n in zip(ROLES, rows, strict=False))
         raise ValueError(f"there must be as many rows of each, but there are {found}")
     return problems
+
+
+def _note_other_row_shapes(shards: list[Shard]) -> None:
+    """Files make one array only if their rows have the same shape: that of the first file's."""
+    first: tuple[str, tuple[int, ...]] | None = None
+    for shard in shards:
+        shape = shard.row_shape
+        if shape is None or shard.error:
+            continue
+        first = first or (shard.name, shape)
+        if shape != first[1]:
+            shard.error = other_row_shape(shape, first[1], first[0])
 
 
 def missing_rows(operands: list[list[Shard]]) -> list[Problem]:

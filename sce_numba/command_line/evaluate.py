@@ -18,9 +18,9 @@ import numpy as np
 import sce_numba as sce
 from sce_numba.kernels.parallel import one_thread
 
-from .blocks import Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
+from .blocks import ROLES, Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
 from .npy import NpyPart
-from .operands import find_shards, reason_of
+from .operands import find_shards, other_row_shape, pair_by_name, reason_of
 from .progress import progress
 from .report import as_json, as_lines
 from .total import Total
@@ -130,6 +130,7 @@ class Run:
         self._total = self._new_total()
         self._operands = [find_shards(arguments.labels), find_shards(arguments.logits)]
         self._weights = self._find_weights(arguments.weights)
+        pair_by_name(self._operands, ROLES)
         self.problems = drop_unreadable(self._operands)
         if not self.skips:
             self.problems += missing_rows(self._operands)
@@ -139,6 +140,8 @@ class Run:
         self._rows = sum(shard.rows for shard in logits)
         # Until there are rows to tell: those of tables have no shape before they are read.
         self._shape = logits[0].shape if logits else (0,)
+        # Of each operand: the first file that rows were read from, and the shape of a row.
+        self._first_rows: list[tuple[str, tuple[int, ...]]] = []
         self._dtypes: list[set[str]] = [set() for _ in self._operands]
         self.rows_done = self.rows_lost = self._bytes = 0
         self._seconds = 0.0
@@ -203,6 +206,16 @@ class Run:
         """Add a block to a total, or tell why that can't be done."""
         if block.problem is not None:
             return block.problem
+        rows = [
+            (piece.part.name, array.shape[1:])
+            for piece, array in zip(block.pieces, block.arrays, strict=True)
+        ]
+        # What the headers say has been compared; the shapes in tables show here.
+        for piece, (name, shape), (first, expected) in zip(
+            block.pieces, rows, self._first_rows, strict=False
+        ):
+            if shape != expected:
+                return Problem(name, piece.rows, other_row_shape(shape, expected, first))
         labels, logits, *others = block.arrays
         weights = self._weights
         if others:
@@ -217,6 +230,7 @@ class Run:
         except (ValueError, TypeError) as error:
             piece = block.pieces[1]
             return Problem(piece.part.name, piece.rows, reason_of(error))
+        self._first_rows = self._first_rows or rows
         for dtypes, array in zip(self._dtypes, block.arrays, strict=True):
             dtypes.add(str(array.dtype))
         self._shape = logits.shape

@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import zipfile
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -22,6 +23,7 @@ class Shard:
     name: str
     parts: list[Part] = field(default_factory=list)
     error: str = ""
+    path: str = ""
 
     @property
     def rows(self) -> int:
@@ -33,6 +35,12 @@ class Shard:
         """The shape of the array, as far as it is known before a row is read."""
         known = self.parts[0].shape if len(self.parts) == 1 else None
         return (self.rows,) if known is None else known
+
+    @property
+    def row_shape(self) -> tuple[int, ...] | None:
+        """The shape of a row, or None where rows must be read to know it."""
+        known = self.parts[0].shape if self.parts else None
+        return None if known is None else known[1:]
 
 
 def find_shards(operand: str) -> list[Shard]:
@@ -49,7 +57,69 @@ def find_shards(operand: str) -> list[Shard]:
             f"cannot read {operand} (No such file): give a .npy file, FILE.npz:MEMBER, "
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
-    return [_open(path, member) for path in paths]
+    shards = [_open(path, member) for path in paths]
+    for shard, path in zip(shards, paths, strict=True):
+        shard.path = path
+    return shards
+
+
+def pair_by_name(operands: list[list[Shard]], roles: tuple[str, ...]) -> None:
+    """Put the files of an operand into the order of the labels' files, if it has as many.
+
+    Names may differ in the folder, the ending, and what all files of an operand have in common.
+
+    Raises
+    ------
+    ValueError
+        If the names do not correspond.
+    """
+    first = operands[0]
+    for role, shards in zip(roles[1:], operands[1:], strict=False):
+        if len(shards) != len(first) or len(shards) == 1:
+            continue
+        names = _keys(first), _keys(shards)
+        if Counter(names[0]) != Counter(names[1]):
+            short = _without_common(names[0]), _without_common(names[1])
+            if Counter(short[0]) != Counter(short[1]):
+                # The file to name is the one without a partner where most others have one.
+                both = [sum((Counter(a) & Counter(b)).values()) for a, b in (names, short)]
+                own, other = short if both[1] > both[0] else names
+                alone = next((Counter(own) - Counter(other)).elements())
+                raise ValueError(
+                    f"no file of {role} belongs to {first[own.index(alone)].name}: as many files "
+                    f"of {role} as of labels are paired by their names, which may differ in the "
+                    "folder and in a beginning or an end that all of them share"
+                )
+            names = short
+        places = {key: place for place, key in reversed(list(enumerate(names[0])))}
+        order = sorted(range(len(shards)), key=lambda n: places[names[1][n]])
+        shards[:] = [shards[n] for n in order]
+
+
+def _keys(shards: list[Shard]) -> list[str]:
+    """Return paths without the folder that holds all of them, endings and leading zeros."""
+    folder = os.path.commonpath([os.path.dirname(os.path.abspath(shard.path)) for shard in shards])
+    names = [os.path.relpath(os.path.abspath(shard.path), folder) for shard in shards]
+    return [re.sub(r"\d+", lambda n: str(int(n[0])), os.path.splitext(name)[0]) for name in names]
+
+
+def _without_common(names: list[str]) -> list[str]:
+    """Leave out how all names begin and end, but no part of a number."""
+    start = _common_start(names)
+    names = [name[start:] for name in names]
+    stop = _common_start([name[::-1] for name in names])
+    return [name[: len(name) - stop] for name in names]
+
+
+def _common_start(names: list[str]) -> int:
+    pairs = list(zip(min(names), max(names), strict=False))
+    count = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    return len(re.sub(r"\d+$", "", names[0][:count]))
+
+
+def other_row_shape(found: tuple[int, ...], expected: tuple[int, ...], file: str) -> str:
+    """Say that rows do not have the shape of those of another file."""
+    return f"its rows have the shape {found}, but those of {file} have {expected}"
 
 
 def reason_of(error: BaseException) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-SUFFIXES = (".parquet", ".arrow", ".feather")
+PARQUET = (".parquet", ".pq")
+SUFFIXES = (*PARQUET, ".arrow", ".feather")
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
@@ -29,7 +30,7 @@ def table_parts(path: str, column: str) -> list[TablePart]:
     # The others keep tens of megabytes of what was freed.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     columns = column.split(",")
-    parts = list((_row_groups if path.endswith(".parquet") else _record_batches)(path, columns))
+    parts = list((_row_groups if path.endswith(PARQUET) else _record_batches)(path, columns))
     offset = 0
     for part in parts:
         part.offset = offset
@@ -66,7 +67,11 @@ class TablePart:
             if self._batches is None:
                 self._batches = self._reader(stop - start)
             while self._position + sum(len(batch) for batch in self._ready) < stop:
-                self._ready.append(next(self._batches))
+                batch = next(self._batches)
+                # A file may promise more values than it holds, or lists beyond their values:
+                # nothing else keeps these from being read from foreign memory.
+                batch.validate(full=True)
+                self._ready.append(batch)
         except StopIteration:
             self._error = ValueError("rows are missing at its end")
             raise self._error from None
@@ -133,8 +138,12 @@ def _record_batches(path: str, columns: list[str]) -> Iterator[TablePart]:
         _check_names(columns, names)
         fields = [names.index(column) for column in columns]
         options = pa.ipc.IpcReadOptions(included_fields=fields)
-        batches = (file.get_batch(number) for number in range(file.num_record_batches))
-        sizes = [(len(batch), batch.select(columns).nbytes) for batch in batches]
+        sizes = []
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number).select(columns)
+            # Whether buffers are as long as they must be: that reads none of the values.
+            batch.validate()
+            sizes.append((len(batch), batch.nbytes))
 
     def read(number: int, _rows: int) -> Iterator[Any]:
         with pa.OSFile(path) as source, pa.ipc.open_file(source, options=options) as file:
