@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -47,26 +47,97 @@ def readable(value: Any) -> Any:
 def _read_pandas(value: Any) -> Any:
     """Read a column, or columns, of which NumPy would make objects, and NaN of missing values."""
     if getattr(value, "ndim", 0) == 2:
-        if all(isinstance(dtype, np.dtype) for dtype in value.dtypes):
+        dtypes = list(value.dtypes)
+        # Of bool beside numbers pandas itself makes objects.
+        alike = len({getattr(dtype, "kind", "") == "b" for dtype in dtypes}) < 2
+        if alike and all(isinstance(dtype, np.dtype) for dtype in dtypes):
             return value
-        return np.column_stack([_read_pandas(column) for _, column in value.items()])
-    numpy_dtype = getattr(getattr(value, "dtype", None), "numpy_dtype", None)
+        columns = {at: np.asarray(_read_pandas(value.iloc[:, at])) for at in range(len(dtypes))}
+        _refuse_nested(value.columns[at] for at, column in columns.items() if column.ndim > 1)
+        return np.column_stack(list(columns.values()))
+    dtype = getattr(value, "dtype", None)
+    numpy_dtype = getattr(dtype, "numpy_dtype", None)
     if numpy_dtype is None:
         return value
+    if numpy_dtype.kind == "O" and hasattr(dtype, "pyarrow_dtype"):
+        return _read_arrow(value.array.__arrow_array__())
     _refuse_missing(int(value.isna().sum()))
     return value.to_numpy(dtype=numpy_dtype)
 
 
 def _read_polars(value: Any) -> Any:
-    if hasattr(value, "null_count"):
-        count = value.null_count()
-        _refuse_missing(count if isinstance(count, int) else sum(count.row(0)))
+    if type(value).__name__ == "LazyFrame":
+        raise TypeError("it is a LazyFrame, which holds no values yet. Pass `.collect()` of it.")
+    if not hasattr(value, "null_count"):
+        return value
+    if not hasattr(value, "get_columns"):
+        return _read_polars_column(value)
+    columns = value.get_columns()
+    _refuse_missing(sum(column.null_count() for column in columns))
+    _refuse_nested(column.name for column in columns if column.dtype.is_nested())
     return value
 
 
+def _read_polars_column(column: Any) -> Any:
+    """Read a column; of lists of one length, as an array of a dimension more."""
+    _refuse_missing(column.null_count())
+    kind = type(column.dtype).__name__
+    if kind not in ("Array", "List"):
+        return column
+    rows = len(column)
+    lengths = [column.dtype.size] if kind == "Array" else column.list.len().unique().to_list()
+    length = _one_length(lengths)
+    # Of an empty list polars would make a missing value.
+    values = np.asarray(_read_polars_column(column.explode())) if rows * length else np.empty(0)
+    return values.reshape(rows, length, *values.shape[1:])
+
+
 def _read_arrow(value: Any) -> Any:
-    columns = getattr(value, "columns", [value])
-    _refuse_missing(sum(getattr(column, "null_count", 0) for column in columns))
+    columns = getattr(value, "columns", None)
+    if columns is None:
+        return _read_arrow_column(value)
+    columns = [_decoded(column) for column in columns]
+    _refuse_missing(sum(column.null_count for column in columns))
+    _refuse_nested(
+        name
+        for name, column in zip(value.schema.names, columns, strict=True)
+        if column.type.num_fields or hasattr(column.type, "storage_type")
+    )
+    return value
+
+
+def _read_arrow_column(column: Any) -> Any:
+    """Read a column; of lists of one length, as an array of a dimension more."""
+    if not hasattr(column, "null_count"):
+        return column
+    column = _decoded(column)
+    _refuse_missing(column.null_count)
+    if hasattr(column.type, "storage_type"):  # an extension, such as a column of tensors
+        tensors = column.combine_chunks() if hasattr(column, "chunks") else column
+        _read_arrow_column(tensors.storage)  # for values that are missing inside
+        return tensors.to_numpy_ndarray() if hasattr(tensors, "to_numpy_ndarray") else column
+    if "list" not in str(column.type).partition("<")[0]:
+        return column
+    lists = column.combine_chunks() if hasattr(column, "chunks") else column
+    compute = importlib.import_module("pyarrow.compute")
+    length = _one_length(compute.unique(compute.list_value_length(lists)).to_pylist())
+    values = np.asarray(_read_arrow_column(lists.flatten()))
+    return values.reshape(len(lists), length, *values.shape[1:])
+
+
+def _decoded(column: Any) -> Any:
+    """Return an Arrow column whose missing values are counted: not those of what it refers to."""
+    kind = str(column.type).partition("<")[0]
+    if kind == "dictionary":
+        return column.cast(column.type.value_type)
+    if kind == "run_end_encoded":
+        return importlib.import_module("pyarrow.compute").run_end_decode(column)
+    return column
+
+
+def _read_scipy(value: Any) -> Any:
+    if hasattr(value, "toarray"):
+        raise TypeError("it is a sparse array or matrix. Pass `.toarray()` of it.")
     return value
 
 
@@ -93,9 +164,29 @@ def _refuse_missing(count: int) -> None:
         raise ValueError(f"{count} values are missing. Fill them, or drop their rows first.")
 
 
+def _refuse_nested(names: Iterable[Any]) -> None:
+    nested = list(names)
+    if nested:
+        raise TypeError(
+            f"its columns {nested} hold lists or the like. Pass one such column by itself: lists "
+            "of one length are read as a 2-D array."
+        )
+
+
+def _one_length(lengths: list[int]) -> int:
+    """Return the length of all lists of a column, or 0 where there is none."""
+    if len(lengths) > 1:
+        raise ValueError(
+            f"its rows differ in length: {min(lengths)} to {max(lengths)} values. Pad them to one "
+            "length, and exclude what is padded with `where`."
+        )
+    return lengths[0] if lengths else 0
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "pandas": _read_pandas,
     "polars": _read_polars,
     "pyarrow": _read_arrow,
+    "scipy": _read_scipy,
     "torch": _read_torch,
 }

@@ -284,3 +284,148 @@ def test_a_scorer_of_many_labels():
     probabilities = model.predict_proba(features)
     theirs = [log_loss(z, p) for z, p in zip(labels.T, probabilities.T, strict=True)]
     assert scorer(model, features, labels) == pytest.approx(-np.mean(theirs), rel=1e-9)
+
+
+# ---- Columns of lists, and what is missing inside --------------------------------------------
+
+
+def nested(values):
+    """Return columns of these rows, by the name of their kind."""
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    lists = pa.array(values, pa.list_(pa.float64()))
+    width = len(values[0])
+    return {
+        "polars List": pl.Series(values, dtype=pl.List(pl.Float64)),
+        "polars Array": pl.Series(values, dtype=pl.Array(pl.Float64, width)),
+        "Arrow List": lists,
+        "Arrow LargeList": pa.array(values, pa.large_list(pa.float64())),
+        "Arrow FixedSizeList": pa.array(values, pa.list_(pa.float64(), width)),
+        "Arrow FixedShapeTensor": pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.float64(), [width]),
+            pa.array(values, pa.list_(pa.float64(), width)),
+        ),
+        "Arrow List in chunks": pa.chunked_array([lists[:1], lists[1:]]),
+        "part of an Arrow List": pa.concat_arrays([lists, lists])[len(values) :],
+        "pandas of Arrow": pd.Series(pd.arrays.ArrowExtensionArray(lists)),
+    }
+
+
+ROWS_OF_LISTS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+KINDS_OF_LISTS = [
+    "polars List",
+    "polars Array",
+    "Arrow List",
+    "Arrow LargeList",
+    "Arrow FixedSizeList",
+    "Arrow FixedShapeTensor",
+    "Arrow List in chunks",
+    "part of an Arrow List",
+    "pandas of Arrow",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LISTS)
+def test_lists_of_one_length_are_rows(kind):
+    found = as_floats(nested(ROWS_OF_LISTS)[kind], "logits")
+    np.testing.assert_array_equal(found, ROWS_OF_LISTS)
+    assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LISTS)
+def test_values_missing_inside_lists_are_refused(kind):
+    column = nested([[1.0, None, 3.0], [4.0, 5.0, None]])[kind]
+    with pytest.raises(ValueError, match=r"Argument `logits` .*: 2 values are missing"):
+        sce.sigmoid_cross_entropy(np.ones((2, 3)), column)
+
+
+def test_lists_that_are_missing_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    for column in (pl.Series([[1.0], None]), pa.array([[1.0], None])):
+        with pytest.raises(ValueError, match="1 values are missing"):
+            as_floats(column, "logits")
+
+
+def test_lists_that_differ_in_length_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    rows = [[1.0, 2.0], [3.0]]
+    for column in (pl.Series(rows), pa.array(rows)):
+        with pytest.raises(ValueError, match="rows differ in length: 1 to 2 values"):
+            as_floats(column, "logits")
+
+
+def test_lists_inside_lists_are_axes():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    values = np.arange(12.0).reshape(2, 3, 2)
+    for column in (
+        pl.Series(values.tolist()),
+        pl.Series(values),
+        pa.array(values.tolist()),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(values),
+    ):
+        np.testing.assert_array_equal(as_floats(column, "logits"), values)
+
+
+def test_columns_of_empty_lists_have_no_elements():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    for column in (
+        pl.Series([[], []], dtype=pl.List(pl.Float64)),
+        pa.array([[], []], pa.list_(pa.float64())),
+    ):
+        assert as_floats(column, "logits").shape == (2, 0)
+    assert as_floats(pl.Series([], dtype=pl.Array(pl.Float64, 3)), "logits").shape == (0, 3)
+
+
+def test_a_fixed_size_list_is_read_in_place():
+    pa = pytest.importorskip("pyarrow")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(LOGITS.ravel()), COLUMNS)
+    assert address(as_floats(column, "logits")) == column.flatten().buffers()[1].address
+
+
+def test_frames_with_columns_of_lists_are_told_to_pass_the_column():
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    columns = {"one": [1.0], "many": [[1.0, 2.0]]}
+    table = pa.table(columns)
+    for frame in (pl.DataFrame(columns), table, table.to_pandas(types_mapper=pd.ArrowDtype)):
+        with pytest.raises(TypeError, match=r"`logits` .*columns \['many'\] .*by itself"):
+            sce.sigmoid_cross_entropy([[1, 1]], frame)
+
+
+def test_values_missing_in_encoded_columns_of_arrow_are_refused():
+    pd, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    indices = pa.array([0, 1, 0])
+    dictionary = pa.DictionaryArray.from_arrays(indices, pa.array([1.0, None]))
+    for column in (
+        dictionary,
+        pa.table({"a": dictionary}),
+        pd.Series(pd.arrays.ArrowExtensionArray(dictionary)),
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([1.0, None])),
+    ):
+        with pytest.raises(ValueError, match="1 values are missing"):
+            as_floats(column, "logits")
+    whole = pa.DictionaryArray.from_arrays(indices, pa.array([1.0, 2.0]))
+    np.testing.assert_array_equal(as_floats(whole, "logits"), [1, 2, 1])
+    runs = pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([1.0, 2.0]))
+    np.testing.assert_array_equal(as_floats(runs, "logits"), [1, 1, 2])
+
+
+# ---- What has to be converted first ----------------------------------------------------------
+
+
+def test_bool_and_integer_columns_may_be_mixed():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [True, False], "b": [1, 2]})
+    np.testing.assert_array_equal(as_array(frame, "labels"), [[1, 1], [0, 2]])
+    assert as_array(frame, "labels").dtype == np.int64
+
+
+def test_sparse_labels_are_told_to_become_dense():
+    sparse = pytest.importorskip("scipy.sparse")
+    for labels in (sparse.csr_array(np.eye(2)), sparse.coo_matrix(np.eye(2))):
+        with pytest.raises(TypeError, match=r"`multi_class_labels` .* sparse .*`.toarray\(\)`"):
+            sce.sigmoid_cross_entropy(labels, np.zeros((2, 2)))
+
+
+def test_lazy_frames_of_polars_are_told_to_collect():
+    pl = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"`logits` .* LazyFrame.* `.collect\(\)`"):
+        sce.sigmoid_cross_entropy([[1.0]], pl.LazyFrame({"a": [1.0]}))
