@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_libraries import readable
+from .array_libraries import check_order, readable
 from .kernels import operand
 from .kernels.loss import LOGITS, RESULT
 from .messages import shown
@@ -92,6 +92,8 @@ def as_labels_and_logits(
     if labels_given is None or logits_given is None:
         missing = labels_name if labels_given is None else "logits"
         raise ValueError(f"Argument `{missing}` must not be None.")
+    if type(labels_given) is not np.ndarray and type(logits_given) is not np.ndarray:
+        check_order(labels_given, labels_name, logits_given)
     labels = as_labels(labels_given, labels_name)
     logits = as_floats(logits_given, "logits")
     if labels.shape != logits.shape:

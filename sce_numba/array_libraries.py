@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .messages import shown
+
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
 # of this package that takes over.  DataArrays come first, as they may hold Dask arrays.
 _DOORS = (("xarray", "DataArray", ".xarray"), ("dask.array", "Array", ".dask"))
@@ -42,6 +44,42 @@ def readable(value: Any) -> Any:
         if read is not None:
             return read(value)
     return value
+
+
+def check_order(labels: Any, name: str, logits: Any) -> None:
+    """Refuse labels of pandas whose rows or columns are not in the order of the logits'.
+
+    All is paired by position, as in NumPy; pandas itself would pair by what rows and columns are
+    called.
+    """
+    pandas = sys.modules.get("pandas")
+    kinds = (getattr(pandas, "Series", ()), getattr(pandas, "DataFrame", ()))
+    if not any(isinstance(labels, kind) and isinstance(logits, kind) for kind in kinds):
+        return
+    if labels.shape != logits.shape:  # which is refused for that
+        return
+    if labels.ndim == 2 and not labels.columns.equals(logits.columns):
+        # Columns called otherwise, as `is_cat` and `score_cat` are, can only go by position.
+        own, theirs = list(labels.columns), list(logits.columns)
+        if set(own) == set(theirs):
+            raise ValueError(
+                f"Arguments `{name}` and `logits` have their columns in different orders, "
+                f"{shown(own)} and {shown(theirs)}, and would be paired by position. Pass "
+                f"`{name}[logits.columns]`."
+            )
+    if len(labels) and not labels.index.equals(logits.index):
+        # By what they look like: a missing value in an index can't be compared.
+        pairs = [
+            (shown(one), shown(two)) for one, two in zip(labels.index, logits.index, strict=True)
+        ]
+        row = next((row for row, (one, two) in enumerate(pairs) if one != two), 0)
+        one, two = pairs[row]
+        raise ValueError(
+            f"Arguments `{name}` and `logits` have different indexes, {one} and "
+            f"{two} in row {row}, and would be paired by position. Pass "
+            f"`{name}.reindex(logits.index)` to pair them by index, or `{name}.to_numpy()` if "
+            "their order is the same."
+        )
 
 
 def _read_pandas(value: Any) -> Any:

@@ -429,3 +429,50 @@ def test_lazy_frames_of_polars_are_told_to_collect():
     pl = pytest.importorskip("polars")
     with pytest.raises(TypeError, match=r"`logits` .* LazyFrame.* `.collect\(\)`"):
         sce.sigmoid_cross_entropy([[1.0]], pl.LazyFrame({"a": [1.0]}))
+
+
+# ---- Rows and columns in another order -------------------------------------------------------
+
+
+def test_columns_of_pandas_in_another_order_are_refused():
+    pd = pytest.importorskip("pandas")
+    logits = pd.DataFrame({"a": [2.0, 3.0], "b": [-1.0, -2.0]})
+    labels = pd.DataFrame({"b": [0, 0], "a": [1, 1]})
+    said = r"`multi_class_labels` .*\['b', 'a'\] and \['a', 'b'\].*labels\[logits.columns\]"
+    with pytest.raises(ValueError, match=said):
+        sce.sigmoid_cross_entropy(labels, logits)
+    with pytest.raises(ValueError, match=r"`labels\[logits.columns\]`"):
+        sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    right = sce.sigmoid_cross_entropy(labels[logits.columns], logits)
+    assert right == sce.sigmoid_cross_entropy([[1, 0], [1, 0]], logits)
+
+
+def test_columns_of_pandas_called_otherwise_go_by_position():
+    pd = pytest.importorskip("pandas")
+    labels, scores = pd.DataFrame(LABELS).add_prefix("is_"), pd.DataFrame(LOGITS)
+    for logits in (scores, scores.add_prefix("score_"), scores.to_numpy()):
+        assert sce.sigmoid_cross_entropy(labels, logits) == expected()
+    assert sce.sigmoid_cross_entropy(LABELS, scores) == expected()
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_rows_of_pandas_with_another_index_are_refused(frames):
+    pd = pytest.importorskip("pandas")
+    logits = pd.Series([2.0, -1.0, 0.5], index=[0, 7, 3])
+    labels = pd.Series([1, 0, 1], index=[0, 3, 7])
+    if frames:
+        labels, logits = labels.to_frame("a"), logits.to_frame("a")
+    with pytest.raises(ValueError, match=r"indexes, 3 and 7 in row 1.*reindex.*to_numpy\(\)"):
+        sce.sigmoid_cross_entropy(labels, logits)
+    mended = sce.sigmoid_cross_entropy(labels.reindex(logits.index), logits)
+    assert mended == sce.sigmoid_cross_entropy([1, 1, 0], [2.0, -1.0, 0.5])
+    by_position = sce.sigmoid_cross_entropy(labels.to_numpy(), logits)
+    assert by_position == sce.sigmoid_cross_entropy([1, 0, 1], [2.0, -1.0, 0.5])
+
+
+def test_rows_of_pandas_that_differ_in_number_are_refused_by_their_shapes():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="same shape"):
+        sce.sigmoid_cross_entropy(pd.Series([1, 0]), pd.Series([1.0]))
+    empty = pd.Series([], index=pd.Index([], dtype=object), dtype=float)
+    assert sce.sigmoid_cross_entropy(empty, empty.reset_index(drop=True)) == 0
