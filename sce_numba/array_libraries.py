@@ -173,6 +173,27 @@ def _decoded(column: Any) -> Any:
     return column
 
 
+def _read_jax(value: Any) -> Any:
+    if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
+        raise TypeError(
+            "it is a tracer of JAX, which has no values to read. Call this function outside "
+            "`jax.jit`, `jax.grad` and their like, or through `jax.pure_callback`; gradients come "
+            "from `sce_numba.sigmoid_cross_entropy_value_and_grad`."
+        )
+    return value
+
+
+def conversion(value: Any) -> str:
+    """Return what to do with a value of a dtype that no function takes, in its own library."""
+    dtype = str(getattr(value, "dtype", getattr(value, "type", "")))
+    library = type(value).__module__.partition(".")[0]
+    if dtype.startswith(("category", "Categorical", "Enum", "dictionary")):
+        equal = "pc.equal(column, 'yes')" if library == "pyarrow" else "column == 'yes'"
+        return f"Pass what its categories stand for, for example `{equal}`."
+    cast = {"polars": "cast(pl.Float32)", "pyarrow": "cast(pa.float32())"}
+    return f"Convert it, for example with `.{cast.get(library, 'astype(np.float32)')}`."
+
+
 def _read_scipy(value: Any) -> Any:
     if hasattr(value, "toarray"):
         raise TypeError("it is a sparse array or matrix. Pass `.toarray()` of it.")
@@ -225,6 +246,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "pandas": _read_pandas,
     "polars": _read_polars,
     "pyarrow": _read_arrow,
+    "jax": _read_jax,
     "scipy": _read_scipy,
     "torch": _read_torch,
 }

@@ -425,6 +425,40 @@ def test_sparse_labels_are_told_to_become_dense():
             sce.sigmoid_cross_entropy(labels, np.zeros((2, 2)))
 
 
+def test_what_to_convert_with_is_said_in_the_words_of_the_library():
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    decimals = pa.array([1, 0]).cast(pa.decimal128(21, 2))
+    text = ["yes", "no"]
+    for labels, said in (
+        (pl.Series(["1.5"]).cast(pl.Decimal(10, 2)), r"`\.cast\(pl\.Float32\)`"),
+        (pl.Series(text, dtype=pl.Categorical), "`column == 'yes'`"),
+        (pl.Series(text, dtype=pl.Enum(text)), "`column == 'yes'`"),
+        (decimals, r"`\.cast\(pa\.float32\(\)\)`"),
+        (pa.array(text).dictionary_encode(), r"`pc\.equal\(column, 'yes'\)`"),
+        (pd.Series(text, dtype="category"), "`column == 'yes'`"),
+        (pd.Series(pd.arrays.ArrowExtensionArray(decimals)), r"`\.astype\(np\.float32\)`"),
+    ):
+        with pytest.raises(TypeError, match=f"`multi_class_labels` must be .*{said}"):
+            sce.sigmoid_cross_entropy(labels, np.zeros(len(labels)))
+    # What is advised is taken.
+    for labels in (
+        pl.Series(["1", "0"]).cast(pl.Decimal(10, 2)).cast(pl.Float32),
+        decimals.cast(pa.float32()),
+        pd.Series(pd.arrays.ArrowExtensionArray(decimals)).astype(np.float32),
+        pl.Series(text, dtype=pl.Categorical) == "yes",
+        pd.Series(text, dtype="category") == "yes",
+    ):
+        np.testing.assert_array_equal(as_array(labels, "labels"), [1, 0])
+
+
+def test_tracers_of_jax_are_told_to_stay_outside():
+    # A class as JAX has it, which need not be installed.
+    tracer = type("Tracer", (), {"__module__": "jax._src.core"})
+    kind = type("JVPTracer", (tracer,), {"__module__": "jax._src.interpreters.ad"})
+    with pytest.raises(TypeError, match=r"`logits` .* tracer of JAX.*outside `jax\.jit`"):
+        sce.sigmoid_cross_entropy([1.0], kind())
+
+
 def test_lazy_frames_of_polars_are_told_to_collect():
     pl = pytest.importorskip("polars")
     with pytest.raises(TypeError, match=r"`logits` .* LazyFrame.* `.collect\(\)`"):
