@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_libraries import readable
+from .array_libraries import check_order, conversion, readable
 from .kernels import operand
 from .kernels.loss import LOGITS, RESULT
 from .messages import shown
@@ -63,13 +63,19 @@ def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
     return np.asarray(array)
 
 
-def as_floats(value: ArrayLike, name: str) -> np.ndarray:
-    """Return logits (or losses) as an array, without a copy; refuse all but floats."""
+def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> np.ndarray:
+    """Return logits (or losses) as an array, without a copy; refuse all but floats.
+
+    ``labels`` that are floats, beside logits that are none, may have been taken for them.
+    """
     array = as_array(value, name)
     if dtype_code(array.dtype) not in _FLOATS:
+        exchanged = ""
+        if labels is not None and array.dtype.kind in "biu" and dtype_code(labels.dtype) in _FLOATS:
+            exchanged = " Or are labels and logits exchanged?"
         raise TypeError(
             f"Argument `{name}` must be float16, bfloat16, float32 or float64, got "
-            f"{array.dtype.name}. Convert it, for example with `.astype(np.float32)`."
+            f"{array.dtype.name}. {conversion(value)}{exchanged}"
         )
     return array
 
@@ -80,7 +86,7 @@ def as_labels(value: ArrayLike, name: str) -> np.ndarray:
     if dtype_code(array.dtype) is None:
         raise TypeError(
             f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
-            f"{array.dtype.name}. Convert it, for example with `.astype(np.float32)`."
+            f"{array.dtype.name}. {conversion(value)}"
         )
     return array
 
@@ -92,8 +98,10 @@ def as_labels_and_logits(
     if labels_given is None or logits_given is None:
         missing = labels_name if labels_given is None else "logits"
         raise ValueError(f"Argument `{missing}` must not be None.")
+    if type(labels_given) is not np.ndarray and type(logits_given) is not np.ndarray:
+        check_order(labels_given, labels_name, logits_given)
     labels = as_labels(labels_given, labels_name)
-    logits = as_floats(logits_given, "logits")
+    logits = as_floats(logits_given, "logits", labels)
     if labels.shape != logits.shape:
         mend = "Labels are not broadcast."
         if labels.size == logits.size:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+
+from .messages import shown
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
 # of this package that takes over.  DataArrays come first, as they may hold Dask arrays.
@@ -44,29 +46,157 @@ def readable(value: Any) -> Any:
     return value
 
 
+def check_order(labels: Any, name: str, logits: Any) -> None:
+    """Refuse labels of pandas whose rows or columns are not in the order of the logits'.
+
+    All is paired by position, as in NumPy; pandas itself would pair by what rows and columns are
+    called.
+    """
+    pandas = sys.modules.get("pandas")
+    kinds = (getattr(pandas, "Series", ()), getattr(pandas, "DataFrame", ()))
+    if not any(isinstance(labels, kind) and isinstance(logits, kind) for kind in kinds):
+        return
+    if labels.shape != logits.shape:  # which is refused for that
+        return
+    if labels.ndim == 2 and not labels.columns.equals(logits.columns):
+        # Columns called otherwise, as `is_cat` and `score_cat` are, can only go by position.
+        own, theirs = list(labels.columns), list(logits.columns)
+        if set(own) == set(theirs):
+            raise ValueError(
+                f"Arguments `{name}` and `logits` have their columns in different orders, "
+                f"{shown(own)} and {shown(theirs)}, and would be paired by position. Pass "
+                f"`{name}[logits.columns]`."
+            )
+    if len(labels) and not labels.index.equals(logits.index):
+        # By what they look like: a missing value in an index can't be compared.
+        pairs = [
+            (shown(one), shown(two)) for one, two in zip(labels.index, logits.index, strict=True)
+        ]
+        row = next((row for row, (one, two) in enumerate(pairs) if one != two), 0)
+        one, two = pairs[row]
+        raise ValueError(
+            f"Arguments `{name}` and `logits` have different indexes, {one} and "
+            f"{two} in row {row}, and would be paired by position. Pass "
+            f"`{name}.reindex(logits.index)` to pair them by index, or `{name}.to_numpy()` if "
+            "their order is the same."
+        )
+
+
 def _read_pandas(value: Any) -> Any:
     """Read a column, or columns, of which NumPy would make objects, and NaN of missing values."""
     if getattr(value, "ndim", 0) == 2:
-        if all(isinstance(dtype, np.dtype) for dtype in value.dtypes):
+        dtypes = list(value.dtypes)
+        # Of bool beside numbers pandas itself makes objects.
+        alike = len({getattr(dtype, "kind", "") == "b" for dtype in dtypes}) < 2
+        if alike and all(isinstance(dtype, np.dtype) for dtype in dtypes):
             return value
-        return np.column_stack([_read_pandas(column) for _, column in value.items()])
-    numpy_dtype = getattr(getattr(value, "dtype", None), "numpy_dtype", None)
+        columns = {at: np.asarray(_read_pandas(value.iloc[:, at])) for at in range(len(dtypes))}
+        _refuse_nested(value.columns[at] for at, column in columns.items() if column.ndim > 1)
+        return np.column_stack(list(columns.values()))
+    dtype = getattr(value, "dtype", None)
+    numpy_dtype = getattr(dtype, "numpy_dtype", None)
     if numpy_dtype is None:
         return value
+    if numpy_dtype.kind == "O" and hasattr(dtype, "pyarrow_dtype"):
+        return _read_arrow(value.array.__arrow_array__())
     _refuse_missing(int(value.isna().sum()))
     return value.to_numpy(dtype=numpy_dtype)
 
 
 def _read_polars(value: Any) -> Any:
-    if hasattr(value, "null_count"):
-        count = value.null_count()
-        _refuse_missing(count if isinstance(count, int) else sum(count.row(0)))
+    if type(value).__name__ == "LazyFrame":
+        raise TypeError("it is a LazyFrame, which holds no values yet. Pass `.collect()` of it.")
+    if not hasattr(value, "null_count"):
+        return value
+    if not hasattr(value, "get_columns"):
+        return _read_polars_column(value)
+    columns = value.get_columns()
+    _refuse_missing(sum(column.null_count() for column in columns))
+    _refuse_nested(column.name for column in columns if column.dtype.is_nested())
     return value
 
 
+def _read_polars_column(column: Any) -> Any:
+    """Read a column; of lists of one length, as an array of a dimension more."""
+    _refuse_missing(column.null_count())
+    kind = type(column.dtype).__name__
+    if kind not in ("Array", "List"):
+        return column
+    rows = len(column)
+    lengths = [column.dtype.size] if kind == "Array" else column.list.len().unique().to_list()
+    length = _one_length(lengths)
+    # Of an empty list polars would make a missing value.
+    values = np.asarray(_read_polars_column(column.explode())) if rows * length else np.empty(0)
+    return values.reshape(rows, length, *values.shape[1:])
+
+
 def _read_arrow(value: Any) -> Any:
-    columns = getattr(value, "columns", [value])
-    _refuse_missing(sum(getattr(column, "null_count", 0) for column in columns))
+    columns = getattr(value, "columns", None)
+    if columns is None:
+        return _read_arrow_column(value)
+    columns = [_decoded(column) for column in columns]
+    _refuse_missing(sum(column.null_count for column in columns))
+    _refuse_nested(
+        name
+        for name, column in zip(value.schema.names, columns, strict=True)
+        if column.type.num_fields or hasattr(column.type, "storage_type")
+    )
+    return value
+
+
+def _read_arrow_column(column: Any) -> Any:
+    """Read a column; of lists of one length, as an array of a dimension more."""
+    if not hasattr(column, "null_count"):
+        return column
+    column = _decoded(column)
+    _refuse_missing(column.null_count)
+    if hasattr(column.type, "storage_type"):  # an extension, such as a column of tensors
+        tensors = column.combine_chunks() if hasattr(column, "chunks") else column
+        _read_arrow_column(tensors.storage)  # for values that are missing inside
+        return tensors.to_numpy_ndarray() if hasattr(tensors, "to_numpy_ndarray") else column
+    if "list" not in str(column.type).partition("<")[0]:
+        return column
+    lists = column.combine_chunks() if hasattr(column, "chunks") else column
+    compute = importlib.import_module("pyarrow.compute")
+    length = _one_length(compute.unique(compute.list_value_length(lists)).to_pylist())
+    values = np.asarray(_read_arrow_column(lists.flatten()))
+    return values.reshape(len(lists), length, *values.shape[1:])
+
+
+def _decoded(column: Any) -> Any:
+    """Return an Arrow column whose missing values are counted: not those of what it refers to."""
+    kind = str(column.type).partition("<")[0]
+    if kind == "dictionary":
+        return column.cast(column.type.value_type)
+    if kind == "run_end_encoded":
+        return importlib.import_module("pyarrow.compute").run_end_decode(column)
+    return column
+
+
+def _read_jax(value: Any) -> Any:
+    if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
+        raise TypeError(
+            "it is a tracer of JAX, which has no values to read. Call this function outside "
+            "`jax.jit`, `jax.grad` and their like, or through `jax.pure_callback`; gradients come "
+            "from `sce_numba.sigmoid_cross_entropy_value_and_grad`."
+        )
+    return value
+
+
+def conversion(value: Any) -> str:
+    """Return what to do with a value of a dtype that no function takes, in its own library."""
+    dtype = str(getattr(value, "dtype", getattr(value, "type", "")))
+    library = type(value).__module__.partition(".")[0]
+    if dtype.startswith(("category", "Categorical", "Enum", "dictionary")):
+        equal = "pc.equal(column, 'yes')" if library == "pyarrow" else "column == 'yes'"
+        return f"Pass what its categories stand for, for example `{equal}`."
+    cast = {"polars": "cast(pl.Float32)", "pyarrow": "cast(pa.float32())"}
+    return f"Convert it, for example with `.{cast.get(library, 'astype(np.float32)')}`."
+
+
+def _read_scipy(value: Any) -> Any:
+    if hasattr(value, "toarray"):
+        raise TypeError("it is a sparse array or matrix. Pass `.toarray()` of it.")
     return value
 
 
@@ -93,9 +223,30 @@ def _refuse_missing(count: int) -> None:
         raise ValueError(f"{count} values are missing. Fill them, or drop their rows first.")
 
 
+def _refuse_nested(names: Iterable[Any]) -> None:
+    nested = list(names)
+    if nested:
+        raise TypeError(
+            f"its columns {nested} hold lists or the like. Pass one such column by itself: lists "
+            "of one length are read as a 2-D array."
+        )
+
+
+def _one_length(lengths: list[int]) -> int:
+    """Return the length of all lists of a column, or 0 where there is none."""
+    if len(lengths) > 1:
+        raise ValueError(
+            f"its rows differ in length: {min(lengths)} to {max(lengths)} values. Pad them to one "
+            "length, and exclude what is padded with `where`."
+        )
+    return lengths[0] if lengths else 0
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "pandas": _read_pandas,
     "polars": _read_polars,
     "pyarrow": _read_arrow,
+    "jax": _read_jax,
+    "scipy": _read_scipy,
     "torch": _read_torch,
 }

@@ -16,7 +16,8 @@ its gradient as well   the denominator first, from weights and ``where`` alone; 
 A graph has a few tasks for each block.  Operands are rechunked as the logits are; a weight that is
 broadcast stays as small as it is.  Arguments are checked when the graph is built, with the errors
 of the functions on NumPy arrays.  Chunks of unknown sizes (NaN) are taken as they are, if all
-operands have as many of them, and their shapes are checked when they are computed.
+operands have as many of them, and their shapes are checked when they are computed: a block that
+happens to have one row is not broadcast.
 
 Examples
 --------
@@ -66,6 +67,8 @@ from .reduction import Reduction
 
 # The operands of all functions: the first that is given decides what the others align with.
 _OPERANDS = "logits", "losses", "labels", "multi_class_labels", "weights", "where", "pos_weight"
+# Those of them that may be broadcast; the others are compared by the functions themselves.
+_BROADCAST = "weights", "where", "pos_weight"
 # What stands for a size that is not known while arguments are checked.
 _UNKNOWN = 2
 # What returns two arrays.
@@ -238,12 +241,18 @@ def _blockwise(
 
     ``one`` says that it makes one element of each block.
     """
-    axes = tuple(range(next(iter(operands.values())).ndim))
+    values = next(iter(operands.values()))
+    axes = tuple(range(values.ndim))
     lazy = {name: operand for name, operand in operands.items() if isinstance(operand, da.Array)}
     fixed |= {name: operand for name, operand in operands.items() if name not in lazy}
     indices = [axes[len(axes) - operand.ndim :] for operand in lazy.values()]
+    broadcast = {
+        name: _broadcast_axes(operand, values)
+        for name, operand in lazy.items()
+        if name in _BROADCAST
+    }
     return da.blockwise(
-        functools.partial(_call_by_name, function, tuple(lazy), fixed),
+        functools.partial(_call_by_name, function, tuple(lazy), fixed, broadcast),
         axes,
         *itertools.chain(*zip(lazy.values(), indices, strict=True)),
         dtype=dtype,
@@ -254,10 +263,38 @@ def _blockwise(
     )
 
 
+def _broadcast_axes(operand: da.Array, values: da.Array) -> tuple[int, ...]:
+    """Return the axes, counted from the last, along which an operand is broadcast as a whole.
+
+    A size that is not known is none of 1, though a block may turn out to have one row.
+    """
+    return tuple(
+        axis
+        for axis in range(-operand.ndim, 0)
+        if operand.shape[axis] == 1 and values.shape[axis] != 1
+    )
+
+
 def _call_by_name(
-    function: Callable[..., Any], names: tuple[str, ...], fixed: dict[str, Any], *blocks: Any
+    function: Callable[..., Any],
+    names: tuple[str, ...],
+    fixed: dict[str, Any],
+    broadcast: dict[str, tuple[int, ...]],
+    *blocks: Any,
 ) -> Any:
-    return function(**dict(zip(names, blocks, strict=True)), **fixed)
+    given = dict(zip(names, blocks, strict=True))
+    shape = np.shape(blocks[0])
+    for name, axes in broadcast.items():
+        found = np.shape(given[name])
+        fitting = tuple(1 if axis in axes else shape[axis] for axis in range(-len(found), 0))
+        if found != fitting:
+            raise ValueError(
+                f"Argument `{name}` has a block of shape {found} beside one of `{names[0]}` of "
+                f"shape {shape}, where it must have the shape {fitting}: only an axis whose whole "
+                f"length is 1 is broadcast. Filter `{name}` by the mask that filters "
+                f"`{names[0]}`, and have its chunks hold as many rows as they declare."
+            )
+    return function(**given, **fixed)
 
 
 def _elements(function: Callable[..., Any], operands: Operands, options: dict[str, Any]) -> Any:

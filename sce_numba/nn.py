@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,6 +13,8 @@ from . import arguments, evaluation
 from .array_libraries import door_for
 from .kernels import loss as kernel
 from .reduction import Reduction
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 def sigmoid_cross_entropy_with_logits(
@@ -89,6 +93,22 @@ def sigmoid_cross_entropy_with_logits(
     return out
 
 
+def _without_targets(function: _Function) -> _Function:
+    """Refuse ``targets``, as TensorFlow called labels until 1.14, by what they are called now."""
+
+    @functools.wraps(function)
+    def checked(*arguments: Any, **keywords: Any) -> Any:
+        if "targets" in keywords:
+            raise TypeError(
+                f"Argument `targets` of `{function.__name__}` is called `labels`, as in "
+                "TensorFlow 2."
+            )
+        return function(*arguments, **keywords)
+
+    return cast("_Function", checked)
+
+
+@_without_targets
 def weighted_cross_entropy_with_logits(
     labels: ArrayLike,
     logits: ArrayLike,

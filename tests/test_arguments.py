@@ -345,3 +345,15 @@ class TestComputeWeightedLoss:
     def test_the_reduction_is_checked_before_the_weights(self):
         with pytest.raises(ValueError, match="Invalid Reduction Key"):
             sce.compute_weighted_loss([[1.0]], weights=[1.0, 2.0], reduction="no")
+
+
+def test_integer_logits_beside_float_labels_may_be_exchanged():
+    scores, truth = np.zeros((4, 3)), np.ones((4, 3), int)
+    assert "are labels and logits exchanged?" in refusal(TypeError, scores, truth)
+    assert "exchanged" not in refusal(TypeError, truth, truth)
+    assert "exchanged" not in refusal(TypeError, scores, truth.astype(str))
+
+
+def test_targets_are_told_that_they_are_labels():
+    with pytest.raises(TypeError, match=r"`targets` of .*_with_logits` is called `labels`"):
+        sce.weighted_cross_entropy_with_logits(targets=[1.0], logits=[0.0], pos_weight=2.0)

@@ -387,3 +387,229 @@ def test_a_scorer_of_many_labels():
     probabilities = model.predict_proba(features)
     theirs = [log_loss(z, p) for z, p in zip(labels.T, probabilities.T, strict=True)]
     assert scorer(model, features, labels) == pytest.approx(-np.mean(theirs), rel=1e-9)
+
+
+# ---- Columns of lists, and what is missing inside --------------------------------------------
+
+
+def nested(values):
+    """Return columns of these rows, by the name of their kind."""
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    lists = pa.array(values, pa.list_(pa.float64()))
+    width = len(values[0])
+    return {
+        "polars List": pl.Series(values, dtype=pl.List(pl.Float64)),
+        "polars Array": pl.Series(values, dtype=pl.Array(pl.Float64, width)),
+        "Arrow List": lists,
+        "Arrow LargeList": pa.array(values, pa.large_list(pa.float64())),
+        "Arrow FixedSizeList": pa.array(values, pa.list_(pa.float64(), width)),
+        "Arrow FixedShapeTensor": pa.ExtensionArray.from_storage(
+            pa.fixed_shape_tensor(pa.float64(), [width]),
+            pa.array(values, pa.list_(pa.float64(), width)),
+        ),
+        "Arrow List in chunks": pa.chunked_array([lists[:1], lists[1:]]),
+        "part of an Arrow List": pa.concat_arrays([lists, lists])[len(values) :],
+        "pandas of Arrow": pd.Series(pd.arrays.ArrowExtensionArray(lists)),
+    }
+
+
+ROWS_OF_LISTS = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+KINDS_OF_LISTS = [
+    "polars List",
+    "polars Array",
+    "Arrow List",
+    "Arrow LargeList",
+    "Arrow FixedSizeList",
+    "Arrow FixedShapeTensor",
+    "Arrow List in chunks",
+    "part of an Arrow List",
+    "pandas of Arrow",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LISTS)
+def test_lists_of_one_length_are_rows(kind):
+    found = as_floats(nested(ROWS_OF_LISTS)[kind], "logits")
+    np.testing.assert_array_equal(found, ROWS_OF_LISTS)
+    assert found.dtype == np.float64
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_LISTS)
+def test_values_missing_inside_lists_are_refused(kind):
+    column = nested([[1.0, None, 3.0], [4.0, 5.0, None]])[kind]
+    with pytest.raises(ValueError, match=r"Argument `logits` .*: 2 values are missing"):
+        sce.sigmoid_cross_entropy(np.ones((2, 3)), column)
+
+
+def test_lists_that_are_missing_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    for column in (pl.Series([[1.0], None]), pa.array([[1.0], None])):
+        with pytest.raises(ValueError, match="1 values are missing"):
+            as_floats(column, "logits")
+
+
+def test_lists_that_differ_in_length_are_refused():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    rows = [[1.0, 2.0], [3.0]]
+    for column in (pl.Series(rows), pa.array(rows)):
+        with pytest.raises(ValueError, match="rows differ in length: 1 to 2 values"):
+            as_floats(column, "logits")
+
+
+def test_lists_inside_lists_are_axes():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    values = np.arange(12.0).reshape(2, 3, 2)
+    for column in (
+        pl.Series(values.tolist()),
+        pl.Series(values),
+        pa.array(values.tolist()),
+        pa.FixedShapeTensorArray.from_numpy_ndarray(values),
+    ):
+        np.testing.assert_array_equal(as_floats(column, "logits"), values)
+
+
+def test_columns_of_empty_lists_have_no_elements():
+    pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
+    for column in (
+        pl.Series([[], []], dtype=pl.List(pl.Float64)),
+        pa.array([[], []], pa.list_(pa.float64())),
+    ):
+        assert as_floats(column, "logits").shape == (2, 0)
+    assert as_floats(pl.Series([], dtype=pl.Array(pl.Float64, 3)), "logits").shape == (0, 3)
+
+
+def test_a_fixed_size_list_is_read_in_place():
+    pa = pytest.importorskip("pyarrow")
+    column = pa.FixedSizeListArray.from_arrays(pa.array(LOGITS.ravel()), COLUMNS)
+    assert address(as_floats(column, "logits")) == column.flatten().buffers()[1].address
+
+
+def test_frames_with_columns_of_lists_are_told_to_pass_the_column():
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    columns = {"one": [1.0], "many": [[1.0, 2.0]]}
+    table = pa.table(columns)
+    for frame in (pl.DataFrame(columns), table, table.to_pandas(types_mapper=pd.ArrowDtype)):
+        with pytest.raises(TypeError, match=r"`logits` .*columns \['many'\] .*by itself"):
+            sce.sigmoid_cross_entropy([[1, 1]], frame)
+
+
+def test_values_missing_in_encoded_columns_of_arrow_are_refused():
+    pd, pa = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    indices = pa.array([0, 1, 0])
+    dictionary = pa.DictionaryArray.from_arrays(indices, pa.array([1.0, None]))
+    for column in (
+        dictionary,
+        pa.table({"a": dictionary}),
+        pd.Series(pd.arrays.ArrowExtensionArray(dictionary)),
+        pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([1.0, None])),
+    ):
+        with pytest.raises(ValueError, match="1 values are missing"):
+            as_floats(column, "logits")
+    whole = pa.DictionaryArray.from_arrays(indices, pa.array([1.0, 2.0]))
+    np.testing.assert_array_equal(as_floats(whole, "logits"), [1, 2, 1])
+    runs = pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([1.0, 2.0]))
+    np.testing.assert_array_equal(as_floats(runs, "logits"), [1, 1, 2])
+
+
+# ---- What has to be converted first ----------------------------------------------------------
+
+
+def test_bool_and_integer_columns_may_be_mixed():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": [True, False], "b": [1, 2]})
+    np.testing.assert_array_equal(as_array(frame, "labels"), [[1, 1], [0, 2]])
+    assert as_array(frame, "labels").dtype == np.int64
+
+
+def test_sparse_labels_are_told_to_become_dense():
+    sparse = pytest.importorskip("scipy.sparse")
+    for labels in (sparse.csr_array(np.eye(2)), sparse.coo_matrix(np.eye(2))):
+        with pytest.raises(TypeError, match=r"`multi_class_labels` .* sparse .*`.toarray\(\)`"):
+            sce.sigmoid_cross_entropy(labels, np.zeros((2, 2)))
+
+
+def test_what_to_convert_with_is_said_in_the_words_of_the_library():
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    decimals = pa.array([1, 0]).cast(pa.decimal128(21, 2))
+    text = ["yes", "no"]
+    for labels, said in (
+        (pl.Series(["1.5"]).cast(pl.Decimal(10, 2)), r"`\.cast\(pl\.Float32\)`"),
+        (pl.Series(text, dtype=pl.Categorical), "`column == 'yes'`"),
+        (pl.Series(text, dtype=pl.Enum(text)), "`column == 'yes'`"),
+        (decimals, r"`\.cast\(pa\.float32\(\)\)`"),
+        (pa.array(text).dictionary_encode(), r"`pc\.equal\(column, 'yes'\)`"),
+        (pd.Series(text, dtype="category"), "`column == 'yes'`"),
+        (pd.Series(pd.arrays.ArrowExtensionArray(decimals)), r"`\.astype\(np\.float32\)`"),
+    ):
+        with pytest.raises(TypeError, match=f"`multi_class_labels` must be .*{said}"):
+            sce.sigmoid_cross_entropy(labels, np.zeros(len(labels)))
+    # What is advised is taken.
+    for labels in (
+        pl.Series(["1", "0"]).cast(pl.Decimal(10, 2)).cast(pl.Float32),
+        decimals.cast(pa.float32()),
+        pd.Series(pd.arrays.ArrowExtensionArray(decimals)).astype(np.float32),
+        pl.Series(text, dtype=pl.Categorical) == "yes",
+        pd.Series(text, dtype="category") == "yes",
+    ):
+        np.testing.assert_array_equal(as_array(labels, "labels"), [1, 0])
+
+
+def test_tracers_of_jax_are_told_to_stay_outside():
+    # A class as JAX has it, which need not be installed.
+    tracer = type("Tracer", (), {"__module__": "jax._src.core"})
+    kind = type("JVPTracer", (tracer,), {"__module__": "jax._src.interpreters.ad"})
+    with pytest.raises(TypeError, match=r"`logits` .* tracer of JAX.*outside `jax\.jit`"):
+        sce.sigmoid_cross_entropy([1.0], kind())
+
+
+def test_lazy_frames_of_polars_are_told_to_collect():
+    pl = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"`logits` .* LazyFrame.* `.collect\(\)`"):
+        sce.sigmoid_cross_entropy([[1.0]], pl.LazyFrame({"a": [1.0]}))
+
+
+# ---- Rows and columns in another order -------------------------------------------------------
+
+
+def test_columns_of_pandas_in_another_order_are_refused():
+    pd = pytest.importorskip("pandas")
+    logits = pd.DataFrame({"a": [2.0, 3.0], "b": [-1.0, -2.0]})
+    labels = pd.DataFrame({"b": [0, 0], "a": [1, 1]})
+    said = r"`multi_class_labels` .*\['b', 'a'\] and \['a', 'b'\].*labels\[logits.columns\]"
+    with pytest.raises(ValueError, match=said):
+        sce.sigmoid_cross_entropy(labels, logits)
+    with pytest.raises(ValueError, match=r"`labels\[logits.columns\]`"):
+        sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+    right = sce.sigmoid_cross_entropy(labels[logits.columns], logits)
+    assert right == sce.sigmoid_cross_entropy([[1, 0], [1, 0]], logits)
+
+
+def test_columns_of_pandas_called_otherwise_go_by_position():
+    pd = pytest.importorskip("pandas")
+    labels, scores = pd.DataFrame(LABELS).add_prefix("is_"), pd.DataFrame(LOGITS)
+    for logits in (scores, scores.add_prefix("score_"), scores.to_numpy()):
+        assert sce.sigmoid_cross_entropy(labels, logits) == expected()
+    assert sce.sigmoid_cross_entropy(LABELS, scores) == expected()
+
+
+@pytest.mark.parametrize("frames", [False, True])
+def test_rows_of_pandas_with_another_index_are_refused(frames):
+    pd = pytest.importorskip("pandas")
+    logits = pd.Series([2.0, -1.0, 0.5], index=[0, 7, 3])
+    labels = pd.Series([1, 0, 1], index=[0, 3, 7])
+    if frames:
+        labels, logits = labels.to_frame("a"), logits.to_frame("a")
+    with pytest.raises(ValueError, match=r"indexes, 3 and 7 in row 1.*reindex.*to_numpy\(\)"):
+        sce.sigmoid_cross_entropy(labels, logits)
+    mended = sce.sigmoid_cross_entropy(labels.reindex(logits.index), logits)
+    assert mended == sce.sigmoid_cross_entropy([1, 1, 0], [2.0, -1.0, 0.5])
+    by_position = sce.sigmoid_cross_entropy(labels.to_numpy(), logits)
+    assert by_position == sce.sigmoid_cross_entropy([1, 0, 1], [2.0, -1.0, 0.5])
+
+
+def test_rows_of_pandas_that_differ_in_number_are_refused_by_their_shapes():
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="same shape"):
+        sce.sigmoid_cross_entropy(pd.Series([1, 0]), pd.Series([1.0]))
+    empty = pd.Series([], index=pd.Index([], dtype=object), dtype=float)
+    assert sce.sigmoid_cross_entropy(empty, empty.reset_index(drop=True)) == 0

@@ -310,6 +310,64 @@ def test_chunks_of_unknown_sizes_that_may_not_match_are_refused():
         loss.compute()
 
 
+# Four elements in chunks of two; the other mask leaves as many chunks, of one row each.
+FEW = {
+    "labels": np.array([1.0, 0, 1, 0]),
+    "logits": np.array([2.0, -1, 0.5, 3]),
+    "weights": np.array([1.0, 5, 1, 7]),
+    "where": np.array([True, True, False, True]),
+    "pos_weight": np.array([1.0, 2, 3, 4]),
+}
+EVERY, SOME = np.ones(4, bool), np.array([True, False, False, True])
+
+
+def filtered(array, mask):
+    return da.from_array(array, chunks=2)[da.from_array(mask, chunks=2)]
+
+
+@pytest.mark.parametrize("name", ["weights", "where", "pos_weight"])
+@pytest.mark.parametrize("reduction", [NONE, "weighted_mean"])
+def test_a_block_of_one_row_is_not_broadcast(name, reduction):
+    labels, logits = (filtered(FEW[key], EVERY) for key in ("labels", "logits"))
+    options = {name: filtered(FEW[name], SOME), "reduction": reduction}
+    found = [
+        sce.sigmoid_cross_entropy(labels, logits, **options),
+        *sce.sigmoid_cross_entropy_value_and_grad(labels, logits, **options),
+    ]
+    if name == "weights":
+        found.append(sce.compute_weighted_loss(logits, **options))
+    for result in found:
+        with pytest.raises(
+            ValueError, match=rf"`{name}` has a block of shape \(1,\) beside .*mask"
+        ):
+            result.compute()
+
+
+def test_blocks_of_one_row_are_taken_where_all_operands_have_one():
+    given = {name: filtered(array, SOME) for name, array in FEW.items()}
+    expected = {name: array[SOME] for name, array in FEW.items()}
+    for operands in (given, expected):
+        operands["multi_class_labels"] = operands.pop("labels")
+    assert_close(
+        sce.sigmoid_cross_entropy(**given).compute(), sce.sigmoid_cross_entropy(**expected)
+    )
+
+
+def test_an_axis_of_length_one_is_broadcast_beside_chunks_of_unknown_sizes():
+    labels, logits = unknown(LABELS, 50, COLUMNS), unknown(LOGITS, 50, COLUMNS)
+    for weights in (WEIGHTS["columns"], lazy(WEIGHTS["columns"], 1, COLUMNS)):
+        loss = sce.sigmoid_cross_entropy(labels, logits, weights)
+        assert_close(loss.compute(), sce.sigmoid_cross_entropy(LABELS, LOGITS, WEIGHTS["columns"]))
+
+
+def test_weights_with_fewer_rows_than_their_chunks_declare_are_refused():
+    labels, logits = lazy(LABELS, 50, COLUMNS), lazy(LOGITS, 50, COLUMNS)
+    declared = lazy(WEIGHTS["rows"], 50, 1)
+    weights = declared.map_blocks(lambda block: block[:1], chunks=declared.chunks)
+    with pytest.raises(ValueError, match=r"`weights` has a block of shape \(1, 1\) .* \(50, 1\)"):
+        sce.sigmoid_cross_entropy(labels, logits, weights).compute()
+
+
 def test_collected_losses_are_lazy():
     labels, logits = lazy(LABELS, 50, 70), lazy(LOGITS, 50, 70)
     with sce.collect_losses() as losses:

@@ -102,3 +102,29 @@ def test_losses_already_computed_are_weighed_and_reduced_whatever_their_number(s
         assert sce.compute_weighted_loss(strided, weights) == sce.compute_weighted_loss(
             losses, weights
         )
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"),
+    [
+        ("mean", "weighted_mean"),
+        ("sum", "weighted_sum"),
+        ("SUM", "weighted_sum"),
+        ("Reduction.MEAN", "weighted_mean"),
+        ("Weighted_Mean", "weighted_mean"),
+        ("sum_over_batch_size", "weighted_sum_over_batch_size"),
+        ("sum_by_nonzero_weights", "weighted_sum_by_nonzero_weights"),
+        ("SUM_OVER_NONZERO_WEIGHTS", "weighted_sum_by_nonzero_weights"),
+        ("NONE", "none"),
+        (None, "none"),
+    ],
+)
+def test_the_string_of_a_constant_is_told_for_its_name(key, meant):
+    with pytest.raises(ValueError, match=rf"\. Did you mean '{meant}'\?$"):
+        Reduction.validate(key)
+
+
+@pytest.mark.parametrize("key", ["average", "", 3, b"mean"])
+def test_nothing_is_told_for_what_is_no_name(key):
+    with pytest.raises(ValueError, match=r"weights'\.$"):
+        Reduction.validate(key)
