@@ -12,16 +12,19 @@ it is 1, as it is where the loss is what ``backward()`` is called of.
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
+from copy import copy
 from typing import Any
 
 import numpy as np
 import torch
+from torch.autograd import forward_ad
 
-from . import losses
+from . import arguments, losses
 from .array_libraries import tensor_as_array
 from .kernels.parallel import one_thread
-from .loss_sums import denominator_of_part
+from .loss_sums import denominator_of_part, gradient_of_part
 from .recycled_memory import memory_like
 from .reduction import Reduction
 
@@ -30,6 +33,7 @@ __all__ = ["sigmoid_cross_entropy"]
 # PyTorch has threads of its own, which go on spinning for a while after each of its operations, and
 # so do Numba's.  Smaller losses than this are over before either give up the CPUs to the others.
 _ENOUGH = 1 << 22
+_HALVES = torch.float16, torch.bfloat16
 
 
 def sigmoid_cross_entropy(
@@ -55,7 +59,8 @@ def sigmoid_cross_entropy(
         Log-odds on the CPU: float16, bfloat16 (with ``ml_dtypes``), float32 or float64, of any
         shape and strides.
     weights : number, Tensor or array_like
-        A number, or an array with the rank of logits whose every dimension is 1 or that of logits.
+        A number, or an array with the rank of logits whose every dimension is 1 or that of logits;
+        or one dimension, which is that of the last axis of logits, as in PyTorch.
     label_smoothing : float
         From 0 to 1: moves labels towards 1/2.
     reduction : Reduction or str
@@ -77,13 +82,14 @@ def sigmoid_cross_entropy(
         If logits are no tensor, a tensor is not on the CPU or not strided, or a dtype is not among
         the above.
     ValueError
-        If another tensor than logits requires a gradient; and as that of arrays does.
+        If weights, pos_weight or where require a gradient; and as that of arrays does.
     RuntimeError
-        Of PyTorch, if the graph is used after it was freed; and for a third derivative.
+        Of PyTorch, if the graph is used after it was freed.
 
     Notes
     -----
-    Weights are taken as constants, as are labels.  With ``retain_graph=True`` the gradient is
+    Weights are taken as constants; labels that require a gradient get theirs.  Forward mode and
+    the transforms of ``torch.func`` work as they do for PyTorch's own loss.  With ``retain_graph=True`` the gradient is
     computed once more for every further backward pass.  The memory of the last large gradient is
     kept, and used again once nobody holds it.  No loss is recorded by ``collect_losses``.
     ``torch.compile`` runs the call as it is, between the parts of the graph that it compiles.
@@ -131,20 +137,65 @@ def _evaluate(
     for name, operand in ("logits", logits), *operands.items():
         if isinstance(operand, torch.Tensor):
             _check(operand, name)
+    _refuse_exchanged(multi_class_labels, logits)
+    operands["weights"] = _weights_of_classes(weights, logits)
+    if logits.dtype in _HALVES and _autocasts():
+        logits = logits.float()  # which is what PyTorch's own losses do there
     tensors = {k: v for k, v in operands.items() if isinstance(v, torch.Tensor)}
-    rest = {k: v for k, v in operands.items() if k not in tensors}
-    rest |= {"label_smoothing": label_smoothing, "reduction": reduction}
-    if logits.requires_grad and torch.is_grad_enabled():
-        loss: torch.Tensor = _Loss.apply(logits, tuple(tensors), rest, *tensors.values())
-        return loss
-    given = _arrays(tensors, logits) | rest
-    with _threads_for(logits):
-        loss = losses.sigmoid_cross_entropy(**given, loss_collection=None)
-    return _as_tensor(loss, logits)
+    call = _Call()
+    call.names = tuple(tensors)
+    call.rest = {k: v for k, v in operands.items() if k not in tensors}
+    call.rest |= {"label_smoothing": label_smoothing, "reduction": reduction}
+    call.wants_gradient = (
+        logits.requires_grad and torch.is_grad_enabled() and not _has_tangent(logits)
+    )
+    loss: torch.Tensor = _Loss.apply(logits, call, *tensors.values())
+    return loss
+
+
+class _Call:
+    """The arguments of a call that are no tensors, and the gradient until it is asked for."""
+
+    names: tuple[str, ...]  # of the tensors
+    rest: dict[str, Any]
+    wants_gradient = False
+    gradient: torch.Tensor | None = None
+
+    def given(self, logits: torch.Tensor, *tensors: torch.Tensor) -> dict[str, Any]:
+        """Return all arguments by name, as the functions for arrays take them."""
+        by_name = {"logits": logits} | dict(zip(self.names, tensors, strict=True))
+        arrays = {name: tensor_as_array(_primal(tensor)) for name, tensor in by_name.items()}
+        return arrays | self.rest
+
+    def tensors(self, *tensors: torch.Tensor) -> dict[str, Any]:
+        """Return all arguments but logits by name, arrays as tensors."""
+        given = self.rest | dict(zip(self.names, tensors, strict=True))
+        for name in "multi_class_labels", "weights", "pos_weight", "where":
+            value = given[name]
+            if value is not None and not isinstance(value, torch.Tensor):
+                array = arguments.as_array(value, name)
+                dtype = np.bool_ if name == "where" else np.float64
+                given[name] = torch.from_numpy(np.array(array, dtype))
+        return given
 
 
 def _threads_for(logits: torch.Tensor) -> AbstractContextManager[None]:
     return one_thread() if logits.numel() < _ENOUGH else nullcontext()
+
+
+def _autocasts() -> bool:
+    try:
+        return bool(torch.is_autocast_enabled("cpu"))
+    except TypeError:  # before PyTorch 2.4
+        return bool(torch.is_autocast_cpu_enabled())
+
+
+def _primal(tensor: torch.Tensor) -> torch.Tensor:
+    return forward_ad.unpack_dual(tensor).primal.detach()
+
+
+def _has_tangent(tensor: torch.Tensor) -> bool:
+    return forward_ad.unpack_dual(tensor).tangent is not None
 
 
 def _check(tensor: torch.Tensor, name: str) -> None:
@@ -153,102 +204,230 @@ def _check(tensor: torch.Tensor, name: str) -> None:
             f"Argument `{name}` must be a strided tensor on the CPU, got one on {tensor.device}, "
             f"{tensor.layout}."
         )
-    if name != "logits" and tensor.requires_grad:
+    if name in ("weights", "pos_weight", "where") and tensor.requires_grad:
         raise ValueError(
-            f"Argument `{name}` requires a gradient, but only logits get one. Pass "
+            f"Argument `{name}` requires a gradient, but only logits and labels get one. Pass "
             f"`{name}.detach()`."
         )
+
+
+def _refuse_exchanged(labels: Any, logits: torch.Tensor) -> None:
+    """Refuse logits in the place of labels, which is where PyTorch's own function has them."""
+    if logits.requires_grad or not getattr(labels, "requires_grad", False):
+        return
+    try:
+        exchanged = not logits.is_floating_point() or bool(
+            ((logits >= 0) & (logits <= 1)).all() and ((labels < 0) | (labels > 1)).any()
+        )
+    except RuntimeError:  # of `vmap`: the values of a batch can't be looked at
+        return
+    if exchanged:
+        raise ValueError(
+            "Arguments `multi_class_labels` and `logits` seem to be exchanged: labels come first. "
+            "The first argument requires a gradient and has values outside [0, 1], the second "
+            "one looks like labels."
+        )
+
+
+def _weights_of_classes(weights: Any, logits: torch.Tensor) -> Any:
+    """Return weights of the shape [classes] as [1, ..., 1, classes], and others as they are."""
+    if isinstance(weights, (float, int)) or weights is None or logits.dim() < 2:
+        return weights
+    if not isinstance(weights, torch.Tensor):
+        weights = arguments.as_array(weights, "weights")
+    if weights.ndim == 1 and weights.shape[0] == logits.shape[-1]:
+        return weights.reshape((1,) * (logits.dim() - 1) + (-1,))
+    return weights
 
 
 class _Loss(torch.autograd.Function):
     """The loss, which leaves the gradient of the logits for the backward pass."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        logits: torch.Tensor,
-        names: tuple[str, ...],
-        rest: dict[str, Any],
-        *tensors: torch.Tensor,
-    ) -> torch.Tensor:
-        ctx.names, ctx.rest = names, rest
+    def forward(logits: torch.Tensor, call: _Call, *tensors: torch.Tensor) -> torch.Tensor:
+        if call.wants_gradient:
+            loss, call.gradient = _differentiate(call, logits, *tensors)
+            return loss
+        given = call.given(logits, *tensors)
+        with _threads_for(logits):
+            value = losses.sigmoid_cross_entropy(**given, loss_collection=None)
+        return _as_tensor(value, logits)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        logits, ctx.call, *tensors = inputs
         ctx.save_for_backward(logits, *tensors)
-        loss, ctx.gradient = _differentiate(names, rest, logits, *tensors)
-        return loss
+        ctx.save_for_forward(logits, *tensors)
+        ctx.set_materialize_grads(False)  # a tangent of zeros is told from none
 
     @staticmethod
-    def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        constants = None, None, *[None] * len(ctx.names)
-        if torch.is_grad_enabled():  # to be differentiated once more
+    def backward(ctx: Any, grad_output: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+        call = ctx.call
+        of_logits = None
+        of_tensors: list[torch.Tensor | None] = [None] * len(call.names)
+        if grad_output is None:
+            return None, None, *of_tensors
+        if ctx.needs_input_grad[0]:
+            of_logits = _gradient_of_logits(ctx, grad_output)
+        if any(ctx.needs_input_grad[2:]):  # labels: all others are refused
+            at = call.names.index("multi_class_labels")
             logits, *tensors = ctx.saved_tensors
-            again = _Gradient.apply(logits, grad_output, ctx.names, ctx.rest, *tensors)
-            return again, *constants
-        # Whoever gets a gradient may keep and change it: each is given away once.
-        gradient, ctx.gradient = ctx.gradient, None
-        if gradient is None:
-            _, gradient = _differentiate(ctx.names, ctx.rest, *ctx.saved_tensors)
-        return _scaled(gradient, grad_output), *constants
-
-
-class _Gradient(torch.autograd.Function):
-    """The gradient of the logits, to be differentiated."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        logits: torch.Tensor,
-        grad_output: torch.Tensor,
-        names: tuple[str, ...],
-        rest: dict[str, Any],
-        *tensors: torch.Tensor,
-    ) -> torch.Tensor:
-        ctx.names, ctx.rest = names, rest
-        ctx.save_for_backward(logits, grad_output, *tensors)
-        return _scaled(_differentiate(names, rest, logits, *tensors)[1], grad_output)
-
-    @staticmethod
-    def backward(ctx: Any, direction: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if torch.is_grad_enabled():
-            raise RuntimeError("`sigmoid_cross_entropy` has no third derivative.")
-        logits, grad_output, *tensors = ctx.saved_tensors
-        given = _arrays(dict(zip(ctx.names, tensors, strict=True)), logits) | ctx.rest
-        reduction = given.pop("reduction")
-        found = losses.sigmoid_cross_entropy_gradient_hessian(**given)
-        gradient, hessian = (_as_tensor(result, logits) for result in found)
-        if reduction != Reduction.NONE:
-            divisor = denominator_of_part(
-                given["logits"], given["weights"], reduction, where=given["where"]
+            of_tensors[at] = _slopes(
+                call, logits, *tensors, of="multi_class_labels", by=grad_output
             )
-            direction = direction / divisor if divisor else torch.zeros_like(direction)
-        along = direction * gradient
-        if along.dim() > grad_output.dim():
-            along = along.sum()
-        constants = [None] * (2 + len(ctx.names))
-        return direction * grad_output * hessian, along, *constants
+        return of_logits, None, *of_tensors
+
+    @staticmethod
+    def jvp(ctx: Any, of_logits: Any, _: None, *of_tensors: Any) -> torch.Tensor:
+        call = ctx.call
+        logits, *tensors = ctx.saved_tensors
+        total: Any = 0
+        for name, tangent in ("logits", of_logits), *zip(call.names, of_tensors, strict=True):
+            if tangent is None:
+                continue
+            if name not in ("logits", "multi_class_labels"):
+                raise ValueError(
+                    f"Argument `{name}` has a tangent, but only logits and labels have a "
+                    f"derivative. Pass `{name}` without one."
+                )
+            total = total + _slopes(call, logits, *tensors, of=name, by=tangent, wide=True)
+        if call.rest["reduction"] != Reduction.NONE:
+            total = total.sum()
+        tangent_of_loss: torch.Tensor = total.to(logits.dtype)
+        return tangent_of_loss
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], logits: torch.Tensor, call: _Call, *tensors: Any
+    ) -> tuple[torch.Tensor, int]:
+        dims = in_dims[0], *in_dims[2:]
+        plain = copy(call)
+        plain.wants_gradient = False  # there is no one gradient to be kept
+
+        def one(index: int) -> torch.Tensor:
+            parts = [
+                part if dim is None else part.select(dim, index)
+                for part, dim in zip((logits, *tensors), dims, strict=True)
+            ]
+            loss: torch.Tensor = _Loss.apply(parts[0], plain, *parts[1:])
+            return loss
+
+        return torch.stack([one(index) for index in range(info.batch_size)]), 0
 
 
-def _scaled(gradient: torch.Tensor, grad_output: torch.Tensor) -> torch.Tensor:
-    if grad_output.dim() or grad_output.item() != 1:
-        gradient.mul_(grad_output)
-    return gradient
+def _gradient_of_logits(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
+    call = ctx.call
+    # Whoever gets a gradient may keep and change it: each is given away once.
+    gradient, call.gradient = call.gradient, None
+    if torch.is_grad_enabled() or not call.wants_gradient or _has_tangent(grad_output):
+        logits, *tensors = ctx.saved_tensors
+        return _slopes(call, logits, *tensors, of="logits", by=grad_output)
+    try:
+        # To look at a value is what PyTorch refuses for batches.
+        scale = (grad_output[..., :1].sum() if grad_output.dim() else grad_output).item()
+        scale = None if grad_output.dim() else scale
+    except RuntimeError:  # one of a batch, of which each has a gradient of its own
+        logits, *tensors = ctx.saved_tensors
+        return _slopes(call, logits, *tensors, of="logits", by=grad_output)
+    if gradient is None:
+        _, gradient = _differentiate(call, *ctx.saved_tensors)
+    if scale == 1:
+        return gradient
+    if gradient.dtype in _HALVES and (scale is None or (scale and math.isfinite(scale))):
+        return _scaled_once(call, grad_output, *ctx.saved_tensors)
+    return gradient.mul_(grad_output)
+
+
+def _scaled_once(
+    call: _Call, grad_output: torch.Tensor, logits: torch.Tensor, *tensors: torch.Tensor
+) -> torch.Tensor:
+    """Return a gradient that is rounded to half precision after it is scaled, and not before.
+
+    What is too small for float16 is what losses are scaled for.
+    """
+    given = call.given(logits, *tensors)
+    reduction, weights = given["reduction"], given["weights"]
+    if reduction == Reduction.NONE:
+        divisor = 1.0
+        weights = np.asarray(arguments.as_array(weights, "weights"), np.float64)
+        weights = weights * grad_output.detach().double().numpy()
+    else:
+        divisor = denominator_of_part(given["logits"], weights, reduction, where=given["where"])
+        divisor /= grad_output.item()
+    with _threads_for(logits):
+        gradient, _ = gradient_of_part(
+            given["multi_class_labels"],
+            given["logits"],
+            weights,
+            given["label_smoothing"],
+            divisor,
+            pos_weight=given["pos_weight"],
+            where=given["where"],
+        )
+    return _as_tensor(gradient, logits)
+
+
+def _slopes(
+    call: _Call,
+    logits: torch.Tensor,
+    *tensors: torch.Tensor,
+    of: str,
+    by: torch.Tensor,
+    wide: bool = False,
+) -> torch.Tensor:
+    """Return the derivative of every weighted loss by its logit or label, times ``by``.
+
+    These are operations of PyTorch, which it differentiates, and runs on batches, as it does its
+    own.  They round to the dtype of what is derived by once, at the end; never if ``wide``.
+    """
+    given = call.tensors(*tensors)
+    labels, where = given["multi_class_labels"], given["where"]
+    dtype = torch.float64 if logits.dtype is torch.float64 else torch.float32
+    x, z = logits.to(dtype), labels.to(dtype)
+    weights = torch.broadcast_to(given["weights"], logits.shape).double()
+    if where is not None:  # what is excluded may be NaN
+        x, z = torch.where(where, x, 0), torch.where(where, z, 0)
+        weights = torch.where(where, weights, 0)
+    smoothing = float(call.rest["label_smoothing"])
+    z = z * (1 - smoothing) + smoothing / 2
+    positives = 1 if given["pos_weight"] is None else given["pos_weight"].to(dtype)
+    if of == "logits":
+        # For labels 0 and 1 nothing is subtracted from what is near it.
+        slope = (1 - z) * torch.sigmoid(x) - positives * z * torch.sigmoid(-x)
+        result = logits.dtype
+    else:
+        slope = (positives - 1) * torch.nn.functional.softplus(-x) - x
+        slope = (1 - smoothing) * slope
+        result = labels.dtype
+    divisor = _denominator(weights, where, call.rest["reduction"])
+    share = torch.where(divisor == 0, 0.0, weights / torch.where(divisor == 0, 1.0, divisor))
+    slope = slope * (share * by.double()).to(dtype)
+    if where is not None:
+        slope = torch.where(where, slope, 0)
+    return slope if wide else slope.to(result)
+
+
+def _denominator(weights: torch.Tensor, where: Any, reduction: str) -> torch.Tensor:
+    if reduction == Reduction.MEAN:
+        return weights.sum()
+    if reduction == Reduction.SUM_BY_NONZERO_WEIGHTS:
+        return (weights != 0).sum().double()
+    if reduction == Reduction.SUM_OVER_BATCH_SIZE:
+        counted = torch.ones_like(weights) if where is None else torch.where(where, 1.0, 0.0)
+        return torch.broadcast_to(counted, weights.shape).double().sum()
+    return torch.ones((), dtype=torch.float64)
 
 
 def _differentiate(
-    names: tuple[str, ...], rest: dict[str, Any], logits: torch.Tensor, *tensors: torch.Tensor
+    call: _Call, logits: torch.Tensor, *tensors: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the loss, and its gradient in memory of its own."""
-    given = _arrays(dict(zip(names, tensors, strict=True)), logits) | rest
+    given = call.given(logits, *tensors)
     with _threads_for(logits):
         loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
             **given, loss_collection=None, grad_out=memory_like(given["logits"])
         )
     return _as_tensor(loss, logits), _as_tensor(gradient, logits)
-
-
-def _arrays(tensors: dict[str, torch.Tensor], logits: torch.Tensor) -> dict[str, Any]:
-    """Return the memory of tensors as arrays, by the names of the arguments."""
-    tensors = tensors | {"logits": logits.detach()}
-    return {name: tensor_as_array(tensor) for name, tensor in tensors.items()}
 
 
 def _as_tensor(result: Any, logits: torch.Tensor) -> torch.Tensor:

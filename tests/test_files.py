@@ -470,6 +470,113 @@ def test_what_makes_no_sense_is_refused_in_one_line(data, capsys, operands, word
     assert words in output.err
 
 
+def write_header(path, shape, version=(1, 0)):
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".ljust(117) + "\n"
+    Path(path).write_bytes(b"\x93NUMPY" + bytes([*version, 118, 0]) + header.encode() + bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("shape", "version", "words"),
+    [
+        ("(1000000000000000, 0)", (1, 0), "(1000000000000000, 0), whose rows have no elements"),
+        ("(-5,)", (1, 0), "(-5,); lengths are integers from 0 on"),
+        ("(5, -1)", (1, 0), "(5, -1); lengths are integers from 0 on"),
+        ("(True, 8)", (1, 0), "(True, 8); lengths are integers from 0 on"),
+        ("(2, 8)", (3, 0), "the version 3.0 of the .npy format; 1.0 and 2.0 can be read"),
+        ("(2, 8)", (9, 0), "the version 9.0 of the .npy format; 1.0 and 2.0 can be read"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(capsys, shape, version, words):
+    write_header("bad.npy", shape, version)
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "bad.npy", "bad.npy"])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert "cannot read bad.npy (its header has the " in output.err
+    assert words in output.err
+
+
+def test_digits_that_are_no_decimals_may_be_in_names(evaluate, data):
+    np.save("²1.npy", data[0])
+    np.save("²10.npy", data[1])
+    assert evaluate("²1.npy", "²10.npy")[0]["shape"] == [ROWS, CLASSES]
+
+
+def test_pipes_in_a_folder_are_left_alone(data):
+    save("labels", data[0])
+    save("logits", data[1])
+    os.mkfifo("labels/shard-2.npy")
+    os.mkfifo("logits/pipe.npy")
+    for operand in ("logits", "logits/*.npy"):
+        with start("labels", operand, stdout=subprocess.PIPE) as program:
+            assert program.wait(60) == 0
+            assert b"1000 x 7" in program.stdout.read()
+
+
+@pytest.mark.parametrize("name", ["pipe.npy", "/dev/stdin", "/dev/null"])
+def test_a_pipe_or_device_is_refused_in_one_line(data, name):
+    np.save("labels.npy", data[0])
+    os.mkfifo("pipe.npy")
+    with start("labels.npy", name, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        said = program.stderr.read().decode()
+        assert program.wait(60) == 2
+    assert said.count("\n") == 1
+    assert f"cannot read {name} (a pipe or device, not a file on a disk" in said
+
+
+def test_a_link_that_leads_nowhere_is_named(data, capsys):
+    save("labels", data[0])
+    save("logits", data[1])
+    Path("logits/shard-2.npy").symlink_to("gone.npy")
+    for operand in ("logits", "logits/*.npy"):
+        with pytest.raises(SystemExit):
+            main(["evaluate", "labels", operand])
+        assert "cannot read logits/shard-2.npy (No such file" in capsys.readouterr().err
+
+
+def test_links_between_folders_count_no_file_twice(evaluate, data):
+    labels, logits, _ = data
+    save("labels", labels, [0, 500, ROWS])
+    save("logits", logits, [0, 500, ROWS])
+    for name in ("labels", "logits"):
+        Path(f"{name}/above").symlink_to(".")
+        Path(f"{name}/zero").symlink_to(".")
+    found, _ = evaluate("labels/**/*.npy", "logits/**/*.npy")
+    assert found["shape"] == [ROWS, CLASSES]
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+
+
+def test_links_to_the_same_file_count_each(evaluate, data):
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    save("logits", np.concatenate([logits, logits + 1]), [0, ROWS, 2 * ROWS])
+    Path("labels").mkdir()
+    for number in (1, 2):
+        Path(f"labels/shard-{number}.npy").symlink_to("../labels.npy")
+    for operand in ("labels", "labels/**/*.npy"):
+        assert evaluate(operand, "logits")[0]["shape"] == [2 * ROWS, CLASSES]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty", "cannot read empty (no data files in this folder or below it): names that end"),
+        ("empty:x", "in .npy count or, with :MEMBER or :COLUMN, in .npz, .parquet, .pq, .arrow,"),
+        ("all.csv", "cannot read all.csv (neither an array nor an archive of arrays; what can be"),
+        ("all.csv:x", ".npy, .npz:MEMBER, and .parquet, .pq, .arrow, .feather with :COLUMN"),
+        ("labels.npy:x", "cannot read labels.npy:x (not an archive of arrays, or"),
+    ],
+)
+def test_what_holds_no_data_is_told_what_does(data, capsys, name, words):
+    np.save("labels.npy", data[0])
+    Path("empty/deeper").mkdir(parents=True)
+    Path("empty/notes.txt").write_text("")
+    Path("all.csv").write_text("x,y\n1,2\n")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", name])
+    assert words in capsys.readouterr().err
+
+
 def test_without_pyarrow_tables_say_what_they_need(data, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     np.save("labels.npy", data[0])

@@ -100,12 +100,113 @@ def test_gradient_flows_on_through_a_model():
     torch.testing.assert_close(found, expected)
 
 
-def test_the_third_derivative_is_refused():
-    labels, logits = data()
-    loss = sigmoid_cross_entropy(labels, logits)
-    (first,) = torch.autograd.grad(loss, logits, create_graph=True)
-    with pytest.raises(RuntimeError, match="no third derivative"):
-        torch.autograd.grad(first.pow(2).sum(), logits, create_graph=True)
+def test_the_third_derivative_is_that_of_pytorch():
+    labels, logits = data(torch.float64)
+
+    def third(loss):
+        for _ in range(3):
+            (loss,) = torch.autograd.grad(loss.sum(), logits, create_graph=True)
+        return loss
+
+    ours = third(sigmoid_cross_entropy(labels, logits))
+    torch.testing.assert_close(ours, third(loss_of(logits, labels.double())))
+
+
+@pytest.mark.parametrize("given", [{}, options()], ids=["plain", "all options"])
+@pytest.mark.parametrize("reduction", sce.Reduction)
+def test_labels_that_require_a_gradient_get_theirs(reduction, given):
+    labels, logits = data(torch.float64)
+    labels = (0.1 + 0.8 * labels.double()).requires_grad_()
+
+    def loss(labels, logits):
+        return sigmoid_cross_entropy(labels, logits, reduction=reduction, **given)
+
+    assert torch.autograd.gradcheck(loss, (labels, logits))
+    assert torch.autograd.gradcheck(loss, (labels, logits.detach()))
+    assert torch.autograd.gradgradcheck(loss, (labels, logits))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_gradient_of_labels_is_that_of_pytorch(dtype):
+    labels, logits = data(dtype)
+    labels = labels.to(dtype).requires_grad_()
+    q = options()["pos_weight"].to(dtype)
+    for extra in {}, {"pos_weight": q}:
+        ours = torch.autograd.grad(
+            3 * sigmoid_cross_entropy(labels, logits, **extra), (labels, logits)
+        )
+        theirs = torch.autograd.grad(3 * loss_of(logits, labels, **extra), (labels, logits))
+        torch.testing.assert_close(ours, theirs)
+
+
+# ---- Half precision -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("reduction", sce.Reduction)
+def test_half_gradients_are_rounded_after_they_are_scaled(dtype, reduction):
+    labels, logits = data(dtype, 256, 512)
+    random = torch.Generator().manual_seed(3)
+    given = {"weights": torch.rand(256, 1, generator=random), "reduction": reduction}
+    loss = sigmoid_cross_entropy(labels, logits, **given)
+    seed = torch.full_like(loss, 1.0 if reduction == "weighted_sum" else 1024.0)
+    loss.backward(seed)
+    wide = logits.detach().double().requires_grad_()
+    sigmoid_cross_entropy(labels, wide, **given).backward(seed.double())
+    error = (logits.grad.double() - wide.grad).abs()
+    half_a_step = torch.finfo(dtype).eps / 2
+    smallest = 6e-8 if dtype == torch.float16 else 0
+    assert (error <= 1.01 * half_a_step * wide.grad.abs() + smallest / 2).all()
+
+
+def test_loss_scaling_keeps_small_float16_gradients():
+    labels, logits = data(torch.float16, 1024, 1024)
+    sigmoid_cross_entropy(labels, logits).backward(torch.tensor(32768.0, dtype=torch.float16))
+    wide = logits.detach().double().requires_grad_()
+    (32768.0 * loss_of(wide, labels.double())).backward()
+    assert (logits.grad == 0).double().mean() < 1e-4  # rounded first, 3 % are
+    error = (logits.grad.double() - wide.grad).norm() / wide.grad.norm()
+    assert error < 3e-4
+
+
+@pytest.mark.parametrize("scale", [float("inf"), float("nan"), 0.0])
+def test_a_scale_that_is_not_finite_shows_in_half_gradients(scale):
+    labels, logits = data(torch.float16)
+    sigmoid_cross_entropy(labels, logits).backward(torch.tensor(scale, dtype=torch.float16))
+    assert not logits.grad.any() if scale == 0 else not logits.grad.isfinite().any()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_losses_are_float32_under_autocast_as_pytorchs_are(dtype):
+    labels, features = data(torch.float32, 64, 32)
+    model = torch.nn.Linear(32, 32)
+    found = []
+    for loss in (
+        lambda logits: sigmoid_cross_entropy(labels, logits),
+        lambda logits: loss_of(logits, labels.float()),
+    ):
+        model.zero_grad()
+        with torch.autocast("cpu", dtype):
+            logits = model(features)
+            value = loss(logits)
+        assert logits.dtype == dtype
+        assert value.dtype == torch.float32
+        (65536 * value).backward()  # which is infinite as float16
+        found.append([value.detach(), *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-2 if dtype == torch.float16 else 1.0)
+    assert all(tensor.isfinite().all() for tensor in found[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_second_derivatives_in_half_precision_are_rounded_once(dtype):
+    labels, logits = data(dtype, 256, 256)
+    found = []
+    for x in (logits, logits.detach().double().requires_grad_()):
+        (first,) = torch.autograd.grad(
+            1024 * sigmoid_cross_entropy(labels, x), x, create_graph=True
+        )
+        found.append(torch.autograd.grad(first, x, torch.ones_like(first))[0].double())
+    torch.testing.assert_close(*found, rtol=2 * torch.finfo(dtype).eps, atol=6e-8)
 
 
 # ---- Backward passes ------------------------------------------------------------------------
@@ -187,6 +288,119 @@ def test_threads_may_train_at_the_same_time():
     assert found == [True] * 80
 
 
+# ---- Transforms -----------------------------------------------------------------------------
+
+
+def both(labels, given=None):
+    """Return this loss and that of PyTorch as functions of logits."""
+    given = given or {}
+    return (
+        lambda logits: sigmoid_cross_entropy(labels, logits, **given),
+        lambda logits: loss_of(logits, labels.to(logits.dtype), **given),
+    )
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        torch.func.grad,
+        torch.func.jacrev,
+        torch.func.jacfwd,
+        torch.func.hessian,
+        torch.func.vmap,
+        lambda f: torch.func.vmap(torch.func.grad(f)),
+        lambda f: torch.func.grad(lambda x: torch.func.vmap(f)(x).pow(2).sum()),
+        lambda f: torch.func.grad(lambda x: torch.func.grad(f)(x).pow(2).sum()),
+        lambda f: torch.func.jacrev(torch.func.jacrev(f)),
+        lambda f: torch.func.jacfwd(torch.func.jacfwd(f)),
+        lambda f: lambda x: torch.func.jvp(f, (x,), (x.cos(),)),
+        lambda f: lambda x: torch.func.vjp(f, x)[1](torch.ones((), dtype=x.dtype)),
+        lambda f: lambda x: torch.func.jvp(torch.func.grad(f), (x,), (x.cos(),)),
+    ],
+    ids=[
+        *("grad", "jacrev", "jacfwd", "hessian", "vmap", "vmap of grad", "grad of vmap"),
+        *("grad of grad", "jacrev of jacrev", "jacfwd of jacfwd", "jvp", "vjp", "jvp of grad"),
+    ],
+)
+# PyTorch's own forward mode warns of a part of PyTorch.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_transforms_find_what_they_find_for_pytorchs_loss(transform):
+    labels, logits = data(torch.float64, 6, 3)
+    one_row = torch.tensor([True, False, True])
+    for x in logits.detach(), logits.detach()[:1].expand(6, 3):
+        # Functions to be mapped see a row at a time.
+        for target in (labels, one_row):
+            ours, theirs = both(target)
+            try:
+                expected = transform(theirs)(x)
+            except (ValueError, RuntimeError):
+                continue
+            torch.testing.assert_close(transform(ours)(x), expected)
+
+
+def test_labels_and_weights_may_be_mapped_too():
+    labels, logits = data(torch.float64, 6, 3)
+    weights = torch.rand(6, 3, dtype=torch.float64)
+    labels, x = labels.double(), logits.detach()
+    f = torch.func.vmap(torch.func.grad(sigmoid_cross_entropy, 1))
+    g = torch.func.vmap(torch.func.grad(loss_of))
+    torch.testing.assert_close(f(labels, x, weights), g(x, labels, weights))
+    f = torch.func.vmap(sigmoid_cross_entropy, in_dims=(1, 1, None))
+    found = f(labels, x, weights[:, 0])
+    expected = torch.stack([loss_of(x[:, i], labels[:, i], weights[:, 0]) for i in range(3)])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("given", [{}, options()], ids=["plain", "all options"])
+@pytest.mark.parametrize("reduction", sce.Reduction)
+def test_forward_mode_and_batches_of_gradients_pass_gradcheck(reduction, given):
+    labels, logits = data(torch.float64)
+    labels = (0.1 + 0.8 * labels.double()).requires_grad_()
+
+    def loss(labels, logits):
+        return sigmoid_cross_entropy(labels, logits, reduction=reduction, **given)
+
+    assert torch.autograd.gradcheck(
+        loss, (labels, logits), check_forward_ad=True, check_batched_grad=True
+    )
+    assert torch.autograd.gradgradcheck(loss, (labels, logits), check_fwd_over_rev=True)
+
+
+def test_a_tangent_is_never_lost():
+    labels, logits = data(torch.float64)
+    x, v = logits.detach(), torch.rand(ROWS, COLUMNS, dtype=torch.float64)
+    ours, theirs = both(labels)
+    with torch.autograd.forward_ad.dual_level():
+        tangents = []
+        for loss in (ours, theirs):
+            dual = torch.autograd.forward_ad.make_dual(x, v)
+            tangents.append(torch.autograd.forward_ad.unpack_dual(loss(dual)).tangent)
+            dual = torch.autograd.forward_ad.make_dual(x.clone().requires_grad_(), v)
+            (gradient,) = torch.autograd.grad(loss(dual), dual)
+            tangents.append(torch.autograd.forward_ad.unpack_dual(gradient).tangent)
+            seed = torch.autograd.forward_ad.make_dual(
+                torch.ones(()).double(), torch.tensor(2.0).double()
+            )
+            (gradient,) = torch.autograd.grad(loss(logits), logits, seed)
+            tangents.append(torch.autograd.forward_ad.unpack_dual(gradient).tangent)
+        torch.testing.assert_close(tangents[:3], tangents[3:])
+        for name in "weights", "pos_weight":
+            dual = torch.autograd.forward_ad.make_dual(torch.ones(ROWS, 1), torch.ones(ROWS, 1))
+            with pytest.raises(ValueError, match=f"`{name}` has a tangent, but only logits and"):
+                sigmoid_cross_entropy(labels, logits, **{name: dual})
+
+
+def test_a_batch_of_gradients_is_that_of_pytorch():
+    labels, logits = data(torch.float64)
+    seeds = torch.rand(4, dtype=torch.float64)
+    found = [
+        torch.autograd.grad(loss(logits), logits, seeds, is_grads_batched=True)
+        for loss in both(labels)
+    ]
+    torch.testing.assert_close(*found)
+
+
 # ---- Memory ---------------------------------------------------------------------------------
 
 
@@ -239,10 +453,32 @@ def test_memory_of_a_gradient_is_used_again_once_nobody_holds_it(dtype):
 def test_what_else_requires_a_gradient_is_refused():
     labels, logits = data()
     weights = torch.ones(ROWS, 1, requires_grad=True)
-    with pytest.raises(ValueError, match="`weights` requires a gradient, but only logits"):
+    with pytest.raises(ValueError, match="`weights` requires a gradient, but only logits and lab"):
         sigmoid_cross_entropy(labels, logits, weights)
-    with pytest.raises(ValueError, match="`multi_class_labels` requires a gradient"):
-        sigmoid_cross_entropy(logits, logits.detach())
+    with pytest.raises(ValueError, match="`pos_weight` requires a gradient, but only logits and"):
+        sigmoid_cross_entropy(labels, logits, pos_weight=weights)
+
+
+def test_labels_and_logits_that_are_exchanged_are_refused():
+    labels, logits = data()
+    for other in labels, labels.float(), labels.int(), 0.1 + 0.8 * labels:
+        with pytest.raises(ValueError, match="seem to be exchanged: labels come first"):
+            sigmoid_cross_entropy(logits, other)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (5, 5), (2, 3, 5)])
+@pytest.mark.parametrize("kind", [torch.as_tensor, np.asarray, list])
+def test_weights_may_be_one_for_each_class_as_those_of_pytorch_are(shape, kind):
+    random = torch.Generator().manual_seed(5)
+    logits = torch.randn(shape, generator=random, dtype=torch.float64, requires_grad=True)
+    labels = torch.rand(shape, generator=random, dtype=torch.float64)
+    weights = [0.5, 2.0, 0.25, 1.0, 3.0]
+    ours = sigmoid_cross_entropy(labels, logits, kind(weights))
+    theirs = loss_of(logits, labels, torch.tensor(weights, dtype=torch.float64))
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
+    )
 
 
 def test_what_is_not_on_the_cpu_is_refused():

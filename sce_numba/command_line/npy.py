@@ -35,15 +35,27 @@ class NpyPart:
                 (2, 0): NPY.read_array_header_2_0,
             }.get(version)
             if read_header is None:
-                raise ValueError("an array with field names")
+                number = ".".join(map(str, version))
+                raise ValueError(
+                    f"its header has the version {number} of the .npy format; 1.0 and 2.0 can be "
+                    "read, which NumPy writes for all arrays of numbers"
+                )
             shape, self._fortran, self.dtype = read_header(file)
             self._data = file.tell()
         if self.dtype.hasobject:
             raise ValueError("an array of Python objects")
+        if self.dtype.names:
+            raise ValueError("an array with field names")
+        # NumPy lets everything pass that is an int, and bool is one.
+        if any(type(length) is not int or length < 0 for length in shape):
+            raise ValueError(f"its header has the shape {shape}; lengths are integers from 0 on")
         self.shape: tuple[int, ...] = shape
         self.rows = shape[0] if shape else 1
         self._row = shape[1:]
         self.row_bytes = math.prod(self._row) * self.dtype.itemsize
+        if self.rows and not self.row_bytes:
+            # However many rows of nothing a header claims, no byte is missing in its file.
+            raise ValueError(f"its header has the shape {shape}, whose rows have no elements")
         self._whole: Array | None = None
         # A file that was cut short has fewer rows than its header says.
         self.readable = self.rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import stat
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from .npy import NpyPart, member_names
 from .tables import SUFFIXES, TablePart, table_parts
 
 Part: TypeAlias = NpyPart | TablePart
+
+TAKEN = f"what can be read is .npy, .npz:MEMBER, and {', '.join(SUFFIXES)} with :COLUMN"
 
 
 @dataclass
@@ -53,6 +56,11 @@ def find_shards(operand: str) -> list[Shard]:
     """
     paths, member = _paths(operand)
     if not paths:
+        if os.path.isdir(operand) or os.path.isdir(operand.rpartition(":")[0]):
+            raise ValueError(
+                f"cannot read {operand} (no data files in this folder or below it): names that end "
+                f"in .npy count or, with :MEMBER or :COLUMN, in .npz, {', '.join(SUFFIXES)}"
+            )
         raise ValueError(
             f"cannot read {operand} (No such file): give a .npy file, FILE.npz:MEMBER, "
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
@@ -131,12 +139,19 @@ def _open(path: str, member: str) -> Shard:
     name = f"{path}:{member}" if member else path
     # A damaged file can fail in any layer: archive, compression, header, array.
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # Opening a pipe may wait for ever, and of all files some places are read twice.
+            raise ValueError("a pipe or device, not a file on a disk: save it in a file first")
         if path.endswith(SUFFIXES):
             if not member:
                 raise ValueError("which column? Add :COLUMN")
             return Shard(name, list(table_parts(path, member)))
         if not member and zipfile.is_zipfile(path):
             raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
+        if not path.endswith((".npy", ".npz")) and not _is_array(path):
+            raise ValueError(f"neither an array nor an archive of arrays; {TAKEN}")
+        if member and not zipfile.is_zipfile(path):
+            raise ValueError("not an archive of arrays, or one that is cut short")
         if member and member not in member_names(path):
             raise ValueError(f"its members are {', '.join(member_names(path))}")
         return Shard(name, [NpyPart(path, member)])
@@ -160,15 +175,34 @@ def _files(pattern: str, member: str) -> list[str]:
             os.path.join(folder, name)
             for folder, _, names in os.walk(pattern)
             for name in names
-            if name.endswith(suffixes) and not name.startswith((".", "_"))
+            if name.endswith(suffixes)
+            and not name.startswith((".", "_"))
+            and _is_wanted(os.path.join(folder, name))
         ]
     elif os.path.exists(pattern):
         found = [pattern]
     else:
-        found = [path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)]
+        matches = [path for path in glob.glob(pattern, recursive=True) if _is_wanted(path)]
+        # A link to a folder, above itself even, leads to files that have been found already. One
+        # to a file does not count: it may stand for the same labels beside other logits.
+        places: dict[tuple[str, str], str] = {}
+        for path in sorted(matches, key=len):
+            folder, name = os.path.split(path)
+            places.setdefault((os.path.realpath(folder), name), path)
+        found = list(places.values())
     return sorted(found, key=_natural)
+
+
+def _is_wanted(path: str) -> bool:
+    """Leave out folders, pipes and devices, but no link that leads nowhere: data are missing."""
+    return os.path.isfile(path) or not os.path.exists(path)
+
+
+def _is_array(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(6) == b"\x93NUMPY" or zipfile.is_zipfile(file)
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
     """Order shard-9 before shard-10."""
-    return [(int(word), "") if word.isdigit() else (0, word) for word in re.split(r"(\d+)", path)]
+    return [(int(word), "") if word.isdecimal() else (0, word) for word in re.split(r"(\d+)", path)]
