@@ -89,10 +89,11 @@ def sigmoid_cross_entropy(
     Notes
     -----
     Weights are taken as constants; labels that require a gradient get theirs.  Forward mode and
-    the transforms of ``torch.func`` work as they do for PyTorch's own loss.  With ``retain_graph=True`` the gradient is
-    computed once more for every further backward pass.  The memory of the last large gradient is
-    kept, and used again once nobody holds it.  No loss is recorded by ``collect_losses``.
-    ``torch.compile`` runs the call as it is, between the parts of the graph that it compiles.
+    the transforms of ``torch.func`` work as they do for PyTorch's own loss.  With
+    ``retain_graph=True`` the gradient is computed once more for every further backward pass.  The
+    memory of the last large gradient is kept, and used again once nobody holds it.  No loss is
+    recorded by ``collect_losses``.  ``torch.compile`` runs the call as it is, between the parts of
+    the graph that it compiles.
 
     Examples
     --------
