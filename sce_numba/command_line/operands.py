@@ -9,6 +9,7 @@ import stat
 import zipfile
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeAlias
 
 from .npy import NpyPart, member_names
@@ -182,7 +183,7 @@ def _files(pattern: str, member: str) -> list[str]:
     elif os.path.exists(pattern):
         found = [pattern]
     else:
-        matches = [path for path in glob.glob(pattern, recursive=True) if _is_wanted(path)]
+        matches = [path for path in _matches(pattern) if _is_wanted(path)]
         # A link to a folder, above itself even, leads to files that have been found already. One
         # to a file does not count: it may stand for the same labels beside other logits.
         places: dict[tuple[str, str], str] = {}
@@ -191,6 +192,19 @@ def _files(pattern: str, member: str) -> list[str]:
             places.setdefault((os.path.realpath(folder), name), path)
         found = list(places.values())
     return sorted(found, key=_natural)
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the paths that match a pattern; ``**`` goes into no folder that is a link.
+
+    `glob.glob` does, and two links to the folder that they are in have it try 2^40 paths.
+    """
+    parts = Path(pattern).parts
+    first = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts))
+    if "**" not in parts:
+        return glob.glob(pattern)
+    found = Path(*parts[:first]).glob(str(Path(*parts[first:])))
+    return [str(path) for path in found if not path.name.startswith(".")]
 
 
 def _is_wanted(path: str) -> bool:
