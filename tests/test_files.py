@@ -546,6 +546,19 @@ def test_links_between_folders_count_no_file_twice(evaluate, data):
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
+def test_hidden_files_and_folders_are_matched_by_name_only(evaluate, data):
+    labels, logits, _ = data
+    save("labels", labels)
+    save("logits", logits)
+    Path("logits/.checkpoints").mkdir()
+    np.save("logits/.checkpoints/shard-9.npy", logits[:1])
+    np.save("logits/.shard-9.npy", logits[:1])
+    assert evaluate("labels", "logits/**/*.npy")[0]["shape"] == [ROWS, CLASSES]
+    np.save("label.npy", labels[:1])
+    found, _ = evaluate("label.npy", "logits/**/.checkpoints/*.npy")
+    assert found["shape"] == [1, CLASSES]
+
+
 def test_links_to_the_same_file_count_each(evaluate, data):
     labels, logits, _ = data
     np.save("labels.npy", labels)

@@ -66,10 +66,7 @@ def find_shards(operand: str) -> list[Shard]:
             f"cannot read {operand} (No such file): give a .npy file, FILE.npz:MEMBER, "
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
-    shards = [_open(path, member) for path in paths]
-    for shard, path in zip(shards, paths, strict=True):
-        shard.path = path
-    return shards
+    return [_open(path, member) for path in paths]
 
 
 def pair_by_name(operands: list[list[Shard]], roles: tuple[str, ...]) -> None:
@@ -146,18 +143,19 @@ def _open(path: str, member: str) -> Shard:
         if path.endswith(SUFFIXES):
             if not member:
                 raise ValueError("which column? Add :COLUMN")
-            return Shard(name, list(table_parts(path, member)))
-        if not member and zipfile.is_zipfile(path):
+            return Shard(name, list(table_parts(path, member)), path=path)
+        archive = zipfile.is_zipfile(path)
+        if archive and not member:
             raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
-        if not path.endswith((".npy", ".npz")) and not _is_array(path):
+        if not (archive or path.endswith((".npy", ".npz")) or _is_array(path)):
             raise ValueError(f"neither an array nor an archive of arrays; {TAKEN}")
-        if member and not zipfile.is_zipfile(path):
+        if member and not archive:
             raise ValueError("not an archive of arrays, or one that is cut short")
         if member and member not in member_names(path):
             raise ValueError(f"its members are {', '.join(member_names(path))}")
-        return Shard(name, [NpyPart(path, member)])
+        return Shard(name, [NpyPart(path, member)], path=path)
     except Exception as error:
-        return Shard(name, error=reason_of(error))
+        return Shard(name, error=reason_of(error), path=path)
 
 
 def _paths(operand: str) -> tuple[list[str], str]:
@@ -200,11 +198,16 @@ def _matches(pattern: str) -> list[str]:
     `glob.glob` does, and two links to the folder that they are in have it try 2^40 paths.
     """
     parts = Path(pattern).parts
-    first = next((k for k, part in enumerate(parts) if glob.has_magic(part)), len(parts))
     if "**" not in parts:
         return glob.glob(pattern)
-    found = Path(*parts[:first]).glob(str(Path(*parts[first:])))
-    return [str(path) for path in found if not path.name.startswith(".")]
+    first = next(k for k, part in enumerate(parts) if glob.has_magic(part))
+    folder = Path(*parts[:first])
+    # What begins with a dot is matched by name only, as in the shell.
+    return [
+        str(path)
+        for path in folder.glob(str(Path(*parts[first:])))
+        if all(part in parts or part[0] != "." for part in path.relative_to(folder).parts)
+    ]
 
 
 def _is_wanted(path: str) -> bool:
@@ -214,7 +217,7 @@ def _is_wanted(path: str) -> bool:
 
 def _is_array(path: str) -> bool:
     with open(path, "rb") as file:
-        return file.read(6) == b"\x93NUMPY" or zipfile.is_zipfile(file)
+        return file.read(6) == b"\x93NUMPY"
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
