@@ -28,15 +28,17 @@ class Pace:
 
     def __init__(self) -> None:
         self.alone = float("inf")
-        self._learnt = self._threaded = self._strikes = self._failures = self._pause = 0
+        self._learnt = self._strikes = self._failures = self._pause = 0
+        # Calls on threads until one thread is timed. The first call of all warms the caches, and is
+        # not what one thread would be measured by.
+        self._left = 1
 
     def pays(self) -> bool:
         """Tell whether the next call is to run on threads."""
         if self._pause > 0:
             self._pause -= 1
             return False
-        # The first call of all warms the caches, and is not what one thread would be measured by.
-        return self._threaded == 0 or (self._learnt >= LEARNT and self._threaded % EVERY != 0)
+        return self._left > 0
 
     def took_alone(self, pace: float) -> None:
         """Learn from a call on one thread: a moving mean in which one slow call counts little."""
@@ -45,11 +47,12 @@ class Pace:
         else:
             self.alone += (min(pace, 2 * self.alone) - self.alone) / 8
         self._learnt += 1
-        self._threaded += self._threaded % EVERY == 0
+        if self._left == 0 and self._learnt >= LEARNT:
+            self._left = EVERY - 1
 
     def took_threads(self, pace: float) -> None:
         """Judge a call on threads."""
-        self._threaded += 1
+        self._left -= 1
         if pace <= self.alone:
             self._strikes = 0
             self._failures = max(self._failures - 1, 0)

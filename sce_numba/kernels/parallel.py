@@ -179,11 +179,12 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
     if not _launch.acquire(blocking=False):
         return loop.serial(*arguments)
     try:
-        if _cpus() > 1 and _may_enter():
+        cpus = _cpus()
+        if cpus > 1 and _may_enter():
             # Not `numba.get_num_threads`, which takes a lock that all forked processes share.
             threads = numba_threads._get_num_threads()
             if threads > 1:
-                return _run_measured(loop, size, min(threads, _cpus()), threads, arguments)
+                return _run_measured(loop, size, min(threads, cpus), threads, arguments)
     finally:
         _launch.release()
     return loop.serial(*arguments)
@@ -193,23 +194,19 @@ def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tupl
     """Run a loop on threads where these pay, else on one; the caller holds the lock."""
     if size > LARGEST:
         return _run_on_threads(loop, count, usual, arguments)
-    pace = _paces.setdefault((loop, size.bit_length(), count), Pace())
-    if pace.pays():
-        loop.parallel  # noqa: B018  what compiles here is not timed
-        start = time.perf_counter()
-        result = _run_on_threads(loop, count, usual, arguments)
-        pace.took_threads((time.perf_counter() - start) / size)
-        return result
+    key = loop, size.bit_length(), count
+    pace = _paces.get(key) or _paces.setdefault(key, Pace())
+    pays = pace.pays()
     # GNU OpenMP runs a region of one thread as a call, which spares compiling the serial loop.
-    as_region = "serial" not in vars(loop) and _layer() == "omp"
+    as_region = pays or ("serial" not in vars(loop) and _layer() == "omp")
+    compiled = loop.parallel if as_region else loop.serial  # compiling is not timed
     start = time.perf_counter()
     if as_region:
-        result = _run_on_threads(loop, 1, usual, arguments)
+        result = _run_on_threads(loop, count if pays else 1, usual, arguments)
     else:
-        run_alone = loop.serial
-        start = time.perf_counter()
-        result = run_alone(*arguments)
-    pace.took_alone((time.perf_counter() - start) / size)
+        result = compiled(*arguments)
+    learn = pace.took_threads if pays else pace.took_alone
+    learn((time.perf_counter() - start) / size)
     return result
 
 
