@@ -20,52 +20,29 @@ from typing import Any
 
 import numpy as np
 
+from . import peers
+from .jobs import Job
+from .timing import Call
+
 SETTINGS = ("idle", "busy", "one CPU", "four processes")
 PEERS = ("one thread", "sce_numba", "pytorch", "pytorch compiled", "xla")
 BUSY = "while True: pass"
 COLUMNS = 512
 
 
-def call_of(peer: str, job: str, size: int) -> Callable[[], Any]:
-    """Return a call of a package: the mean loss, or that and its gradient."""
+def call_of(peer: str, job: str, size: int) -> Call:
+    """Return a call of a package: the mean loss, or its gradient as well."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, (size // COLUMNS, COLUMNS)).astype(np.float32)
     labels = (rng.random(logits.shape) < 0.3).astype(np.float32)
-    if peer in ("one thread", "sce_numba"):
-        import sce_numba as sce
-
-        if job == "loss":
-            return lambda: sce.sigmoid_cross_entropy(labels, logits)
-        out = np.empty_like(logits)
-        return lambda: sce.sigmoid_cross_entropy_value_and_grad(labels, logits, grad_out=out)
-    if peer == "xla":
-        import tensorflow as tf
-
-        z, x = tf.constant(labels), tf.constant(logits)
-
-        @tf.function(jit_compile=True)
-        def run() -> Any:
-            with tf.GradientTape() as tape:
-                tape.watch(x)
-                losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=z, logits=x)
-                loss = tf.reduce_mean(losses)
-            return loss if job == "loss" else (loss, tape.gradient(loss, x))
-
-        return lambda: np.asarray(run()[0] if job == "gradient" else run())
-    import torch
-
-    z, x = torch.from_numpy(labels), torch.from_numpy(logits).requires_grad_(job == "gradient")
-    loss: Any = torch.nn.functional.binary_cross_entropy_with_logits
-    if peer == "pytorch compiled":
-        loss = torch.compile(loss)
-    if job == "loss":
-        return lambda: loss(x, z)
-
-    def step() -> None:
-        x.grad = None
-        loss(x, z).backward()
-
-    return step
+    prepare: Callable[[Job], Call | None] = peers.ours
+    if peer.startswith("pytorch"):
+        _, prepare = peers.torch_peers()[peer == "pytorch compiled"]
+    elif peer == "xla":
+        _, prepare = peers.tensorflow_peers()[-1]
+    call = prepare(Job(peer, labels, logits, derivatives=int(job == "gradient")))
+    assert call is not None
+    return call
 
 
 def worker(peer: str, job: str, size: int, gap: float, calls: int, setting: str) -> list[float]:

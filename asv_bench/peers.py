@@ -23,7 +23,8 @@ from .timing import Call
 Peer = tuple[str, Callable[[Job], Call | None]]
 
 OURS = "sce_numba"
-THREADS = numba.get_num_threads()
+# To ask for their number would start them, before the package does in its own way.
+THREADS: int = numba.config.NUMBA_NUM_THREADS
 
 
 def ours(job: Job) -> Call:
