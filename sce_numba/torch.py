@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from contextlib import AbstractContextManager, nullcontext
-from copy import copy
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -143,23 +143,21 @@ def _evaluate(
     if logits.dtype in _HALVES and _autocasts():
         logits = logits.float()  # which is what PyTorch's own losses do there
     tensors = {k: v for k, v in operands.items() if isinstance(v, torch.Tensor)}
-    call = _Call()
-    call.names = tuple(tensors)
-    call.rest = {k: v for k, v in operands.items() if k not in tensors}
-    call.rest |= {"label_smoothing": label_smoothing, "reduction": reduction}
-    call.wants_gradient = (
-        logits.requires_grad and torch.is_grad_enabled() and not _has_tangent(logits)
-    )
+    rest = {k: v for k, v in operands.items() if k not in tensors}
+    rest |= {"label_smoothing": label_smoothing, "reduction": reduction}
+    wants_gradient = logits.requires_grad and torch.is_grad_enabled() and not _has_tangent(logits)
+    call = _Call(tuple(tensors), rest, wants_gradient)
     loss: torch.Tensor = _Loss.apply(logits, call, *tensors.values())
     return loss
 
 
+@dataclass
 class _Call:
     """The arguments of a call that are no tensors, and the gradient until it is asked for."""
 
     names: tuple[str, ...]  # of the tensors
     rest: dict[str, Any]
-    wants_gradient = False
+    wants_gradient: bool
     gradient: torch.Tensor | None = None
 
     def given(self, logits: torch.Tensor, *tensors: torch.Tensor) -> dict[str, Any]:
@@ -197,6 +195,15 @@ def _primal(tensor: torch.Tensor) -> torch.Tensor:
 
 def _has_tangent(tensor: torch.Tensor) -> bool:
     return forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def _is_batch(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is one of a batch, whose values PyTorch lets nobody look at."""
+    try:
+        (tensor[..., :1] if tensor.dim() else tensor).sum().item()
+    except RuntimeError:
+        return True
+    return False
 
 
 def _check(tensor: torch.Tensor, name: str) -> None:
@@ -272,16 +279,14 @@ class _Loss(torch.autograd.Function):
             of_logits = _gradient_of_logits(ctx, grad_output)
         if any(ctx.needs_input_grad[2:]):  # labels: all others are refused
             at = call.names.index("multi_class_labels")
-            logits, *tensors = ctx.saved_tensors
             of_tensors[at] = _slopes(
-                call, logits, *tensors, of="multi_class_labels", by=grad_output
+                call, *ctx.saved_tensors, of="multi_class_labels", by=grad_output
             )
         return of_logits, None, *of_tensors
 
     @staticmethod
     def jvp(ctx: Any, of_logits: Any, _: None, *of_tensors: Any) -> torch.Tensor:
         call = ctx.call
-        logits, *tensors = ctx.saved_tensors
         total: Any = 0
         for name, tangent in ("logits", of_logits), *zip(call.names, of_tensors, strict=True):
             if tangent is None:
@@ -291,10 +296,10 @@ class _Loss(torch.autograd.Function):
                     f"Argument `{name}` has a tangent, but only logits and labels have a "
                     f"derivative. Pass `{name}` without one."
                 )
-            total = total + _slopes(call, logits, *tensors, of=name, by=tangent, wide=True)
+            total = total + _slopes(call, *ctx.saved_tensors, of=name, by=tangent, wide=True)
         if call.rest["reduction"] != Reduction.NONE:
             total = total.sum()
-        tangent_of_loss: torch.Tensor = total.to(logits.dtype)
+        tangent_of_loss: torch.Tensor = total.to(ctx.saved_tensors[0].dtype)
         return tangent_of_loss
 
     @staticmethod
@@ -302,8 +307,7 @@ class _Loss(torch.autograd.Function):
         info: Any, in_dims: tuple[int | None, ...], logits: torch.Tensor, call: _Call, *tensors: Any
     ) -> tuple[torch.Tensor, int]:
         dims = in_dims[0], *in_dims[2:]
-        plain = copy(call)
-        plain.wants_gradient = False  # there is no one gradient to be kept
+        plain = replace(call, wants_gradient=False)  # there is no one gradient to be kept
 
         def one(index: int) -> torch.Tensor:
             parts = [
@@ -320,18 +324,12 @@ def _gradient_of_logits(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
     call = ctx.call
     # Whoever gets a gradient may keep and change it: each is given away once.
     gradient, call.gradient = call.gradient, None
-    if torch.is_grad_enabled() or not call.wants_gradient or _has_tangent(grad_output):
-        logits, *tensors = ctx.saved_tensors
-        return _slopes(call, logits, *tensors, of="logits", by=grad_output)
-    try:
-        # To look at a value is what PyTorch refuses for batches.
-        scale = (grad_output[..., :1].sum() if grad_output.dim() else grad_output).item()
-        scale = None if grad_output.dim() else scale
-    except RuntimeError:  # one of a batch, of which each has a gradient of its own
-        logits, *tensors = ctx.saved_tensors
-        return _slopes(call, logits, *tensors, of="logits", by=grad_output)
+    further = torch.is_grad_enabled() or _has_tangent(grad_output)
+    if further or not call.wants_gradient or _is_batch(grad_output):
+        return _slopes(call, *ctx.saved_tensors, of="logits", by=grad_output)
     if gradient is None:
         _, gradient = _differentiate(call, *ctx.saved_tensors)
+    scale = None if grad_output.dim() else grad_output.item()
     if scale == 1:
         return gradient
     if gradient.dtype in _HALVES and (scale is None or (scale and math.isfinite(scale))):

@@ -112,15 +112,21 @@ def test_the_third_derivative_is_that_of_pytorch():
     torch.testing.assert_close(ours, third(loss_of(logits, labels.double())))
 
 
-@pytest.mark.parametrize("given", [{}, options()], ids=["plain", "all options"])
-@pytest.mark.parametrize("reduction", sce.Reduction)
-def test_labels_that_require_a_gradient_get_theirs(reduction, given):
+def loss_of_soft_labels(reduction, given):
+    """Return a loss of labels and logits, and both of these, which require gradients."""
     labels, logits = data(torch.float64)
     labels = (0.1 + 0.8 * labels.double()).requires_grad_()
 
     def loss(labels, logits):
         return sigmoid_cross_entropy(labels, logits, reduction=reduction, **given)
 
+    return loss, labels, logits
+
+
+@pytest.mark.parametrize("given", [{}, options()], ids=["plain", "all options"])
+@pytest.mark.parametrize("reduction", sce.Reduction)
+def test_labels_that_require_a_gradient_get_theirs(reduction, given):
+    loss, labels, logits = loss_of_soft_labels(reduction, given)
     assert torch.autograd.gradcheck(loss, (labels, logits))
     assert torch.autograd.gradcheck(loss, (labels, logits.detach()))
     assert torch.autograd.gradgradcheck(loss, (labels, logits))
@@ -355,12 +361,7 @@ def test_labels_and_weights_may_be_mapped_too():
 @pytest.mark.parametrize("given", [{}, options()], ids=["plain", "all options"])
 @pytest.mark.parametrize("reduction", sce.Reduction)
 def test_forward_mode_and_batches_of_gradients_pass_gradcheck(reduction, given):
-    labels, logits = data(torch.float64)
-    labels = (0.1 + 0.8 * labels.double()).requires_grad_()
-
-    def loss(labels, logits):
-        return sigmoid_cross_entropy(labels, logits, reduction=reduction, **given)
-
+    loss, labels, logits = loss_of_soft_labels(reduction, given)
     assert torch.autograd.gradcheck(
         loss, (labels, logits), check_forward_ad=True, check_batched_grad=True
     )
