@@ -69,11 +69,9 @@ def check_order(labels: Any, name: str, logits: Any) -> None:
             )
     if len(labels) and not labels.index.equals(logits.index):
         # By what they look like: a missing value in an index can't be compared.
-        pairs = [
-            (shown(one), shown(two)) for one, two in zip(labels.index, logits.index, strict=True)
-        ]
-        row = next((row for row, (one, two) in enumerate(pairs) if one != two), 0)
-        one, two = pairs[row]
+        pairs = zip(map(shown, labels.index), map(shown, logits.index), strict=True)
+        alike = 0, (shown(labels.index[0]), shown(logits.index[0]))
+        row, (one, two) = next((at for at in enumerate(pairs) if len(set(at[1])) > 1), alike)
         raise ValueError(
             f"Arguments `{name}` and `logits` have different indexes, {one} and "
             f"{two} in row {row}, and would be paired by position. Pass "
