@@ -9,7 +9,7 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.kernels import parallel
-from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, Pace
+from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, SHARE, Pace
 
 
 def calls(pace, count, alone, threads):
@@ -29,10 +29,16 @@ def test_threads_that_pay_are_asked_but_for_the_calls_that_tell_what_one_takes()
     assert found.count(False) <= LEARNT + 10
 
 
-def test_threads_that_never_pay_are_asked_by_one_call_in_a_hundred():
+@pytest.mark.parametrize("slower", [1.05, 1.5, 5.0, 80.0])
+def test_trials_of_threads_that_never_pay_cost_a_sixteenth_of_the_time(slower):
+    found = calls(Pace(), 10 * LONGEST, 1.0, lambda call: slower)
+    assert found.count(True) * (slower - 1) <= len(found) / SHARE * 1.1
+
+
+def test_threads_that_take_a_hundred_times_as_long_are_in_no_percentile():
     pace = Pace()
-    calls(pace, 2 * LONGEST, 1.0, lambda call: 80.0)
-    assert calls(pace, 10 * LONGEST, 1.0, lambda call: 80.0).count(True) <= 10 * LONGEST / 100
+    calls(pace, 8, 1.0, lambda call: 100.0)
+    assert calls(pace, 20 * LONGEST, 1.0, lambda call: 100.0).count(True) < 20 * LONGEST / 1000
 
 
 def test_a_single_slow_call_takes_nothing_from_the_threads():
@@ -43,7 +49,7 @@ def test_a_single_slow_call_takes_nothing_from_the_threads():
 def test_threads_that_pay_again_are_asked_again():
     pace = Pace()
     calls(pace, 2 * LONGEST, 1.0, lambda call: 80.0)
-    calls(pace, LONGEST, 1.0, lambda call: 0.6)
+    calls(pace, 2 * SHARE * 80, 1.0, lambda call: 0.6)
     assert calls(pace, 100, 1.0, lambda call: 0.6).count(True) >= 99
 
 

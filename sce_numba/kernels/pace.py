@@ -2,8 +2,8 @@
 
 Where other work takes the CPUs, a thread waits for one that has not been given a CPU yet, and a
 call of 0.2 ms takes 16.  So calls are timed, and where threads did not pay, the next calls run on
-one.  The more often that is found in a row, the longer it holds, up to ``LONGEST`` calls; then two
-calls try again.  What one thread takes is measured anew from time to time.
+one: the longer, the more the trial has cost, so that trials take no more than 1 in ``SHARE`` of the
+time.  What one thread takes is measured anew from time to time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ LARGEST = 1 << 24
 # Calls that are timed on one thread before threads are judged; and of so many calls one, later.
 LEARNT, EVERY = 2, 128
 
-# The longest run of calls on one thread, of which the two that follow are at most 1 in 256.
-LONGEST = 1 << 9
-
 # Threads that took longer than one, this often in a row, don't pay: a single call may have met a
 # moment when the CPU was elsewhere, or threads that had to be woken.
 STRIKES = 2
+
+# What threads cost more than one is made up for by so many times that time on one thread, in calls
+# that are no fewer and no more than these.
+SHARE, SHORTEST, LONGEST = 16, 8, 1 << 12
 
 
 class Pace:
@@ -28,7 +29,8 @@ class Pace:
 
     def __init__(self) -> None:
         self.alone = float("inf")
-        self._learnt = self._strikes = self._failures = self._pause = 0
+        self._lost = 0.0
+        self._learnt = self._strikes = self._pause = 0
         # Calls on threads until one thread is timed. The first call of all warms the caches, and is
         # not what one thread would be measured by.
         self._left = 1
@@ -54,11 +56,10 @@ class Pace:
         """Judge a call on threads."""
         self._left -= 1
         if pace <= self.alone:
-            self._strikes = 0
-            self._failures = max(self._failures - 1, 0)
+            self._lost, self._strikes = 0.0, 0
             return
-        self._strikes += 1
+        self._lost += pace - self.alone
+        self._strikes += 1  # those before a pause count after it: one more such call is enough
         if self._strikes >= STRIKES:
-            self._strikes = 0
-            self._failures += 1
-            self._pause = min(1 << 3 * self._failures, LONGEST)
+            self._pause = int(min(max(SHARE * self._lost / self.alone, SHORTEST), LONGEST))
+            self._lost = 0.0
