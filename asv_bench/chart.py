@@ -1,4 +1,4 @@
-"""The pictures: what the peers take in bars, and the cost model in lines.
+"""The pictures: what the peers take and how long calls last in bars, the cost model in lines.
 
 Each is drawn as SVG for a light and for a dark page, and as PNG for what shows no SVG.
 """
@@ -167,6 +167,43 @@ def draw_cost_model(
         return figure
 
     save(folder, "cost_model", draw)
+
+
+def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) -> None:
+    """Write ``latency``: a panel for each setting, p50 and p99 of each package in two bars."""
+    seconds = [value for packages in rows.values() for pair in packages.values() for value in pair]
+    start, end = min(seconds) / 2, max(seconds) * 4
+
+    def draw(theme: tuple[str, ...]) -> Any:
+        count = (len(rows) + 1) // 2
+        figure, panels = plt.subplots(
+            count, 2, figsize=(WIDTH, 0.6 + 2.4 * count), layout="constrained", squeeze=False
+        )
+        for panel, (title, packages) in zip(panels.flat, rows.items(), strict=False):
+            names = list(packages)[::-1]
+            for which, (shift, color) in enumerate(((0.19, OWN), (-0.19, theme[3]))):
+                values = [packages[name][which] for name in names]
+                places = [place + shift for place in range(len(names))]
+                bars = [value - start for value in values]
+                panel.barh(places, bars, 0.36, start, color=color, label=("p50", "p99")[which])
+                for place, value in zip(places, values, strict=True):
+                    panel.text(value * 1.1, place, duration(value), va="center", fontsize=7)
+            panel.set_yticks(range(len(names)), names)
+            panel.set_title(title, fontsize=9, loc="left", color=theme[1])
+            panel.set(xscale="log", xlim=(start, end))
+            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_duration(x)))
+            panel.minorticks_off()
+            panel.grid(axis="x")
+            panel.set_axisbelow(True)
+            panel.tick_params(length=0, labelsize=8)
+            panel.spines[["top", "right", "left"]].set_visible(False)
+        for panel in panels.flat[len(rows) :]:
+            panel.set_visible(False)
+        panels.flat[0].legend(frameon=False, fontsize=8, loc="lower right")
+        figure.supxlabel("time of a call (logarithmic, shorter is better)", fontsize=9)
+        return figure
+
+    save(folder, "latency", draw)
 
 
 def short_duration(seconds: float) -> str:

@@ -1,8 +1,10 @@
 """How long single calls take, also beside other work: p50, p90, p99 and the longest.
 
 Each line of the table is a process of its own, in the settings that a shared machine knows: idle, a
-busy loop on each CPU, one CPU after the first call, four processes at once.  ``one thread`` is this
-package with ``NUMBA_NUM_THREADS=1``; ``x`` is its p50 over that of one thread in the same setting.
+busy loop on each CPU, one CPU after the first call, four processes at once, and the threads of
+other packages in the same process.  ``one thread`` is this package with ``NUMBA_NUM_THREADS=1``;
+``x`` is the p50 over that of one thread in the same setting.  Where processes run at once, the
+ratio of the means is that of their throughputs.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +27,10 @@ from . import peers
 from .jobs import Job
 from .timing import Call
 
-SETTINGS = ("idle", "busy", "one CPU", "four processes")
+# p50 and p99 in seconds of each package, by what was measured.
+Rows = dict[str, dict[str, tuple[float, float]]]
+
+SETTINGS = ("idle", "busy", "one CPU", "four processes", "other pools")
 PEERS = ("one thread", "sce_numba", "pytorch", "pytorch compiled", "xla")
 BUSY = "while True: pass"
 COLUMNS = 512
@@ -45,8 +51,27 @@ def call_of(peer: str, job: str, size: int) -> Call:
     return call
 
 
+def start_other_pools() -> None:
+    """Have the packages that are installed do some work on threads of their own."""
+    values = np.random.default_rng(0).random((1000, 1000), np.float32)
+    with contextlib.suppress(ImportError):
+        import torch
+
+        torch.sigmoid(torch.from_numpy(values)).sum()
+    with contextlib.suppress(ImportError):
+        from sklearn.ensemble import HistGradientBoostingClassifier
+
+        HistGradientBoostingClassifier(max_iter=2).fit(values[:, :8], values[:, 9] > 0.5)
+    with contextlib.suppress(ImportError):
+        import tensorflow as tf
+
+        tf.function(tf.sigmoid, jit_compile=True)(values)
+
+
 def worker(peer: str, job: str, size: int, gap: float, calls: int, setting: str) -> list[float]:
     """Return the seconds of single calls in this process."""
+    if setting == "other pools":
+        start_other_pools()
     call = call_of(peer, job, size)
     call()
     if setting == "one CPU":
@@ -108,13 +133,16 @@ def main() -> None:
     parser.add_argument("--sizes", nargs="+", type=int, default=[16, 18, 20, 24], help="log2")
     parser.add_argument("--gaps", nargs="+", type=float, default=[0, 0.2, 5], help="ms")
     parser.add_argument("--calls", type=int, default=500)
+    parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write latency.svg, .png")
     given = parser.parse_args()
     if given.worker:
         print(json.dumps(worker(*json.loads(given.worker))))
         return
     print(
-        "setting         job       size  gap  package           p50 ms    p90    p99    max     x"
+        "setting         job       size  gap  package           p50 ms    p90    p99    max"
+        "   mean     x"
     )
+    rows: Rows = {}
     for setting in given.settings:
         for job in given.jobs:
             for size in given.sizes:
@@ -128,10 +156,21 @@ def main() -> None:
                         except RuntimeError as error:
                             print(line, error)
                             continue
-                        ms = np.percentile(seconds, [50, 90, 99, 100]) * 1e3
+                        ms = np.array(
+                            [*np.percentile(seconds, [50, 90, 99, 100]), np.mean(seconds)]
+                        )
+                        ms *= 1e3
                         alone = ms[0] if peer == "one thread" else alone
                         figures = " ".join(f"{value:6.3f}" for value in ms)
                         print(line, figures, f"{ms[0] / alone:5.2f}", flush=True)
+                        title = f"{setting}, {job} of 2^{size}, " + (
+                            f"{gap:g} ms between" if gap else "back to back"
+                        )
+                        rows.setdefault(title, {})[peer] = ms[0] / 1e3, ms[2] / 1e3
+    if given.chart:
+        from .chart import draw_latency
+
+        draw_latency(rows, given.chart)
 
 
 if __name__ == "__main__":
