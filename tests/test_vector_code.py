@@ -25,8 +25,8 @@ AVX2 = "+sse2,+sse3,+ssse3,+sse4.1,+sse4.2,+popcnt,+avx,+avx2,+fma,+f16c,+bmi,+b
 AVX512 = AVX2 + ",+avx512f,+avx512dq,+avx512bw,+avx512vl,+avx512cd"
 
 
-def compiled(loop, dtype, cpu, features):
-    """Return the assembly of a loop compiled for another processor."""
+def compiled(loop, dtype, cpu, features, kind="asm"):
+    """Return the assembly, or the code of LLVM, of a loop compiled for another processor."""
     # Compiled anew, as a cache keeps no assembly.
     code = (
         "from numba import njit\n"
@@ -35,7 +35,7 @@ def compiled(loop, dtype, cpu, features):
         f"loop = {'_SINGLE' if dtype == 'float32' else '_DOUBLE'}.{loop}\n"
         "dispatcher = njit(**OPTIONS)(loop._function)\n"
         "dispatcher.compile(loop._signature)\n"
-        "print(*dispatcher.inspect_asm().values())"
+        f"print(*dispatcher.inspect_{kind}().values())"
     )
     environment = {**os.environ, "NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features}
     program = subprocess.run(
@@ -63,6 +63,14 @@ def test_x86_runs_vectors(cpu, features, register, loop, dtype):
     assert not re.search(LIBM, assembly)
     if cpu == "haswell":
         assert "%zmm" not in assembly
+
+
+@on_x86
+@pytest.mark.parametrize("loop", LOOPS)
+def test_no_arithmetic_may_be_reordered_or_fused_but_where_a_formula_says_so(loop):
+    code = compiled(loop, "float64", "haswell", AVX2, "llvm")
+    assert len(re.findall(r"= f(add|sub|mul) ", code)) > 50
+    assert not re.search(r"= f(neg|add|sub|mul|div) (fast|contract|reassoc|nnan|ninf|nsz)", code)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

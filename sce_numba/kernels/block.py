@@ -15,6 +15,7 @@ import numpy as np
 from numba.extending import register_jitable
 
 from .elements import Element, linear_part, loss
+from .fused import fma, two_sum
 from .lanes import (
     LANES,
     absolute,
@@ -22,7 +23,6 @@ from .lanes import (
     block_function,
     branch,
     constant,
-    fma,
     loop,
     only,
     select,
@@ -96,18 +96,11 @@ def steps_of(dtype: Any, size: Any) -> Any:
     return (size + (step - 1)) >> (step.bit_length() - 1)
 
 
-def _two_sum(a: Any, b: Any) -> tuple[Any, Any]:
-    """Return a + b rounded, and exactly what the rounding lost (Knuth)."""
-    total = a + b
-    part = total - a
-    return total, (a - (total - part)) + (b - part)
-
-
 def _add(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
     """Add to a float64 sum; the bits that float32 values lose in it don't matter."""
     if dtype is np.float32:
         return total + to_float64(value), lost
-    total, rounding = _two_sum(total, value)
+    total, rounding = two_sum(total, value)
     return total, lost + rounding
 
 
@@ -133,7 +126,7 @@ def add_weighted_step(dtype: Any, total: Any, lost: Any, values: Any, w: Any) ->
 def sum_lanes(total: Any, lost: Any) -> tuple[Any, Any]:
     """Add up all lanes, halves first; what was lost is 0 where the sum is not finite."""
     for _ in range(LANES.bit_length() - 1):
-        total, rounding = _two_sum(*split(total, 2))
+        total, rounding = two_sum(*split(total, 2))
         one, two = split(lost, 2)
         lost = (one + two) + rounding
     total, lost = only(total), only(lost)

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .lanes import absolute, bits, branch, fma, from_bits, select
+from .fused import fma
+from .lanes import absolute, bits, branch, from_bits, select
 from .softplus import log1p, positive_part, sign_of
 
 
@@ -53,11 +54,12 @@ def linear_part(element: Element) -> Any:
     return linear
 
 
-def _sides(element: Element) -> tuple[Any, Any]:
-    """Return n and p, where there is a q."""
+def _sides(element: Element) -> tuple[Any, Any, Any]:
+    """Return n, p and l, where there is a q."""
     z, a, b = element.z, element.a, element.b
     assert element.q is not None
-    return fma(a, 1.0 - z, b), element.q() * fma(a, z, b)
+    q, label, negative = element.q(), fma(a, z, b), fma(a, 1.0 - z, b)
+    return negative, q * label, fma(q, label, negative)
 
 
 def loss(element: Element, t: Any) -> Any:
@@ -74,17 +76,17 @@ def loss(element: Element, t: Any) -> Any:
         return (select(size == np.inf, literal, linear),)
 
     def weighted():
-        negative, positive = _sides(element)
+        negative, positive, both = _sides(element)
         linear = size * select(x < 0.0, positive, negative)
-        literal = fma(negative, x, (negative + positive) * positive_part(-x))
+        literal = fma(negative, x, both * positive_part(-x))
         return (select(size == np.inf, literal, linear),)
 
     (linear,) = branch(element.has_q, weighted, lambda: branch(element.smooth, smoothed, plain))
     logarithm = log1p(element.dtype, t)
 
     def scaled():
-        negative, positive = _sides(element)
-        return (fma(negative + positive, logarithm, linear),)
+        *_, both = _sides(element)
+        return (fma(both, logarithm, linear),)
 
     (result,) = branch(element.has_q, scaled, lambda: (linear + logarithm,))
     return result
@@ -96,9 +98,9 @@ def gradient(element: Element, s: Any) -> Any:
     sign = sign_of(element.dtype, x)
 
     def weighted():
-        negative, positive = _sides(element)
+        negative, positive, both = _sides(element)
         side = select(sign < 0, positive, negative)
-        return (fma(-(negative + positive), s, side),)
+        return (fma(-both, s, side),)
 
     def plain():
         side = select(sign < 0, element.z, 1.0 - element.z)
@@ -113,8 +115,8 @@ def hessian(element: Element, s: Any) -> Any:
     """Return the second derivative, for s = sigmoid(-|x|)."""
 
     def weighted():
-        negative, positive = _sides(element)
-        return ((negative + positive) * curvature,)
+        *_, both = _sides(element)
+        return (both * curvature,)
 
     curvature = fma(-s, s, s)
     (result,) = branch(element.has_q, weighted, lambda: (curvature,))

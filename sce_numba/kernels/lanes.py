@@ -6,7 +6,8 @@ emits one vector instruction of LLVM.  With compilation disabled it runs over Nu
 
 The vectors have 16 lanes whatever the registers of the processor hold.  Which elements meet in a
 lane, and in which order, is thus part of the formula and not of the machine.  No instruction
-carries a fast-math flag; only ``fma`` may be fused, and is wherever the processor can.
+carries a fast-math flag: a product and a sum are rounded once where the formula says ``fma`` (see
+``fused``), and nowhere else.
 """
 
 from __future__ import annotations
@@ -100,6 +101,11 @@ class Lanes:
     def __xor__(self, other: Any) -> Lanes:
         return self._with("xor", other)
 
+    def to_float32(self) -> Lanes:
+        """Return float64 numbers rounded."""
+        kind = _like(self.value.type, ir.FloatType())
+        return Lanes(self.builder, self.builder.fptrunc(self.value, kind))
+
     def _compare(self, operator: str, other: Any) -> Lanes:
         other = other if isinstance(other, Lanes) else self.constant(other)
         compare = self.builder.icmp_signed
@@ -123,7 +129,8 @@ class Lanes:
         return self._compare("!=", other)
 
 
-def _intrinsic(name: str, first: Lanes, *others: Lanes) -> Lanes:
+def llvm_function(name: str, first: Lanes, *others: Lanes) -> Lanes:
+    """Call one of LLVM's own functions of floating-point numbers."""
     kind, builder = first.value.type, first.builder
     element = f"f{_FLOATS[_element(kind)]}"
     suffix = f"v{kind.count}{element}" if isinstance(kind, ir.VectorType) else element
@@ -134,20 +141,14 @@ def _intrinsic(name: str, first: Lanes, *others: Lanes) -> Lanes:
     return Lanes(builder, builder.call(function, values))
 
 
-def fma(a: Any, b: Any, c: Any) -> Any:
-    """Return a b + c, rounded once where the processor can."""
-    example = next((value for value in (a, b, c) if isinstance(value, Lanes)), None)
-    if example is None:
-        wide = np.longdouble if np.result_type(a, b, c) == np.float64 else np.float64
-        value = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
-        return (value + c).astype(np.result_type(a, b, c))
-    values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
-    return _intrinsic("fmuladd", *values)
+def is_single(x: Lanes) -> bool:
+    """Tell whether the elements are float32."""
+    return bool(_element(x.value.type) == ir.FloatType())
 
 
 def absolute(x: Any) -> Any:
     """Return |x|."""
-    return _intrinsic("fabs", x) if isinstance(x, Lanes) else np.abs(x)
+    return llvm_function("fabs", x) if isinstance(x, Lanes) else np.abs(x)
 
 
 def select(condition: Any, yes: Any, no: Any) -> Any:

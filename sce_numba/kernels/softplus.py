@@ -21,19 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from .lanes import (
-    absolute,
-    bits,
-    fma,
-    from_bits,
-    select,
-    to_float64,
-)
+from .fused import fma
+from .lanes import absolute, bits, from_bits, select, to_float64
 
-# "contract" lets a*b + c become one fused multiply-add.
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
-    "fastmath": {"contract"},
     "nogil": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
@@ -128,7 +120,7 @@ def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
     for first in range(chains):
         *lower, value = coefficients[first::chains]
         for c in reversed(lower):
-            value = fma(power, value, c) if not isinstance(value, float) else power * value + c
+            value = fma(power, value, c)
         sums.append(value)
     if chains == 1:
         return sums[0]

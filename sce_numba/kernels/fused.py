@@ -1,0 +1,116 @@
+"""a b + c, rounded once on every processor.
+
+The formulas need it where a product and a sum nearly cancel, and all of their bits follow from it.
+Where there is no instruction for it, exact products and sums are added with rounding to odd, after
+which another rounding is that of the exact result (Boldo and Melquiond, "Emulation of FMA and
+correctly rounded sums", 2008).  That takes some twenty instructions.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba.core.registry import cpu_target
+
+from .lanes import Lanes, absolute, bits, from_bits, is_single, llvm_function, select, to_float64
+
+_FUSED = """
+declare float @llvm.fmuladd.f32(float, float, float)
+define float @fused(float %a, float %b, float %c) {
+  %result = call float @llvm.fmuladd.f32(float %a, float %b, float %c)
+  ret float %result
+}
+"""
+
+# x (2^27 + 1) and two differences leave the upper half of x, whose products are exact (Dekker).
+HALVE = 2.0**27 + 1
+# Greater factors are made smaller before they are halved.
+LARGE, SHRINK = 2.0**900, 2.0**-200
+
+
+@cache
+def _has_instruction() -> bool:
+    """Tell whether the processor that Numba compiles for multiplies and adds in one instruction."""
+    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    assembly = machine.emit_assembly(llvm.parse_assembly(_FUSED))
+    return re.search(r"^\s+\w*mul", assembly, re.MULTILINE) is None
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c, rounded once."""
+    example = next((value for value in (a, b, c) if isinstance(value, Lanes)), None)
+    if example is None:
+        wide = np.longdouble if np.result_type(a, b, c) == np.float64 else np.float64
+        value = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
+        return (value + c).astype(np.result_type(a, b, c))
+    values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
+    if _has_instruction():
+        return llvm_function("fmuladd", *values)
+    return _call(_single if is_single(example) else _double, *values)
+
+
+def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return a + b rounded, and exactly what the rounding lost (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _call(formula: Any, *values: Lanes) -> Lanes:
+    """Call a formula as a function of its own, lest each of its many uses be compiled."""
+    builder, kind = values[0].builder, values[0].value.type
+    name = f"sce_numba{formula.__name__}_{getattr(kind, 'count', 1)}"
+    function = builder.module.globals.get(name)
+    if function is None:
+        function = ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(values)), name)
+        function.linkage = "linkonce_odr"
+        function.attributes.add("noinline")
+        inside = ir.IRBuilder(function.append_basic_block())
+        inside.ret(formula(*(Lanes(inside, given) for given in function.args)).value)
+    return Lanes(builder, builder.call(function, [value.value for value in values]))
+
+
+def _single(a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c of float32 by float64, in which the product is exact."""
+    return _odd_sum(to_float64(a) * to_float64(b), to_float64(c)).to_float32()
+
+
+def _double(a: Any, b: Any, c: Any) -> Any:
+    """Return a b + c of float64."""
+    shrink = select(absolute(a) > LARGE, a.constant(SHRINK), 1.0)
+    a, c = a * shrink, c * shrink
+    product, lost = _two_product(a, b)
+    low, rest = two_sum(c, lost)
+    high, more = two_sum(product, low)
+    result = high + _odd_sum(rest, more)
+    # Infinite and NaN operands leave NaN in what was lost.
+    return select(result == result, result, a * b + c) / shrink
+
+
+def _two_product(a: Any, b: Any) -> tuple[Any, Any]:
+    """Return a b rounded, and exactly what the rounding lost (Dekker)."""
+
+    def halves(x: Any) -> tuple[Any, Any]:
+        wide = x * HALVE
+        upper = wide - (wide - x)
+        return upper, x - upper
+
+    product = a * b
+    (a_upper, a_lower), (b_upper, b_lower) = halves(a), halves(b)
+    lost = a_upper * b_upper - product
+    return product, ((lost + a_upper * b_lower) + a_lower * b_upper) + a_lower * b_lower
+
+
+def _odd_sum(a: Any, b: Any) -> Any:
+    """Return a + b, or where that is inexact and even its neighbour towards what was lost."""
+    total, lost = two_sum(a, b)
+    pattern = bits(total)
+    inexact = ((lost > 0.0) | (lost < 0.0)) & ((pattern & 1) == 0)
+    outwards = select((lost < 0.0) ^ (total < 0.0), pattern.constant(-1), 1)
+    return from_bits(select(inexact, pattern + outwards, pattern))
