@@ -347,13 +347,13 @@ def _number(dtype, address, code):
 @register_jitable(**OPTIONS)
 def number(operand):
     """Return the first element of an operand."""
-    return _number(np.empty(0), (operand[0], operand[1]))[0]
+    return _number(at(operand[0], 1, np.float64), (operand[0], operand[1]))[0]
 
 
 @register_jitable(**OPTIONS)
-def scratch_for_tails():
-    """Return memory for the tails of the operands of a block."""
-    return np.empty(TAILS * TAIL // 8, np.float64)
+def scratch_for_tails(threads):
+    """Return memory for the tails of the operands of a block, a row for each thread."""
+    return np.empty((threads, TAILS * TAIL // 8), np.float64)
 
 
 @register_jitable(**OPTIONS)

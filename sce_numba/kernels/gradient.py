@@ -37,24 +37,27 @@ from .block import (
     total_exact,
 )
 from .elements import gradient, hessian, linear_part, loss
+from .environment import enter_default, leave_default
 from .lanes import before, block_function, branch, constant, loop, select, spread
 from .loss import (
+    DONE,
     GRADIENT,
     LABELS,
     LOGITS,
-    LOST,
-    NUMERATOR,
     POS_WEIGHT,
     RESULT,
     STREAMED,
+    SUM,
+    SUMS,
     WEIGHTS,
     WHERE,
     add_row,
-    add_up,
     plan,
+    reduced,
     tile_of,
 )
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store
+from .scratch import thread, threads, zeros
 from .short_rows import BESIDE, read_across
 from .softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .staging import ADDRESS, address_in_place, copy_past_caches, read, write
@@ -205,17 +208,20 @@ def differentiate(
 
     The operands may be of any dtype and layout; what is computed is in the dtype of ``like``.
     """
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     code = FLOAT32 if like.itemsize == 4 else FLOAT64
     step = STEP_BYTES // like.itemsize
     past_caches = rows * columns * like.itemsize >= STREAMED
     in_row, tiles, groups = plan(rows, columns)
-    partials = np.zeros((groups, 5))
+    partials = zeros(groups, SUMS)
+    memory = np.empty((threads(), 7, BLOCK + BESIDE), np.uint64)
+    memory_for_results = np.empty((threads(), 2, BLOCK), like.dtype)
+    memory_for_tails = scratch_for_tails(threads())
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
-        results = np.empty((2, BLOCK), like.dtype)
-        tails = scratch_for_tails()
+        before, smooth, factor = enter_default((smoothing, scale))
+        a, b = 1.0 - smooth, 0.5 * smooth
+        raw, results = memory[thread()], memory_for_results[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
@@ -238,11 +244,11 @@ def differentiate(
             target = _target(values, place, past_caches)
             if second == TOTAL and not by_element:
                 pair = described_pair(x, z, size, step, a, b, tails)
-                total, lost = _differentiate_merged(like, (size, scale * own) + target + pair)  # noqa: RUF005
+                total, lost = _differentiate_merged(like, (size, factor * own) + target + pair)  # noqa: RUF005
             else:
                 other = _target(others, other_place, past_caches)
                 given = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
-                mode = size, second, scale * own
+                mode = size, second, factor * own
                 total, lost = _differentiate(like, mode + target + other + given)
             total, lost = own * total, own * lost
             if second == TOTAL and not (size >= SHORT and TINY < abs(total) < np.inf):
@@ -255,5 +261,5 @@ def differentiate(
                 _deliver(shape, operands[RESULT], start, others, other_place, raw[0], past_caches)
         if past_caches:
             fence()
-    sums = add_up(partials)
-    return weight * (sums[NUMERATOR] + sums[LOST])
+        partials[group, DONE] = leave_default(before, 1.0)
+    return reduced(partials, weight, SUM)

@@ -33,7 +33,9 @@ from .block import (
     total_weights,
     write_block,
 )
+from .environment import enter_default, leave_default
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, bytes_of
+from .scratch import check, thread, threads, zeros
 from .short_rows import BESIDE, read_across, scratch_for_weights, spread_weights
 from .softplus import OPTIONS
 from .staging import ADDRESS, address_in_place, read, write
@@ -47,8 +49,9 @@ OPERANDS = 7
 TILES, GROUPS = 4, 256
 
 # What a group sums up: numerator and what its rounding lost, sum of the weights, number of
-# weights that are not 0, number of elements.
-NUMERATOR, LOST, WEIGHT, PRESENT, COUNT = 0, 1, 2, 3, 4
+# weights that are not 0, number of elements; and that it has done so.
+NUMERATOR, LOST, WEIGHT, PRESENT, COUNT, DONE = 0, 1, 2, 3, 4, 5
+SUMS = 6
 
 # Results of at least this many bytes are written past the caches.
 STREAMED = 1 << 24
@@ -81,7 +84,7 @@ def _add_elements(sums, found, count):
 
 
 @register_jitable(**OPTIONS)
-def add_up(partials):
+def _add_up(partials):
     """Return what the groups come to."""
     sums = partials[0]
     for group in range(1, partials.shape[0]):
@@ -101,12 +104,14 @@ def _denominator(sums, weight, reduction):
 
 
 @register_jitable(**OPTIONS)
-def _reduced(partials, weight, reduction):
+def reduced(partials, weight, reduction):
     """Add up the groups; apply the scalar weight and the denominator of the reduction."""
-    sums = add_up(partials)
+    check(partials[:, DONE])
+    before, weight = enter_default((weight,))
+    sums = _add_up(partials)
     numerator = weight * (sums[NUMERATOR] + sums[LOST])
     denominator = _denominator(sums, weight, reduction)
-    return numerator / denominator if denominator != 0.0 else 0.0
+    return leave_default(before, numerator / denominator if denominator != 0.0 else 0.0)
 
 
 @register_jitable(**OPTIONS)
@@ -132,15 +137,17 @@ def tile_of(index, in_row, columns):
 
 def reduce_rows(x, z, w, x_code, z_code, rows, columns, step, weight, smoothing, reduction):
     """Reduce contiguous logits and labels, given as bytes; the weight of row i is w[i step]."""
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     x_size, z_size = bytes_of(x_code), bytes_of(z_code)
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
     in_row, tiles, groups = plan(rows, columns)
-    partials = np.zeros((groups, 5))
+    partials = zeros(groups, SUMS)
+    memory_for_tails = scratch_for_tails(threads())
     for index in prange(groups):
         group = np.int64(index)
+        before, smooth = enter_default((smoothing,))
+        a, b = 1.0 - smooth, 0.5 * smooth
         sums = partials[group]
-        tails = scratch_for_tails()
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
@@ -149,7 +156,8 @@ def reduce_rows(x, z, w, x_code, z_code, rows, columns, step, weight, smoothing,
             own_labels = labels + start * z_size, z_code, z_size
             numerator, lost = total_loss(w, own_logits, own_labels, size, own, a, b, tails)
             add_row(sums, numerator, lost, own, size)
-    return _reduced(partials, weight, reduction)
+        sums[DONE] = leave_default(before, 1.0)
+    return reduced(partials, weight, reduction)
 
 
 def reduce_elements(
@@ -172,18 +180,21 @@ def reduce_elements(
     Rows of ``columns`` have weights that are contiguous; where ``columns`` goes across shorter
     rows of ``inner`` elements, their weights are spread first.
     """
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     x_size, z_size, w_size = bytes_of(x_code), bytes_of(z_code), w.itemsize
     w_code = FLOAT32 if w_size == 4 else FLOAT64
     logits, labels, weights = address_of(x), address_of(z), address_of(w)
     full = np.int64(w.size == rows * columns)
     in_row, tiles, groups = plan(rows, columns)
-    partials = np.zeros((groups, 5))
+    partials = zeros(groups, SUMS)
+    memory = scratch_for_weights(w, threads(), BLOCK, inner if inner < columns else 0)
+    memory_for_tails = scratch_for_tails(threads())
     for index in prange(groups):
         group = np.int64(index)
+        before, smooth = enter_default((smoothing,))
+        a, b = 1.0 - smooth, 0.5 * smooth
         sums = partials[group]
-        spread = scratch_for_weights(w, BLOCK, inner if inner < columns else 0)
-        tails = scratch_for_tails()
+        spread = memory[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
@@ -206,19 +217,23 @@ def reduce_elements(
             own_weight, present, _ = total_weights(w, part, one, stop - first, tails)
             sums[WEIGHT] += uses * own_weight
             sums[PRESENT] += uses * present
-    return _reduced(partials, weight, reduction)
+        sums[DONE] = leave_default(before, 1.0)
+    return reduced(partials, weight, reduction)
 
 
 def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothing, reduction):
     """Reduce operands of any dtype and layout, computing in the dtype of ``like``."""
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     in_row, tiles, groups = plan(rows, columns)
-    partials = np.zeros((groups, 5))
+    partials = zeros(groups, SUMS)
+    memory = np.empty((threads(), 7, BLOCK + BESIDE), np.uint64)
+    memory_for_tails = scratch_for_tails(threads())
     for index in prange(groups):
         group = np.int64(index)
+        before, smooth = enter_default((smoothing,))
+        a, b = 1.0 - smooth, 0.5 * smooth
         sums = partials[group]
-        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
-        tails = scratch_for_tails()
+        raw = memory[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
@@ -242,18 +257,22 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
                     own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
                 numerator, lost = total_loss(like, x, z, size, own, a, b, tails)
                 add_row(sums, numerator, lost, own, size)
-    return _reduced(partials, weight, reduction)
+        sums[DONE] = leave_default(before, 1.0)
+    return reduced(partials, weight, reduction)
 
 
 def denominator(like, shape, operands, rows, columns, by_element, weight, reduction):
     """Return what a reduction divides by, from weights and ``where`` of any dtype and layout."""
     in_row, tiles, groups = plan(rows, columns)
-    partials = np.zeros((groups, 5))
+    partials = zeros(groups, SUMS)
+    memory = np.empty((threads(), 3, BLOCK + BESIDE), np.uint64)
+    memory_for_tails = scratch_for_tails(threads())
     for index in prange(groups):
         group = np.int64(index)
+        before, _ = enter_default((weight,))
         sums = partials[group]
-        raw = np.empty((3, BLOCK + BESIDE), np.uint64)
-        tails = scratch_for_tails()
+        raw = memory[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
@@ -266,7 +285,10 @@ def denominator(like, shape, operands, rows, columns, by_element, weight, reduct
             else:
                 own = number(read(shape, operands[WEIGHTS], start, 1, raw[0]))
                 add_row(sums, 0.0, 0.0, own, size)
-    return _denominator(add_up(partials), weight, reduction)
+        sums[DONE] = leave_default(before, 1.0)
+    check(partials[:, DONE])
+    before, weight = enter_default((weight,))
+    return leave_default(before, _denominator(_add_up(partials), weight, reduction))
 
 
 def write_contiguous(
@@ -277,7 +299,6 @@ def write_contiguous(
     The weight of element (i, j) is weight w[i row_step + j column_step], in rows as those of
     ``reduce_elements``.  The result may be the logits themselves.
     """
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     x_size, z_size, itemsize = bytes_of(x_code), bytes_of(z_code), w.itemsize
     w_code = FLOAT32 if itemsize == 4 else FLOAT64
     logits, labels, target = address_of(x), address_of(z), address_of(result)
@@ -287,22 +308,27 @@ def write_contiguous(
     in_row = max((columns - head + BLOCK - 1) // BLOCK, 1)
     tiles = rows * in_row
     groups = _groups(tiles)
+    memory = scratch_for_weights(w, threads(), BLOCK + head, inner if inner < columns else 0)
+    memory_for_tails = scratch_for_tails(threads())
+    done = zeros(groups, 1)
     for index in prange(groups):
         group = np.int64(index)
-        spread = scratch_for_weights(w, BLOCK + head, inner if inner < columns else 0)
-        tails = scratch_for_tails()
+        before, smooth, factor = enter_default((smoothing, weight))
+        a, b = 1.0 - smooth, 0.5 * smooth
+        spread = memory[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, k = tile // in_row, tile % in_row
             column = head + k * BLOCK if k > 0 else 0
             size = min(head + (k + 1) * BLOCK, columns) - column
             start = row * columns + column
             one = 0, ONE, 0
-            own_weights, own = one, weight
+            own_weights, own = one, factor
             if inner < columns:
                 place = spread_weights(w, row_step, column_step, inner, column, size, spread)
                 own_weights = place, w_code, itemsize
             elif column_step == 0:
-                own = weight * w[row * row_step]
+                own = factor * w[row * row_step]
             else:
                 own_weights = address_of(w) + (row * row_step + column) * itemsize, w_code, itemsize
             own_logits = logits + start * x_size, x_code, x_size
@@ -322,26 +348,33 @@ def write_contiguous(
                 tails,
                 past_caches,
             )
+        done[group, 0] = leave_default(before, 1.0)
+    check(done[:, 0])
 
 
 def write_any(like, shape, operands, rows, columns, by_element, weight, smoothing):
     """Write the weighted loss of every element to the operand ``RESULT``."""
-    a, b = 1.0 - smoothing, 0.5 * smoothing
     own_code = FLOAT32 if like.itemsize == 4 else FLOAT64
     past_caches = rows * columns * like.itemsize >= STREAMED
     in_row, tiles, groups = plan(rows, columns)
+    memory = np.empty((threads(), 7, BLOCK + BESIDE), np.uint64)
+    results = np.empty((threads(), BLOCK), like.dtype)
+    memory_for_tails = scratch_for_tails(threads())
+    done = zeros(groups, 1)
     for index in prange(groups):
         group = np.int64(index)
-        raw = np.empty((7, BLOCK + BESIDE), np.uint64)
-        buffer = np.empty(BLOCK, like.dtype)
-        tails = scratch_for_tails()
+        before, smooth, factor = enter_default((smoothing, weight))
+        a, b = 1.0 - smooth, 0.5 * smooth
+        raw = memory[thread()]
+        buffer = results[thread()]
+        tails = memory_for_tails[thread()]
         for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
             row, column, size = tile_of(tile, in_row, columns)
             start = row * columns + column
             x = read(shape, operands[LOGITS], start, size, raw[0])
             z = read(shape, operands[LABELS], start, size, raw[1])
             w = q = keep = 0, ONE, 0
-            own = weight
+            own = factor
             if by_element:
                 w = read_across(shape, operands[WEIGHTS], start, size, raw[2])
                 w = in_own_dtype(like, w, size, raw[5], tails)
@@ -350,7 +383,7 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
                 keep = read(shape, operands[WHERE], start, size, raw[4])
                 q = not_excluded(like, q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
-                own = weight * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
+                own = factor * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             place = address_in_place(shape, operands[RESULT], own_code, start, size)
             if place != 0:
                 out = at(place, size, like.dtype)
@@ -359,3 +392,5 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
                 out = buffer[:size]
                 write_block(out, x, z, w, q, keep, size, own, a, b, tails, False)
                 write(shape, operands[RESULT], start, out, raw[0], False)
+        done[group, 0] = leave_default(before, 1.0)
+    check(done[:, 0])

@@ -46,9 +46,12 @@ BESIDE = 2 * SHORT + LANES
 
 
 @register_jitable(**OPTIONS)
-def scratch_for_weights(like, size, inner):
-    """Return memory for the weights of a block of ``size`` elements; none for rows of length 0."""
-    return np.empty(size + 2 * inner + LANES if inner > 0 else 0, like.dtype)
+def scratch_for_weights(like, threads, size, inner):
+    """Return memory for the weights of a block of ``size`` elements, a row for each thread.
+
+    Rows of length 0 need none.
+    """
+    return np.empty((threads, size + 2 * inner + LANES if inner > 0 else 0), like.dtype)
 
 
 @register_jitable(**OPTIONS)

@@ -1,0 +1,251 @@
+"""Where memory runs out a call raises MemoryError: a part of a result is never taken for all of it.
+
+A library that is loaded before all others fails one `malloc` after another, on whichever thread it
+is, while each loop runs.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from sce_numba.kernels import scratch
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+
+needs_compiler = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or COMPILER is None,
+    reason="replaces malloc by a library that a C compiler makes for Linux",
+)
+
+MALLOC = """
+#include <errno.h>
+#include <stdatomic.h>
+#include <stddef.h>
+
+void *__libc_malloc(size_t);
+
+static atomic_long least, number, seen;
+
+/* Fail the allocation of at least `bytes` bytes that comes after `after` others; none for 0. */
+void fail_malloc(long bytes, long after)
+{
+    atomic_store(&seen, 0);
+    atomic_store(&number, after);
+    atomic_store(&least, bytes);
+}
+
+/* Return how many there were. */
+long seen_mallocs(void)
+{
+    atomic_store(&least, 0);
+    return atomic_load(&seen);
+}
+
+void *malloc(size_t size)
+{
+    long bytes = atomic_load(&least);
+    if (bytes && size >= (size_t)bytes && atomic_fetch_add(&seen, 1) == atomic_load(&number)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return __libc_malloc(size);
+}
+"""
+
+# Every loop, on as many threads as are asked for, also where there are fewer CPUs.
+CALLS = """
+import ctypes, json, sys
+import numba, numpy as np
+import sce_numba as sce
+from sce_numba import evaluation
+
+kind, threads, shape = sys.argv[1], int(sys.argv[2]), (int(sys.argv[3]), 2048)
+ran = set()
+
+def run(loop, _size, *arguments):
+    ran.add(loop._function.__name__)
+    return getattr(loop, kind)(*arguments)
+
+evaluation.run, evaluation.CROSSOVER = run, 0
+numba.set_num_threads(threads)
+
+rng = np.random.default_rng(7)
+logits = rng.normal(0, 4, shape).astype(np.float32)
+labels = rng.random(shape) < 0.4
+weights = rng.random(shape).astype(np.float32)
+across = np.asfortranarray(logits)
+short = logits.reshape(-1, 16), labels.reshape(-1, 16), weights.reshape(-1, 16)[:, :1].copy()
+out, other = np.empty_like(logits), np.empty_like(logits)
+loss, derived = sce.sigmoid_cross_entropy, sce.sigmoid_cross_entropy_value_and_grad
+calls = {
+    "reduce_rows": lambda: loss(labels, logits),
+    "reduce_rows, a weight for each row": lambda: loss(labels, logits, weights[:, :1]),
+    "reduce_elements": lambda: loss(labels, logits, weights),
+    "reduce_elements, short rows": lambda: loss(short[1], short[0], short[2]),
+    "reduce_any": lambda: loss(labels, across, weights, where=labels, pos_weight=weights[:1]),
+    "denominator": lambda: derived(labels, logits, weights, where=labels, grad_out=out),
+    "write_contiguous": lambda: loss(labels, logits, reduction="none", out=out),
+    "write_contiguous, short rows": lambda: loss(
+        short[1], short[0], short[2], reduction="none", out=out.reshape(short[0].shape)
+    ),
+    "write_any": lambda: loss(labels, across, weights, reduction="none", out=out),
+    "differentiate": lambda: derived(labels, logits, grad_out=out),
+    "differentiate, transposed": lambda: derived(labels, across, weights, grad_out=out),
+    "differentiate, with losses": lambda: derived(
+        labels, logits, weights, reduction="none", out=other, grad_out=out
+    ),
+}
+"""
+
+COMPILED = """
+import sce_numba.njit
+
+@numba.njit
+def rows(labels, logits):
+    return sce.sigmoid_cross_entropy(labels, logits)
+
+@numba.njit
+def elements(labels, logits, weights):
+    return sce.sigmoid_cross_entropy(labels, logits, weights)
+
+@numba.njit
+def write(labels, logits):
+    return sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+
+@numba.njit
+def write_any(labels, logits, weights):
+    return sce.sigmoid_cross_entropy(labels, logits, weights, reduction="none")
+
+@numba.njit
+def derive(labels, logits, weights):
+    return sce.sigmoid_cross_entropy_value_and_grad(labels, logits, weights)
+
+calls = {
+    "reduce_rows": lambda: rows(labels, logits),
+    "reduce_any": lambda: elements(labels, across, weights),
+    "write_contiguous": lambda: write(labels, logits),
+    "write_any": lambda: write_any(labels, across, weights),
+    "denominator and differentiate": lambda: derive(labels, logits, weights),
+}
+ran = {"compiled by the caller"}
+"""
+
+FAIL = """
+library = ctypes.CDLL(None)
+library.fail_malloc.argtypes = ctypes.c_long, ctypes.c_long
+library.seen_mallocs.restype = ctypes.c_long
+# Not what Numba and its threads need for themselves, who end the process without it.
+least = 512
+
+def answer(call):
+    found = call()
+    return [np.array(part) for part in (found if isinstance(found, tuple) else (found,))]
+
+def attempt(call, after):
+    out[...], other[...] = np.nan, np.nan
+    library.fail_malloc(least, after)
+    try:
+        found = call()
+    except BaseException as error:
+        return library.seen_mallocs(), type(error).__name__
+    seen = library.seen_mallocs()
+    same = all(map(np.array_equal, answer(lambda: found), expected))
+    return seen, "right" if same else "wrong"
+
+outcomes = {}
+for name, call in calls.items():
+    expected, outcomes[name] = answer(call), []
+    for after in range(1000):
+        seen, outcome = attempt(call, after)
+        outcomes[name].append(outcome)
+        if seen <= after:
+            break
+print(json.dumps([outcomes, sorted(ran)]))
+"""
+
+# A thread that fails for whatever reason: Numba leaves out what it had to do.
+LEFT_OUT = """
+from sce_numba import kernels
+for module in (kernels.gradient, kernels.loss):
+    module.prange = lambda groups: range(groups - 1)
+outcomes = {}
+for name, call in calls.items():
+    try:
+        call()
+        outcomes[name] = ["wrong"]
+    except MemoryError:
+        outcomes[name] = ["MemoryError"]
+print(json.dumps([outcomes, sorted(ran)]))
+"""
+
+LOOPS = [
+    "denominator",
+    "differentiate",
+    "reduce_any",
+    "reduce_elements",
+    "reduce_rows",
+    "write_any",
+    "write_contiguous",
+]
+
+
+@pytest.fixture(scope="module")
+def malloc(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("malloc")
+    source, made = folder / "malloc.c", folder / "malloc.so"
+    source.write_text(MALLOC)
+    subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", made, source], check=True)
+    return made
+
+
+def outcomes(code, kind, threads, rows=96, **settings):
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "NUMBA_NUM_THREADS": "4",
+        **settings,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code, kind, str(threads), str(rows)],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("kind", "threads"), [("serial", 1), ("parallel", 1), ("parallel", 2), ("parallel", 4)]
+)
+def test_a_loop_without_an_allocation_raises_an_exception(malloc, kind, threads):
+    found, loops = outcomes(CALLS + FAIL, kind, threads, LD_PRELOAD=str(malloc))
+    assert loops == LOOPS
+    for name, results in found.items():
+        *failed, last = results
+        assert (name, set(failed), last) == (name, {"MemoryError"}, "right")
+
+
+@needs_compiler
+def test_so_does_a_function_that_the_user_compiles(malloc):
+    found, _ = outcomes(CALLS + COMPILED + FAIL, "serial", 1, LD_PRELOAD=str(malloc))
+    for name, results in found.items():
+        *failed, last = results
+        assert (name, set(failed), last) == (name, {"MemoryError"}, "right")
+
+
+def test_a_loop_without_the_work_of_a_thread_raises_an_exception():
+    found, loops = outcomes(CALLS + LEFT_OUT, "serial", 1, rows=10, NUMBA_DISABLE_JIT="1")
+    assert loops == LOOPS
+    assert {name for name, results in found.items() if results != ["MemoryError"]} == set()
+
+
+def test_each_group_must_have_left_its_mark():
+    scratch.check(np.ones(3))
+    with pytest.raises(MemoryError, match="want of memory"):
+        scratch.check(np.array([1.0, 0.0, 1.0]))
