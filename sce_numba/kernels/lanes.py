@@ -196,6 +196,24 @@ def to_dtype(x: Any, dtype: Any) -> Any:
     return to_float64(x) if dtype is np.float64 else x
 
 
+def rounded(x: Any, dtype: Any) -> Any:
+    """Return float64 lanes rounded to ``dtype``, which may be theirs already."""
+    if not isinstance(x, Lanes):
+        return x.astype(dtype)
+    kind = _like(x.value.type, _llvm_type(dtype))
+    return x if x.value.type == kind else Lanes(x.builder, x.builder.fptrunc(x.value, kind))
+
+
+def differ(one: Any, two: Any) -> Any:
+    """Tell whether any lane of two vectors of numbers differs; NaN differs from nothing."""
+    if not isinstance(one, Lanes):
+        return np.any((one < two) | (one > two))
+    builder = one.builder
+    mask = builder.fcmp_ordered("!=", one.value, two.value)
+    flags = Lanes(builder, builder.bitcast(mask, ir.IntType(one.value.type.count)))
+    return flags != 0
+
+
 def split(x: Any, parts: int) -> list[Any]:
     """Return the equal parts that a vector consists of, first lanes first."""
     if not isinstance(x, Lanes):
