@@ -33,7 +33,7 @@ from .arguments import dtype_code
 from .kernels import elements
 from .kernels.block import SHORT
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
-from .kernels.lanes import Lanes
+from .kernels.lanes import Lanes, rounded
 from .kernels.loss import (
     GRADIENT,
     LABELS,
@@ -197,7 +197,7 @@ def _member(context: Any, _builder: Any, _kind: Any, _value: Any, _name: str) ->
 def _of_numbers(formula: Callable[..., Any]) -> Any:
     """Make a formula over lanes a function of numbers: labels, logits, and weight of positives.
 
-    It computes in the dtype of the logits, and returns one number or a tuple of them.
+    It returns one number or a tuple of them, in the dtype of the logits.
     """
 
     @intrinsic
@@ -205,20 +205,23 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
         real = types.unliteral(logit)
         dtype = np.float32 if real == types.float32 else np.float64
         has_q = _given(pos_weight)
+        wide = types.float64 in map(types.unliteral, (label, logit, pos_weight))
+        own = np.float64 if wide else dtype
 
         def codegen(context, builder, signature, arguments):
             def lanes(k: int) -> Lanes:
-                kind = types.unliteral(signature.args[k])
-                return Lanes(builder, context.cast(builder, arguments[k], kind, real))
+                kind, to = types.unliteral(signature.args[k]), types.float64 if wide else real
+                return Lanes(builder, context.cast(builder, arguments[k], kind, to))
 
-            z, x = lanes(0), lanes(1)
-            one, zero = x.constant(1.0), x.constant(0.0)
-            element = elements.Element(dtype, x, z, one, zero, False, has_q, lambda: lanes(2))
+            z, x = lanes(0), Lanes(builder, arguments[1])
+            one, zero = z.constant(1.0), z.constant(0.0)
+            options = False, has_q, lambda: lanes(2), dtype
+            element = elements.Element(own, lanes(1), z, one, zero, *options)
             found = formula(element, *exp_minus_abs_and_rest(dtype, x))
             if isinstance(found, tuple):
-                numbers = [value.value for value in found]
+                numbers = [rounded(value, dtype).value for value in found]
                 return context.make_tuple(builder, signature.return_type, numbers)
-            return found.value
+            return rounded(found, dtype).value
 
         returned = types.UniTuple(real, 2) if formula is _both else real
         return returned(label, logit, pos_weight), codegen

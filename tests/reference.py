@@ -39,17 +39,15 @@ def _literal_loss(label, logit, label_smoothing):
     return float(max(x, 0) - x * z + _mp.log1p(_mp.exp(-abs(x))))
 
 
-def narrowed(values, logits_dtype):
-    """Return labels or weights in the precision that the contract gives them beside such logits."""
-    precision = np.float64 if logits_dtype == np.float64 else np.float32
-    with np.errstate(over="ignore"):
-        return np.asarray(values).astype(precision)
+def as_given(values):
+    """Return labels or weights with all their digits, whatever the dtype of the logits."""
+    return np.asarray(values).astype(np.float64)
 
 
 def exact_loss(labels, logits, label_smoothing=0):
     """Return the unweighted losses, each rounded once, to float64."""
     logits = np.asarray(logits)
-    labels = narrowed(labels, logits.dtype).astype(np.float64)
+    labels = as_given(labels)
     elements = np.frompyfunc(lambda z, x: _literal_loss(z, x, label_smoothing), 2, 1)
     # mpmath hands a NaN back as a float and raises the processor's flag on the way.
     with np.errstate(invalid="ignore"):
@@ -76,8 +74,8 @@ def derivatives(labels, logits, label_smoothing=0, pos_weight=1):
     The loss is q z' softplus(-x) + (1 - z') softplus(x); the others are its derivatives.
     """
     x = np.asarray(logits).astype(np.longdouble)
-    z = narrowed(labels, np.asarray(logits).dtype).astype(np.longdouble)
-    q = narrowed(pos_weight, np.asarray(logits).dtype).astype(np.longdouble)
+    z = as_given(labels).astype(np.longdouble)
+    q = as_given(pos_weight).astype(np.longdouble)
     s = np.longdouble(label_smoothing)
     positive, negative = q * (z * (1 - s) + s / 2), (1 - z) * (1 - s) + s / 2
     rest = np.exp(-np.abs(x))
@@ -104,7 +102,7 @@ def gradient_error(labels, logits, label_smoothing=0, pos_weight=1):
     precision = np.float64 if logits.dtype == np.float64 else np.float32
     _, gradient, _ = derivatives(labels, logits, label_smoothing, pos_weight)
     z = smoothed(labels, logits.dtype, label_smoothing)
-    q = narrowed(pos_weight, logits.dtype).astype(np.float64)
+    q = as_given(pos_weight)
     x = logits.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         greater = np.maximum(1 / (1 + np.exp(-x)), np.abs(z)) * np.maximum(1, np.abs(q))
@@ -117,7 +115,7 @@ def scaled_gradient(labels, logits, label_smoothing, pos_weight, weights, reduct
     """Return the gradient of a reduced loss and the bound on its error."""
     logits = np.asarray(logits)
     precision = np.float64 if logits.dtype == np.float64 else np.float32
-    w = np.broadcast_to(narrowed(weights, logits.dtype).astype(np.float64), logits.shape)
+    w = np.broadcast_to(as_given(weights), logits.shape)
     _, gradient, _ = derivatives(labels, logits, label_smoothing, pos_weight)
     denominator = {
         NONE: 1.0,
@@ -148,7 +146,7 @@ def loss_error(labels, logits, label_smoothing, losses):
     x = np.abs(logits.astype(np.float64))
     z = smoothed(labels, logits.dtype, label_smoothing)
     hard = (z == 0) | (z == 1)
-    given = narrowed(labels, logits.dtype)
+    given = as_given(labels)
     outside = (given < 0) | (given > 1)
     with np.errstate(invalid="ignore", over="ignore"):
         unit = ulp(
@@ -180,7 +178,7 @@ def tensorflow_error_of_given(losses):
 
 def smoothed(labels, logits_dtype, label_smoothing):
     """Return the labels after smoothing, in float64."""
-    z = narrowed(labels, logits_dtype).astype(np.float64)
+    z = as_given(labels)
     return z * (1 - label_smoothing) + label_smoothing / 2
 
 
@@ -191,7 +189,7 @@ def weighted(losses, errors, weights, reduction, dtype, sum_error=0.0):
     """
     losses = np.asarray(losses, dtype=np.float64)
     precision = np.float64 if dtype == np.float64 else np.float32
-    w = np.broadcast_to(narrowed(weights, dtype).astype(np.float64), losses.shape)
+    w = np.broadcast_to(as_given(weights), losses.shape)
     with np.errstate(invalid="ignore", over="ignore"):
         products = w * losses
         errors = np.abs(w) * errors + np.where(w == 1, 0, ulp(products, precision))

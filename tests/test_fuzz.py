@@ -25,7 +25,7 @@ import reference
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from random_calls import LABELS_DTYPES, LAYOUTS, LOGITS_DTYPES, WEIGHTS_DTYPES, laid_out
-from reference import MEAN, NONE, REDUCTIONS, SUM, SUM_BY_NONZERO_WEIGHTS, narrowed, ulp
+from reference import MEAN, NONE, REDUCTIONS, SUM, SUM_BY_NONZERO_WEIGHTS, as_given, ulp
 
 import sce_numba as sce
 
@@ -492,10 +492,10 @@ class Call:
         if not self.labels_name:
             return ((x, np.zeros(x.shape)),)
         precision = np.float64 if self.dtype == np.float64 else np.float32
-        z = narrowed(self.operands[self.labels_name], self.dtype).astype(np.longdouble)
+        z = as_given(self.operands[self.labels_name]).astype(np.longdouble)
         q, has_q = np.longdouble(1), "pos_weight" in self.operands
         if has_q:
-            q = narrowed(self.operands["pos_weight"], self.dtype).astype(np.longdouble)
+            q = as_given(self.operands["pos_weight"]).astype(np.longdouble)
         a, b = 1 - np.longdouble(self.smoothing), np.longdouble(self.smoothing) / 2
         smooth, n = a * z + b, a * (1 - z) + b
         p, rest = q * smooth, np.exp(-np.abs(x))
@@ -532,7 +532,7 @@ class Call:
     def expected(self):
         """Return the values that the function returns, each with the error allowed."""
         where = np.broadcast_to(self.operands.get("where", True), self.shape)
-        given = narrowed(self.operands.get("weights", 1.0), self.dtype).astype(np.float64)
+        given = as_given(self.operands.get("weights", 1.0))
         w = np.broadcast_to(given, self.shape)
         (losses, errors), *derivatives = self.exact()
 

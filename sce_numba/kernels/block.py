@@ -9,6 +9,7 @@ logits, then in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,8 +24,11 @@ from .lanes import (
     block_function,
     branch,
     constant,
+    differ,
     loop,
+    loop_while,
     only,
+    rounded,
     select,
     split,
     spread,
@@ -53,6 +57,8 @@ STEP_BYTES = 256
 SHORT = 256
 # In a smaller sum it would show that end_exp_minus_abs_normal keeps exponentials from underflowing.
 TINY = 1e-26
+# The range of normal numbers of float32.
+SMALLEST, GREATEST = 2.0**-126, 2.0**128 - 2.0**104
 # Bytes of scratch memory a tail needs, and how many tails there are in a block.
 TAIL, TAILS = 512, 5
 
@@ -61,8 +67,9 @@ class Operands(NamedTuple):
     """Where a block lies: addresses, dtype codes and bytes an element of its operands.
 
     A missing operand has the code ``ONE``.  Without labels the values of ``x`` are the losses.
-    The dtype of ``w`` and ``q`` is that of what is computed (see ``in_own_dtype``), and ``q`` is a
-    number where elements are excluded (see ``not_excluded``).
+    The dtype of ``w`` and ``q`` is that of what is computed, or float64 (see ``in_own_dtype``), and
+    ``q`` is a number where elements are excluded (see ``not_excluded``).  ``wide`` is other than 0
+    where only float64 has the digits, or the range, of what the exponentials are combined with.
     """
 
     x: Any
@@ -83,6 +90,7 @@ class Operands(NamedTuple):
     a: Any
     b: Any
     scale: Any
+    wide: Any
 
 
 def step_of(dtype: Any) -> int:
@@ -150,6 +158,15 @@ def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
     return sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
 
 
+def in_precision(
+    dtype: Any, wide: Any, compute: Callable[[Any], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return what ``compute`` makes in ``dtype``, or in float64 where a block is ``wide``."""
+    if dtype is np.float64:
+        return compute(dtype)
+    return branch(wide, lambda: compute(np.float64), lambda: compute(dtype))
+
+
 class Pair(NamedTuple):
     """Where logits and labels lie that are all there is, as in ``Operands``."""
 
@@ -164,10 +181,12 @@ class Pair(NamedTuple):
     b: Any
 
 
-def read_pair(dtype: Any, k: Any, size: Any, given: Pair, ahead: Any) -> Element:
-    """Return the elements of step k, zeros beyond the last.
+def read_pair(
+    dtype: Any, k: Any, size: Any, given: Pair, ahead: Any
+) -> tuple[Any, Callable[[Any], Element]]:
+    """Return the logits of step k, zeros beyond the last, and what makes elements in some dtype.
 
-    With ``ahead``, memory is asked for early.
+    That dtype may be float64 if the labels are.  With ``ahead``, memory is asked for early.
     """
     width = step_of(dtype)
     last = size - k * width < width
@@ -176,9 +195,13 @@ def read_pair(dtype: Any, k: Any, size: Any, given: Pair, ahead: Any) -> Element
     fetch_ahead(at_x, given.x_size, width, ahead)
     fetch_ahead(at_z, given.z_size, width, ahead)
     x = load(dtype, at_x, given.x_code, width, floats_only=True)
-    z = load(dtype, at_z, given.z_code, width)
-    a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
-    return Element(dtype, x, z, a, b, given.b != 0.0)
+
+    def element(own):
+        z = load(own, at_z, given.z_code if own is dtype else FLOAT64, width)
+        a, b = spread(given.a, own, width), spread(given.b, own, width)
+        return Element(own, to_dtype(x, own), z, a, b, given.b != 0.0)
+
+    return x, element
 
 
 @block_function(results=2)
@@ -190,10 +213,13 @@ def _total_merged(dtype, size, *pair):
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
     def step(k, u, total, lost, r, exponent):
-        element = read_pair(dtype, k, size, given, ahead=size < BLOCK)
-        total, lost = add_step(dtype, total, lost, linear_part(element))
+        x, element = read_pair(dtype, k, size, given, ahead=size < BLOCK)
+        (linear,) = in_precision(
+            dtype, given.z_code == FLOAT64, lambda own: (to_float64(linear_part(element(own))),)
+        )
+        total, lost = add_step(dtype, total, lost, linear)
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
-        return u, total, lost, *begin_exp_minus_abs_normal(dtype, element.x)
+        return u, total, lost, *begin_exp_minus_abs_normal(dtype, x)
 
     steps = steps_of(dtype, size)
     integer = np.int32 if dtype is np.float32 else np.int64
@@ -206,59 +232,79 @@ def _total_merged(dtype, size, *pair):
 
 
 def read_step(
-    own: Any, dtype: Any, k: Any, size: Any, given: Operands, ahead: Any = True
-) -> tuple[Any, Any, Any]:
-    """Return the elements of step k, their weights, and the function that put zeros among them.
+    own: Any,
+    dtype: Any,
+    k: Any,
+    size: Any,
+    given: Operands,
+    weights: Any = None,
+    scaled: bool = False,
+    ahead: Any = True,
+) -> tuple[Any, Any, Any, Any]:
+    """Return logits and elements of step k, their weights, and what put zeros among them.
 
-    It puts a zero where an element is excluded, and beyond the last.
+    That is a function which puts a zero where an element is excluded, and beyond the last.
 
-    Operands are converted to the dtype ``own`` of the logits, and what follows is computed in
-    ``dtype``, which may be wider.  With ``ahead``, memory is asked for early.
+    Logits are in the dtype ``own``, the elements in ``dtype``, which may be wider, and the weights
+    in ``weights`` if that is given, multiplied by the scale if they are to be ``scaled``.  With
+    ``ahead``, memory is asked for early.
     """
-    width = step_of(dtype)
+    weights = weights or dtype
+    width = step_of(own)
     left = size - k * width
     last = left < width
     some = last | (given.keep_code != ONE)
 
-    def read(number, address, code, itemsize, **options):
+    def read(number, address, code, itemsize, dtype, **options):
         place = select(last, given.tails + number * TAIL, address + k * (width * itemsize))
         if number < 3:
             fetch_ahead(place, itemsize, width, ahead)
-        return to_dtype(load(own, place, code, width, **options), dtype)
+        return load(dtype, place, code, width, **options)
+
+    def labels():
+        operand = 1, given.z, given.z_code, given.z_size
+        if own is dtype:
+            return read(*operand, own)
+        (z,) = branch(
+            given.z_code == FLOAT64,
+            lambda: (read(1, given.z, FLOAT64, 8, dtype),),
+            lambda: (to_float64(read(*operand, own)),),
+        )
+        return z
 
     def included(*operands):
         def kept():
-            flags = read(4, given.keep, given.keep_code, 1, flags_only=True)
+            flags = read(4, given.keep, given.keep_code, 1, own, flags_only=True)
             mask = select(before(left, width), flags, 0.0) != 0.0
             return tuple(select(mask, lanes, 0.0) for lanes in operands)
 
         return branch(some, kept, lambda: operands)
 
     def positives():
-        return read(3, given.q, given.q_code, given.q_size, own_only=True)
+        return read(3, given.q, given.q_code, given.q_size, dtype, own_only=True)
 
+    w = read(2, given.w, given.w_code, given.w_size, weights, own_only=True)
     x, z, w = included(
-        read(0, given.x, given.x_code, given.x_size, floats_only=True),
-        read(1, given.z, given.z_code, given.z_size),
-        read(2, given.w, given.w_code, given.w_size, own_only=True)
-        * spread(given.scale, dtype, width),
+        read(0, given.x, given.x_code, given.x_size, own, floats_only=True),
+        labels(),
+        w * spread(given.scale, weights, width) if scaled else w,
     )
     a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
-    smooth = given.b != 0.0
-    return Element(dtype, x, z, a, b, smooth, given.q_code != ONE, positives), w, included
+    options = given.b != 0.0, given.q_code != ONE, positives, own
+    return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
 
 
-def _values(element: Element, given: Operands) -> Any:
+def _values(dtype: Any, x: Any, element: Element, given: Operands) -> Any:
     """Return the losses; those that are given stand in the place of the logits."""
     (values,) = branch(
         given.z_code == ONE,
         lambda: (element.x,),
-        lambda: (loss(element, exp_minus_abs(element.dtype, element.x)),),
+        lambda: (loss(element, exp_minus_abs(dtype, x)),),
     )
     return values
 
 
-def _sums(own, dtype, size, tally, given):
+def _sums(dtype, size, tally, given, scaled):
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
     Without ``tally`` the last three stay 0.
@@ -266,8 +312,12 @@ def _sums(own, dtype, size, tally, given):
     zero = constant(size, 0.0, np.float64)
 
     def step(k, total, lost, weight, weight_lost, present):
-        element, w, _ = read_step(own, dtype, k, size, given)
-        total, lost = add_weighted_step(dtype, total, lost, _values(element, given), w)
+        def compute(own):
+            x, element, w, _ = read_step(dtype, own, k, size, given, np.float64, scaled)
+            return to_float64(_values(dtype, x, element, given)), w
+
+        values, w = in_precision(dtype, given.wide != 0, compute)
+        total, lost = add_weighted_step(dtype, total, lost, values, w)
 
         def counted():
             there = select(w != 0.0, constant(size, 1.0, dtype, step_of(dtype)), 0.0)
@@ -287,13 +337,13 @@ def _sums(own, dtype, size, tally, given):
 @block_function(results=5)
 def _total_weighted(dtype, size, tally, *operands):
     """Return the sums, computed in the dtype of the logits."""
-    return _sums(dtype, dtype, size, tally, Operands(*operands))
+    return _sums(dtype, size, tally, Operands(*operands), scaled=False)
 
 
 @block_function(results=5)
 def _total_exact(dtype, size, tally, *operands):
     """Return the sums, computed in float64."""
-    return _sums(dtype, np.float64, size, tally, Operands(*operands))
+    return _sums(np.float64, size, tally, Operands(*operands), scaled=True)
 
 
 @block_function(results=4)
@@ -303,7 +353,7 @@ def _total_weights(dtype, size, *operands):
     given = Operands(*operands)
 
     def step(k, total, lost, present, count):
-        _, w, included = read_step(dtype, dtype, k, size, given)
+        _, _, w, included = read_step(dtype, dtype, k, size, given, np.float64)
         total, lost = add_step(dtype, total, lost, w)
         one = constant(size, 1.0, dtype, step_of(dtype))
         parts = step_of(dtype) // LANES
@@ -324,8 +374,12 @@ def _write_weighted(dtype, size, out, rest, past_caches, *operands):
     width, given = step_of(dtype), Operands(*operands)
 
     def step(k):
-        element, w, _ = read_step(dtype, dtype, k, size, given, ahead=size < BLOCK)
-        result = _values(element, given) * w
+        def compute(own):
+            ahead = size < BLOCK
+            x, element, w, _ = read_step(dtype, own, k, size, given, scaled=True, ahead=ahead)
+            return (rounded(_values(dtype, x, element, given) * w, dtype),)
+
+        (result,) = in_precision(dtype, given.wide != 0, compute)
         last = size - k * width < width
         place = select(last, rest, out + k * STEP_BYTES)
 
@@ -357,7 +411,7 @@ def scratch_for_tails(threads):
 
 
 @register_jitable(**OPTIONS)
-def described(x, z, w, q, keep, size, step, scale, a, b, tails):
+def described(x, z, w, q, keep, size, step, scale, wide, a, b, tails):
     """Copy the tails of the operands and return the arguments that describe them all.
 
     ``x``, ``z``, ``w``, ``q`` and ``keep`` are triples of address, dtype code and bytes an element.
@@ -368,7 +422,7 @@ def described(x, z, w, q, keep, size, step, scale, a, b, tails):
     tail(w, size, step, memory + 2 * TAIL)
     tail(q, size, step, memory + 3 * TAIL)
     tail(keep, size, step, memory + 4 * TAIL)
-    return x + z + w + q + (keep[0], keep[1], memory, a, b, scale)
+    return x + z + w + q + (keep[0], keep[1], memory, a, b, scale, np.int64(wide))
 
 
 @register_jitable(**OPTIONS)
@@ -380,43 +434,81 @@ def described_pair(x, z, size, step, a, b, tails):
     return x + z + (memory, a, b)
 
 
-@block_function(results=0)
+@block_function(results=1)
 def _convert(dtype, size, source, code, itemsize, tail_at, target):
-    """Write the elements of an operand, converted, to the memory at ``target``, in whole steps."""
+    """Write the elements of an operand, converted, to the memory at ``target``, in whole steps.
+
+    Return 1, and write no more, where one of them has digits that ``dtype`` lacks; else 0.
+    """
     width = step_of(dtype)
 
-    def step(k):
+    def step(k, found):
         last = size - k * width < width
         place = select(last, tail_at, source + k * (width * itemsize))
-        store(load(dtype, place, code, width), target + k * STEP_BYTES)
-        return ()
+        given = load(np.float64, place, code, width)
+        converted = rounded(given, dtype)
+        store(converted, target + k * STEP_BYTES)
+        return k + 1, select(differ(to_float64(converted), given), 1.0, found)
 
-    loop(steps_of(dtype, size), (), step)
+    start = size - size, only(constant(size, 0.0, np.float64, 1))
+    steps = steps_of(dtype, size)
+    return loop_while(start, lambda k, found: (k < steps) & (found == 0.0), step)[1:]
+
+
+@register_jitable(**OPTIONS)
+def _has_digits_beyond(like, operand, size, target, tails):
+    address, code, itemsize = operand
+    memory = address_of(tails)
+    tail(operand, size, STEP_BYTES // like.itemsize, memory)
+    return _convert(like, (size, address, code, itemsize, memory, target))[0] != 0.0
 
 
 @register_jitable(**OPTIONS)
 def in_own_dtype(like, operand, size, scratch, tails):
-    """Return weights in the dtype of ``like``, converted to scratch memory if they are not."""
+    """Return weights in the dtype of ``like``, converted to scratch memory if they are not.
+
+    Where they have digits that this dtype lacks they are float64.
+    """
     own = FLOAT32 if like.itemsize == 4 else FLOAT64
-    address, code, itemsize = operand
-    if code in (own, ONE):
+    if operand[1] in (own, ONE):
         return operand
-    memory, target = address_of(tails), address_of(scratch)
-    tail(operand, size, STEP_BYTES // like.itemsize, memory)
-    _convert(like, (size, address, code, itemsize, memory, target))
-    return target, own, like.itemsize
+    target = address_of(scratch)
+    if not _has_digits_beyond(like, operand, size, target, tails):
+        return target, own, like.itemsize
+    if operand[1] == FLOAT64:
+        return operand
+    _has_digits_beyond(tails, operand, size, target, tails)
+    return target, FLOAT64, 8
 
 
 @register_jitable(**OPTIONS)
-def not_excluded(like, operand, keep, size, scratch):
-    """Return weights in the dtype of ``like``, with zeros where elements are excluded."""
+def is_wide(like, z, w, q, scale):
+    """Tell whether an operand, or what multiplies the weights, is too wide for ``like``."""
+    if like.itemsize == 8:
+        return False
+    size = abs(scale)
+    beyond = 0.0 < size < SMALLEST or GREATEST < size < np.inf
+    return beyond or z[1] == FLOAT64 or w[1] == FLOAT64 or q[1] == FLOAT64
+
+
+@register_jitable(**OPTIONS)
+def not_excluded(operand, keep, size, scratch):
+    """Return weights, which are float32 or float64, with zeros where elements are excluded."""
     if operand[1] == ONE or keep[1] == ONE:
         return operand
-    flags, given = at(keep[0], size, np.uint8), at(operand[0], size, like.dtype)
-    target = at(address_of(scratch), size, like.dtype)
+    target = address_of(scratch)
+    if operand[1] == FLOAT32:
+        _keep(operand[0], keep[0], size, np.float32, target)
+    else:
+        _keep(operand[0], keep[0], size, np.float64, target)
+    return target, operand[1], operand[2]
+
+
+@register_jitable(**OPTIONS)
+def _keep(address, keep, size, dtype, target):
+    flags, given, to = at(keep, size, np.uint8), at(address, size, dtype), at(target, size, dtype)
     for i in range(size):
-        target[i] = given[i] if flags[i] != 0 else 0.0
-    return address_of(scratch), operand[1], operand[2]
+        to[i] = given[i] if flags[i] != 0 else 0.0
 
 
 @register_jitable(**OPTIONS)
@@ -432,6 +524,7 @@ def write_block(out, x, z, w, q, keep, size, scale, a, b, tails, past_caches):
     step = STEP_BYTES // out.itemsize
     # The results after the last whole step take the place of the logits there.
     rest = address_of(tails)
+    wide = is_wide(out, z, w, q, scale)
     while first < size:
         part = out[first:stop]
         operands = described(
@@ -443,6 +536,7 @@ def write_block(out, x, z, w, q, keep, size, scale, a, b, tails, past_caches):
             part.size,
             step,
             scale,
+            wide,
             a,
             b,
             tails,
@@ -475,7 +569,7 @@ def total_loss(like, x, z, size, weight, a, b, tails):
 @register_jitable(**OPTIONS)
 def total_exact(like, x, z, w, q, keep, size, scale, tally, a, b, tails):
     """Return the sums of ``total_weighted_loss``, computed in float64."""
-    operands = described(x, z, w, q, keep, size, STEP_BYTES // 8, scale, a, b, tails)
+    operands = described(x, z, w, q, keep, size, STEP_BYTES // 8, scale, 0, a, b, tails)
     return _total_exact(like, (size, tally) + operands)  # noqa: RUF005
 
 
@@ -484,7 +578,7 @@ def total_weights(like, w, keep, size, tails):
     """Return the sum of weights, how many of them are not 0, and how many are included."""
     one = 0, ONE, 0
     step = STEP_BYTES // like.itemsize
-    operands = described(one, one, w, one, keep, size, step, 1.0, 1.0, 0.0, tails)
+    operands = described(one, one, w, one, keep, size, step, 1.0, 0, 1.0, 0.0, tails)
     total, lost, present, count = _total_weights(like, (size,) + operands)  # noqa: RUF005
     return total + lost, present, count
 
@@ -496,8 +590,10 @@ def total_weighted_loss(like, x, z, w, q, keep, size, tally, a, b, tails):
     Without ``tally`` the last three are 0.
     """
     if size >= SHORT:
+        # Weights are float64 in sums, whatever they are.
+        wide = is_wide(like, z, z, q, 1.0)
         step = STEP_BYTES // like.itemsize
-        operands = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
+        operands = described(x, z, w, q, keep, size, step, 1.0, wide, a, b, tails)
         sums = _total_weighted(like, (size, tally) + operands)  # noqa: RUF005
         if TINY < abs(sums[0]) < np.inf:
             return sums

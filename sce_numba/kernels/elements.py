@@ -15,6 +15,9 @@ What is computed has no terms that cancel for labels in [0, 1], with ``n = 1 - z
     gradient = n - l sigmoid(-|x|)                     for x >= 0
              = -(p - l sigmoid(-|x|))                  for x < 0
 
+Exponential and logarithm are in the dtype of the logits; where another operand is wider, the rest
+is in float64, whose digits decide what is left of ``1 - z'``.
+
 Where ``|x|`` is infinite the published form of the loss is taken literally, so that NaN appears
 where it is due.
 """
@@ -27,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .fused import fma
-from .lanes import absolute, bits, branch, from_bits, select
+from .lanes import absolute, bits, branch, from_bits, select, to_dtype
 from .softplus import log1p, positive_part, sign_of
 
 
@@ -42,6 +45,7 @@ class Element(NamedTuple):
     smooth: Any  # whether b is other than 0
     has_q: Any = False
     q: Callable[[], Any] | None = None  # reads q, where there is one
+    narrow: Any = None  # the dtype of the logits, where dtype is wider
 
 
 def linear_part(element: Element) -> Any:
@@ -82,7 +86,7 @@ def loss(element: Element, t: Any) -> Any:
         return (select(size == np.inf, literal, linear),)
 
     (linear,) = branch(element.has_q, weighted, lambda: branch(element.smooth, smoothed, plain))
-    logarithm = log1p(element.dtype, t)
+    logarithm = to_dtype(log1p(element.narrow or element.dtype, t), element.dtype)
 
     def scaled():
         *_, both = _sides(element)
@@ -94,7 +98,7 @@ def loss(element: Element, t: Any) -> Any:
 
 def gradient(element: Element, s: Any) -> Any:
     """Return the gradient, for s = sigmoid(-|x|)."""
-    x = element.x
+    x, s = element.x, to_dtype(s, element.dtype)
     sign = sign_of(element.dtype, x)
 
     def weighted():
@@ -113,6 +117,7 @@ def gradient(element: Element, s: Any) -> Any:
 
 def hessian(element: Element, s: Any) -> Any:
     """Return the second derivative, for s = sigmoid(-|x|)."""
+    s = to_dtype(s, element.dtype)
 
     def weighted():
         *_, both = _sides(element)

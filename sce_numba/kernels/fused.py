@@ -17,7 +17,17 @@ import numpy as np
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-from .lanes import Lanes, absolute, bits, from_bits, is_single, llvm_function, select, to_float64
+from .lanes import (
+    Lanes,
+    absolute,
+    bits,
+    from_bits,
+    is_single,
+    llvm_function,
+    rounded,
+    select,
+    to_float64,
+)
 
 _FUSED = """
 declare float @llvm.fmuladd.f32(float, float, float)
@@ -78,7 +88,7 @@ def _call(formula: Any, *values: Lanes) -> Lanes:
 
 def _single(a: Any, b: Any, c: Any) -> Any:
     """Return a b + c of float32 by float64, in which the product is exact."""
-    return _odd_sum(to_float64(a) * to_float64(b), to_float64(c)).to_float32()
+    return rounded(_odd_sum(to_float64(a) * to_float64(b), to_float64(c)), np.float32)
 
 
 def _double(a: Any, b: Any, c: Any) -> Any:

@@ -24,6 +24,8 @@ from .block import (
     described,
     described_pair,
     in_own_dtype,
+    in_precision,
+    is_wide,
     merge_step,
     not_excluded,
     number,
@@ -38,7 +40,17 @@ from .block import (
 )
 from .elements import gradient, hessian, linear_part, loss
 from .environment import enter_default, leave_default
-from .lanes import before, block_function, branch, constant, loop, select, spread
+from .lanes import (
+    before,
+    block_function,
+    branch,
+    constant,
+    loop,
+    rounded,
+    select,
+    spread,
+    to_float64,
+)
 from .loss import (
     DONE,
     GRADIENT,
@@ -106,16 +118,23 @@ def _differentiate_merged(dtype, size, scale, *rest):
     All weights are 1 and nothing is excluded.
     """
     width, target, given = step_of(dtype), _Target(*rest[:4]), Pair(*rest[4:])
-    scales = spread(scale, dtype, width)
     zero = constant(size, 0.0, np.float64)
 
     def step(k, u, total, lost):
         left = size - k * width
-        element = read_pair(dtype, k, size, given, ahead=True)
-        t, d = exp_minus_abs_and_rest(dtype, element.x)
-        _put(dtype, k, size, gradient(element, sigmoid_from_exp(t, d)) * scales, target)
+        x, element_in = read_pair(dtype, k, size, given, ahead=True)
+        t, d = exp_minus_abs_and_rest(dtype, x)
+        s = sigmoid_from_exp(t, d)
+
+        def compute(own):
+            element = element_in(own)
+            slopes = gradient(element, s) * spread(scale, own, width)
+            return rounded(slopes, dtype), to_float64(linear_part(element))
+
+        slopes, linear = in_precision(dtype, given.z_code == FLOAT64, compute)
+        _put(dtype, k, size, slopes, target)
         (kept,) = branch(left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
-        total, lost = add_step(dtype, total, lost, linear_part(element))
+        total, lost = add_step(dtype, total, lost, linear)
         return merge_step(dtype, u, kept), total, lost
 
     return sum_merged(*loop(steps_of(dtype, size), (zero, zero, zero), step))
@@ -129,31 +148,33 @@ def _differentiate(dtype, size, second, scale, *rest):
     """
     width = step_of(dtype)
     target, other, given = _Target(*rest[:4]), _Target(*rest[4:8]), Operands(*rest[8:])
-    scales = spread(scale, dtype, width)
     zero = constant(size, 0.0, np.float64)
 
     def step(k, total, lost):
-        element, w, included = read_step(dtype, dtype, k, size, given)
-        t, d = exp_minus_abs_and_rest(dtype, element.x)
-        s = sigmoid_from_exp(t, d)
-        factors = w * scales
-        # Once more, as the scale may be infinite or NaN.
-        (slopes,) = included(gradient(element, s) * factors)
-        _put(dtype, k, size, slopes, target)
-        (values,) = branch(
-            second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
-        )
+        def compute(own):
+            x, element, w, included = read_step(dtype, own, k, size, given)
+            t, d = exp_minus_abs_and_rest(dtype, x)
+            s = sigmoid_from_exp(t, d)
+            factors = w * spread(scale, own, width)
+            # Once more, as the scale may be infinite or NaN.
+            (slopes,) = included(gradient(element, s) * factors)
+            _put(dtype, k, size, rounded(slopes, dtype), target)
+            (values,) = branch(
+                second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
+            )
 
-        def put_values():
-            (weighted,) = included(values * factors)
-            _put(dtype, k, size, weighted, other)
-            return total, lost
+            def put_values():
+                (weighted,) = included(values * factors)
+                _put(dtype, k, size, rounded(weighted, dtype), other)
+                return total, lost
 
-        return branch(
-            second == TOTAL,
-            lambda: add_weighted_step(dtype, total, lost, values, w),
-            put_values,
-        )
+            return branch(
+                second == TOTAL,
+                lambda: add_weighted_step(dtype, total, lost, values, w),
+                put_values,
+            )
+
+        return in_precision(dtype, given.wide != 0, compute)
 
     return sum_lanes(*loop(steps_of(dtype, size), (zero, zero), step))
 
@@ -235,19 +256,21 @@ def differentiate(
                 q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
-                q = not_excluded(like, q, keep, size, raw[6])
+                q = not_excluded(q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             place = _place_of(shape, operands, GRADIENT, code, start, size)
             other_place = _place_of(shape, operands, RESULT, code, start, size)
             values, others = results[0, :size], results[1, :size]
             target = _target(values, place, past_caches)
-            if second == TOTAL and not by_element:
+            wide = is_wide(like, z, w, q, factor * own)
+            merged = second == TOTAL and not by_element
+            if merged and not is_wide(like, w, w, w, factor * own):
                 pair = described_pair(x, z, size, step, a, b, tails)
                 total, lost = _differentiate_merged(like, (size, factor * own) + target + pair)  # noqa: RUF005
             else:
                 other = _target(others, other_place, past_caches)
-                given = described(x, z, w, q, keep, size, step, 1.0, a, b, tails)
+                given = described(x, z, w, q, keep, size, step, 1.0, wide, a, b, tails)
                 mode = size, second, factor * own
                 total, lost = _differentiate(like, mode + target + other + given)
             total, lost = own * total, own * lost

@@ -101,11 +101,6 @@ class Lanes:
     def __xor__(self, other: Any) -> Lanes:
         return self._with("xor", other)
 
-    def to_float32(self) -> Lanes:
-        """Return float64 numbers rounded."""
-        kind = _like(self.value.type, ir.FloatType())
-        return Lanes(self.builder, self.builder.fptrunc(self.value, kind))
-
     def _compare(self, operator: str, other: Any) -> Lanes:
         other = other if isinstance(other, Lanes) else self.constant(other)
         compare = self.builder.icmp_signed
@@ -195,6 +190,24 @@ def to_float64(x: Any) -> Any:
 def to_dtype(x: Any, dtype: Any) -> Any:
     """Return lanes of ``dtype``, which is theirs already or float64."""
     return to_float64(x) if dtype is np.float64 else x
+
+
+def rounded(x: Any, dtype: Any) -> Any:
+    """Return float64 lanes rounded to ``dtype``, which may be theirs already."""
+    if not isinstance(x, Lanes):
+        return x.astype(dtype)
+    kind = _like(x.value.type, _llvm_type(dtype))
+    return x if x.value.type == kind else Lanes(x.builder, x.builder.fptrunc(x.value, kind))
+
+
+def differ(one: Any, two: Any) -> Any:
+    """Tell whether any lane of two vectors of numbers differs; NaN differs from nothing."""
+    if not isinstance(one, Lanes):
+        return np.any((one < two) | (one > two))
+    builder = one.builder
+    mask = builder.fcmp_ordered("!=", one.value, two.value)
+    flags = Lanes(builder, builder.bitcast(mask, ir.IntType(one.value.type.count)))
+    return flags != 0
 
 
 def split(x: Any, parts: int) -> list[Any]:

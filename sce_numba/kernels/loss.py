@@ -245,7 +245,7 @@ def reduce_any(like, shape, operands, rows, columns, by_element, weight, smoothi
                 q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
-                q = not_excluded(like, q, keep, size, raw[6])
+                q = not_excluded(q, keep, size, raw[6])
                 found = total_weighted_loss(like, x, z, w, q, keep, size, 1, a, b, tails)
                 count = np.float64(size)
                 if keep[1] != ONE:
@@ -328,7 +328,7 @@ def write_contiguous(
                 place = spread_weights(w, row_step, column_step, inner, column, size, spread)
                 own_weights = place, w_code, itemsize
             elif column_step == 0:
-                own = factor * w[row * row_step]
+                own = factor * np.float64(w[row * row_step])
             else:
                 own_weights = address_of(w) + (row * row_step + column) * itemsize, w_code, itemsize
             own_logits = logits + start * x_size, x_code, x_size
@@ -381,7 +381,7 @@ def write_any(like, shape, operands, rows, columns, by_element, weight, smoothin
                 q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
                 q = in_own_dtype(like, q, size, raw[6], tails)
                 keep = read(shape, operands[WHERE], start, size, raw[4])
-                q = not_excluded(like, q, keep, size, raw[6])
+                q = not_excluded(q, keep, size, raw[6])
             elif operands[WEIGHTS, ADDRESS] != 0:
                 own = factor * number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
             place = address_in_place(shape, operands[RESULT], own_code, start, size)

@@ -112,7 +112,7 @@ def bytes_of(code):
 def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> list[int]:
     """Return the dtypes that an operand may have beside logits computed in ``dtype``."""
     if own_only:
-        return [FLOAT32 if dtype is np.float32 else FLOAT64, ONE]
+        return [FLOAT32, ONE] + ([FLOAT64] if dtype is np.float64 else [])
     if flags_only:
         return [BOOL, ONE]
     if floats_only:
