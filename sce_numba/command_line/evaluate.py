@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +22,7 @@ from .npy import NpyPart
 from .operands import find_shards, other_row_shape, pair_by_name, reason_of
 from .progress import progress
 from .report import as_json, as_lines
+from .streams import say
 from .total import Total
 
 REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)
@@ -39,8 +39,9 @@ labels, logits and weights need not end at the same rows.
 REPORT = """\
 Rows are read in blocks, and time is measured from the end of the first block, which may include
 compilation. Ctrl-C prints what the rows before it come to. Exit status: 0; 1 if a block could not
-be evaluated and the rest was left; 2 if nothing could; 130 if interrupted. In JSON a number that is
-not finite is one of the strings "NaN", "Infinity" and "-Infinity".
+be evaluated and the rest was left; 2 if nothing could; 3 if standard output can't be written to;
+130 if interrupted. In JSON a number that is not finite is one of the strings "NaN", "Infinity" and
+"-Infinity".
 """
 
 
@@ -106,7 +107,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if run.problems and run.rows_done == 0:
         arguments.fail("; ".join(map(str, run.problems)))
     for problem in run.problems:
-        print(f"{'skipped' if run.skips else 'stopped'}: {problem}", file=sys.stderr)
+        say(f"{'skipped' if run.skips else 'stopped'}: {problem}")
     if not run.skips and run.problems:
         status, why = STOPPED, "stopped by an error"
     elif run.rows_left:
