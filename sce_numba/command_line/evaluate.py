@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -115,7 +116,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     else:
         status, why = 0, ""
     report = run.report(why)
-    print(as_json(report) if arguments.json else as_lines(report), flush=True)
+    sys.stdout.writelines(as_json(report) if arguments.json else as_lines(report))
     return status
 
 
