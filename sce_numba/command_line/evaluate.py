@@ -156,8 +156,12 @@ class Run:
             shards = find_shards(text)
         parts = shards[0].parts
         if len(shards) == len(parts) == 1 and isinstance(parts[0], NpyPart) and parts[0].rows == 1:
-            with closing(parts[0]) as part:
-                return part.read(0, 1, np.empty(part.row_bytes, np.uint8)).reshape(part.shape)
+            try:
+                with closing(parts[0]) as part:
+                    return part.read(0, 1, np.empty(part.row_bytes, np.uint8)).reshape(part.shape)
+            # As everywhere, damage may show in any layer.
+            except Exception as error:
+                raise ValueError(f"cannot read {text} ({reason_of(error)})") from None
         self._operands.append(shards)
         return None
 
