@@ -302,6 +302,31 @@ def test_a_file_that_changes_while_it_is_read_is_named(monkeypatch, evaluate, na
     assert stopped.value.code == 2
 
 
+def test_an_arrow_file_that_shrinks_while_it_is_counted_ends_no_process():
+    feather = pytest.importorskip("pyarrow.feather")
+    table = pytest.importorskip("pyarrow").table({"x": np.zeros(1 << 20)})
+    feather.write_feather(table, "x.arrow", compression="uncompressed", chunksize=1 << 16)
+    code = """
+import os, sys
+import pyarrow
+from sce_numba.__main__ import main
+
+opened = pyarrow.ipc.open_file
+
+def open_file(*arguments, **options):
+    file = opened(*arguments, **options)
+    os.truncate("x.arrow", 5000)
+    return file
+
+pyarrow.ipc.open_file = open_file
+sys.exit(main(["evaluate", "x.arrow:x", "x.arrow:x"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
 def test_patched_files_are_refused_or_read_right():
     counts, faults = file_fuzz.run(200, seed=2)
     assert not faults
