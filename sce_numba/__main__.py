@@ -7,7 +7,6 @@ arrays in files, ``versions`` prints what a bug report needs.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ import numpy.typing as npt
 
 import sce_numba as sce
 
-from .command_line import evaluate
+from .command_line import evaluate, streams
 from .command_line.evaluate import INTERRUPTED
 from .command_line.npy import NPY
 
@@ -30,6 +29,7 @@ PROGRAM = "python -m sce_numba"
 REPEATS = 15
 LARGER = 200
 USAGE_ERROR = 2
+UNWRITABLE = 3
 READER_GONE = 141
 
 
@@ -39,7 +39,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with the status of a usage error."""
         line = " ".join(message.split())
-        self.exit(USAGE_ERROR, f"{self.prog}: error: {line}\n")
+        streams.say(f"{self.prog}: error: {line}")
+        self.exit(USAGE_ERROR)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help, and raise what keeps it from being printed."""
+        print(self.format_help(), end="", file=file, flush=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        The exit status: 0; 1 when rows could not be read; 130 when interrupted; 141 when the
-        reader of the output has gone.
+        The exit status: 0; 1 when rows could not be read; 3 when the output could not be
+        written; 130 when interrupted; 141 when the reader of the output has gone.
 
     Raises
     ------
@@ -62,17 +67,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         With status 2, after one line on standard error, when an argument or a file cannot be
         used; with status 0 after ``--help``.
     """
+    streams.replace_closed()
     try:
-        arguments = command_parser().parse_args(argv)
-        status = arguments.run(arguments)
-        sys.stdout.flush()
+        if sys.stdout is None:
+            return unwritable("it is closed")
+        try:
+            arguments = command_parser().parse_args(argv)
+            return arguments.run(arguments) or 0
+        finally:
+            sys.stdout.flush()
     except BrokenPipeError:
-        # Python flushes once more on its way out: give it somewhere to write.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return READER_GONE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return unwritable(str(error.strerror))
     except KeyboardInterrupt:
         return INTERRUPTED
-    return status or 0
+    finally:
+        streams.drop_unwritten()
+
+
+def unwritable(reason: str) -> int:
+    """Say that nobody gets the output, and return the status of that."""
+    streams.say(f"{PROGRAM}: error: cannot write to standard output ({reason})")
+    return UNWRITABLE
 
 
 def command_parser() -> Parser:

@@ -445,7 +445,7 @@ def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row)
     [
         (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
         (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
-        (["labels.npy", "all.parquet:t"], "all.parquet:t, rows 0 to 284 (a column of string)"),
+        (["labels.npy", "all.parquet:t"], "all.parquet:t, rows 0 to 249 (a column of string)"),
         (["labels.npy", "empty"], "cannot read empty"),
         (["labels.npy", "all.parquet:y"], "`logits` must be float16, bfloat16, float32 or float64"),
         (["labels.npy", "short"], "as many rows of each, but there are 1,000 of labels, 999 of"),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from .npy import NpyPart
 from .operands import Part, Shard, other_row_shape, reason_of
 
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
@@ -124,14 +123,15 @@ def missing_rows(operands: list[list[Shard]]) -> list[Problem]:
         for shards in operands
         for shard in shards
         for part in shard.parts
-        if isinstance(part, NpyPart) and part.readable < part.rows
+        if part.readable < part.rows
     ]
 
 
 def cut(operands: list[list[Shard]]) -> Iterator[list[Piece]]:
     """Cut operands of equally many rows at the ends of their parts and of blocks.
 
-    Where a file is cut short, its readable rows end a block.
+    Where a file is cut short, its readable rows end a block.  Rows that it lacks, which may be as
+    many as a header says, are one block.
     """
     parts = [[part for shard in shards for part in shard.parts] for shards in operands]
     places = [[0, 0] for _ in operands]
@@ -145,7 +145,8 @@ def cut(operands: list[list[Shard]]) -> Iterator[list[Piece]]:
             here.append((found[place[0]], place[1]))
         ends = [part.readable if start < part.readable else part.rows for part, start in here]
         rows = min(end - start for end, (_, start) in zip(ends, here, strict=True))
-        rows = min(rows, max(1, BLOCK_BYTES // max(1, *(part.row_bytes for part, _ in here))))
+        if all(start < part.readable for part, start in here):
+            rows = min(rows, max(1, BLOCK_BYTES // max(1, *(part.row_bytes for part, _ in here))))
         yield [Piece(part, start, start + rows) for part, start in here]
         for place in places:
             place[1] += rows
@@ -160,8 +161,9 @@ def read_ahead(cuts: Iterator[list[Piece]], operands: int) -> Generator[Block]:
     memories = [[_Memory(), _Memory()] for _ in range(operands)]
 
     def begin(number: int, pieces: list[Piece]) -> list[Future[Any]]:
+        wanted = all(piece.start < piece.part.readable for piece in pieces)
         return [
-            reader.submit(_read, piece, memory[number % 2])
+            reader.submit(_read if wanted else _pass, piece, memory[number % 2])
             for reader, piece, memory in zip(readers, pieces, memories, strict=True)
         ]
 
@@ -198,6 +200,13 @@ def _read(piece: Piece, memory: _Memory) -> np.ndarray:
     if piece.stop == part.rows:
         part.close()
     return rows
+
+
+def _pass(piece: Piece, memory: _Memory) -> np.ndarray:
+    """Read nothing, beside rows that are missing."""
+    if piece.start >= piece.part.readable:
+        raise ValueError(piece.part.shortage)
+    return memory.of(0)
 
 
 def _finish(pieces: list[Piece], coming: list[Future[Any]]) -> Block:

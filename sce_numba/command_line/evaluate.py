@@ -23,6 +23,7 @@ from .npy import NpyPart
 from .operands import find_shards, other_row_shape, pair_by_name, reason_of
 from .progress import progress
 from .report import as_json, as_lines
+from .streams import say
 from .total import Total
 
 REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)
@@ -39,8 +40,9 @@ labels, logits and weights need not end at the same rows.
 REPORT = """\
 Rows are read in blocks, and time is measured from the end of the first block, which may include
 compilation. Ctrl-C prints what the rows before it come to. Exit status: 0; 1 if a block could not
-be evaluated and the rest was left; 2 if nothing could; 130 if interrupted. In JSON a number that is
-not finite is one of the strings "NaN", "Infinity" and "-Infinity".
+be evaluated and the rest was left; 2 if nothing could; 3 if standard output can't be written to;
+130 if interrupted. In JSON a number that is not finite is one of the strings "NaN", "Infinity" and
+"-Infinity".
 """
 
 
@@ -106,7 +108,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if run.problems and run.rows_done == 0:
         arguments.fail("; ".join(map(str, run.problems)))
     for problem in run.problems:
-        print(f"{'skipped' if run.skips else 'stopped'}: {problem}", file=sys.stderr)
+        say(f"{'skipped' if run.skips else 'stopped'}: {problem}")
     if not run.skips and run.problems:
         status, why = STOPPED, "stopped by an error"
     elif run.rows_left:
@@ -114,7 +116,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     else:
         status, why = 0, ""
     report = run.report(why)
-    print(as_json(report) if arguments.json else as_lines(report), flush=True)
+    sys.stdout.writelines(as_json(report) if arguments.json else as_lines(report))
     return status
 
 
@@ -154,8 +156,12 @@ class Run:
             shards = find_shards(text)
         parts = shards[0].parts
         if len(shards) == len(parts) == 1 and isinstance(parts[0], NpyPart) and parts[0].rows == 1:
-            with closing(parts[0]) as part:
-                return part.read(0, 1, np.empty(part.row_bytes, np.uint8)).reshape(part.shape)
+            try:
+                with closing(parts[0]) as part:
+                    return part.read(0, 1, np.empty(part.row_bytes, np.uint8)).reshape(part.shape)
+            # As everywhere, damage may show in any layer.
+            except Exception as error:
+                raise ValueError(f"cannot read {text} ({reason_of(error)})") from None
         self._operands.append(shards)
         return None
 

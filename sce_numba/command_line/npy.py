@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
+import tempfile
 import zipfile
 from typing import IO, Any, TypeAlias
 
@@ -56,7 +58,6 @@ class NpyPart:
         if self.rows and not self.row_bytes:
             # However many rows of nothing a header claims, no byte is missing in its file.
             raise ValueError(f"its header has the shape {shape}, whose rows have no elements")
-        self._whole: Array | None = None
         # A file that was cut short has fewer rows than its header says.
         self.readable = self.rows
         missing = self._data + self.rows * self.row_bytes - self._size()
@@ -84,12 +85,7 @@ class NpyPart:
         if stop > self.readable:
             raise ValueError(self.shortage)
         if self._file is None:
-            self._file = self._open()
-        if self._fortran and self.member:
-            # A column lies behind the column before it, and archives are read from front to back.
-            if self._whole is None:
-                self._whole = NPY.read_array(self._file, allow_pickle=False)
-            return np.asarray(self._whole[start:stop])
+            self._file = self._unpacked() if self._fortran and self.member else self._open()
         memory = memory[: (stop - start) * self.row_bytes]
         if not self._fortran:
             self._fill(memory, self._data + start * self.row_bytes)
@@ -101,6 +97,26 @@ class NpyPart:
             self._fill(place, self._data + (column * self.rows + start) * itemsize)
         rows = memory.view(self.dtype).reshape((stop - start, *self._row), order="F")
         return rows
+
+    def _unpacked(self) -> IO[bytes]:
+        """Copy a member to a file of its own, which has no name and ends with the program.
+
+        A column lies behind the column before it, and archives are read from front to back.
+        """
+        room = shutil.disk_usage(tempfile.gettempdir()).free
+        if self._size() > room:
+            raise ValueError(
+                f"in Fortran order it must be unpacked, but its {self._size():,} bytes are more "
+                f"than the {room:,} that {tempfile.gettempdir()} has room for: set TMPDIR"
+            )
+        copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
+        try:
+            with self._open() as member:
+                shutil.copyfileobj(member, copy, 1 << 20)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def _fill(self, memory: Array, position: int) -> None:
         assert self._file is not None
@@ -116,7 +132,7 @@ class NpyPart:
         """Close the file; the next read opens it again."""
         if self._file is not None:
             self._file.close()
-        self._file = self._whole = None
+        self._file = None
 
 
 def member_names(archive: str) -> list[str]:

@@ -1,16 +1,28 @@
-"""What ``evaluate`` found, as lines for people and as JSON for machines."""
+"""What ``evaluate`` found, as lines for people and as JSON for machines.
+
+Both come piece by piece: there may be a million classes.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 
-def as_json(report: dict[str, Any]) -> str:
-    """Write a report as one JSON object."""
-    return json.dumps(_json_value(report), allow_nan=False)
+def as_json(report: dict[str, Any]) -> Iterator[str]:
+    """Write a report as one JSON object, whose last list is that of the classes."""
+    yield _json(report | {"by_class": []}).removesuffix("]}")
+    for number, row in enumerate(report["by_class"]):
+        yield (", " if number else "") + _json(row)
+    yield "]}\n"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_json_value(value), allow_nan=False)
 
 
 def _json_value(value: Any) -> Any:
@@ -28,21 +40,18 @@ def _json_value(value: Any) -> Any:
     return float(value)
 
 
-def as_lines(report: dict[str, Any]) -> str:
+def as_lines(report: dict[str, Any]) -> Iterator[str]:
     """Write a report as aligned lines, and the classes as a table below them."""
     tables = ("skipped", "by_class")
-    lines = [
-        f"{key.replace('_', ' '):<21}{_line_value(value)}"
-        for key, value in report.items()
-        if key not in tables and value is not None and (key != "rows_skipped" or value)
-    ]
-    if report["by_class"]:
-        lines += ["", f"{'class':>7}{'loss':>26}{'mean label':>13}"]
-        lines += [
-            f"{row['class']:>7}{row['loss']!s:>26}{row['mean_label']:>13.6g}"
-            for row in report["by_class"]
-        ]
-    return "\n".join(lines)
+    for key, value in report.items():
+        if key not in tables and value is not None and (key != "rows_skipped" or value):
+            yield f"{key.replace('_', ' '):<21}{_line_value(value)}\n"
+    rows = iter(report["by_class"])
+    first = next(rows, None)
+    if first:
+        yield f"\n{'class':>7}{'loss':>26}{'mean label':>13}\n"
+        for row in chain([first], rows):
+            yield f"{row['class']:>7}{row['loss']!s:>26}{row['mean_label']:>13.6g}\n"
 
 
 def _line_value(value: Any) -> str:

@@ -50,6 +50,7 @@ class TablePart:
         self.rows = self.readable = rows
         self.row_bytes = -(-size // max(rows, 1))
         self.offset = 0
+        self.shortage = ""
         self._reader = reader
         self._batches: Iterator[Any] | None = None
         self._ready: deque[Any] = deque()
@@ -118,39 +119,69 @@ def _row_groups(path: str, columns: list[str]) -> Iterator[TablePart]:
             # The operands are read in threads of their own.
             yield from file.iter_batches(rows, [number], columns, use_threads=False)
 
+    leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    starts = tuple(f"{column}." for column in columns)
+    wanted = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
-        chunks = [group.column(i) for i in range(group.num_columns)]
-        size = sum(
-            chunk.total_uncompressed_size
-            for chunk in chunks
-            if any(f"{chunk.path_in_schema}.".startswith(f"{column}.") for column in columns)
-        )
+        # The metadata of its columns would know better, but damaged ones end the process.
+        size = 8 * group.num_rows * len(wanted)
+        if any(leaf.max_repetition_level for leaf in wanted):
+            size += group.total_byte_size
         yield TablePart(path, columns, group.num_rows, size, partial(read, number))
 
 
 def _record_batches(path: str, columns: list[str]) -> Iterator[TablePart]:
     import pyarrow as pa
 
-    # Mapped, so that counting reads nothing but metadata.
-    with pa.memory_map(path) as source, pa.ipc.open_file(source) as file:
-        names = file.schema.names
+    # Mapped, it would be counted sooner, but one that shrinks meanwhile would end the process.
+    with pa.OSFile(path) as source:
+        with pa.ipc.open_file(source) as file:
+            names = file.schema.names
         _check_names(columns, names)
         fields = [names.index(column) for column in columns]
         options = pa.ipc.IpcReadOptions(included_fields=fields)
-        sizes = []
-        for number in range(file.num_record_batches):
-            batch = file.get_batch(number).select(columns)
-            # Whether buffers are as long as they must be: that reads none of the values.
-            batch.validate()
-            sizes.append((len(batch), batch.nbytes))
+        found: list[tuple[int, int | None, int, Exception | None]] = []
+        with pa.ipc.open_file(source, options=options) as file:
+            for number in range(file.num_record_batches):
+                rows, size, fault = None, 0, None
+                try:
+                    batch = file.get_batch(number)
+                    rows = len(batch)
+                    # Whether buffers are as long as they must be: that reads none of the values.
+                    batch.validate()
+                    size = batch.nbytes
+                except Exception as error:
+                    fault = error
+                found.append((number, rows, size, fault))
 
     def read(number: int, _rows: int) -> Iterator[Any]:
         with pa.OSFile(path) as source, pa.ipc.open_file(source, options=options) as file:
             yield file.get_batch(number)
 
-    for number, (rows, size) in enumerate(sizes):
-        yield TablePart(path, columns, rows, size, partial(read, number))
+    for number, rows, size, fault in _with_known_rows(path, found):
+        part = TablePart(path, columns, rows, size, partial(read, number))
+        if fault is not None:
+            part.readable, part.shortage = 0, " ".join(str(fault).split())
+        yield part
+
+
+def _with_known_rows(path: str, found: list[Any]) -> list[Any]:
+    """Join batches from the first to the last of unknown length, which together have the rest."""
+    unknown = [at for at, (_, rows, *_) in enumerate(found) if rows is None]
+    if unknown and len(unknown) < len(found):
+        from pyarrow.dataset import dataset
+
+        first, last = unknown[0], unknown[-1]
+        others = found[:first] + found[last + 1 :]
+        rest = dataset(path, format="ipc").count_rows() - sum(rows for _, rows, *_ in others)
+        found = [*found[:first], (first, rest, 0, found[first][-1]), *found[last + 1 :]]
+    broken = [(rows, fault) for _, rows, _, fault in found if fault]
+    # A batch that says it has no rows, and yet can't be read, may have had some.
+    vague = any(not rows or rows < 0 for rows, _ in broken)
+    if broken and (vague or len(broken) == len(found)):
+        raise broken[0][1]
+    return found
 
 
 def _check_names(columns: list[str], names: list[str]) -> None:
