@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.core import config
 
-from .kernels.compile import cache_folder
+from .kernels.compile import cache_folder, why_not
 
 __version__ = "0.1.0"
 
@@ -45,7 +45,7 @@ def show_versions() -> None:
         "threads": f"{numba.get_num_threads()} of {config.NUMBA_NUM_THREADS}",
         "threading layer": _threading_layer(),
         "compiled code": "off (NUMBA_DISABLE_JIT)" if config.DISABLE_JIT else "on",
-        "cache folder": cache_folder() or "none: nowhere to write, compiling in memory",
+        "cache folder": cache_folder() or f"none, compiling in memory: {why_not()}",
     }
     for name, value in rows.items():
         print(f"{name:<16} {value}")

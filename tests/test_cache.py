@@ -11,6 +11,7 @@ import math
 import os
 import pickle
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from sce_numba.kernels import compile
 PACKAGE = Path(sce_numba.__file__).parent
 # A path below a regular file can't be made or written to, not even by root.
 NOWHERE = str(Path(__file__) / "nowhere")
+POSIX = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="files have no owner here")
 VALUE = "print(round(float(sce.sigmoid_cross_entropy([1.0, 0.0], [0.5, -2.0])), 12))"
 CALL = f"import sce_numba as sce; {VALUE}"
 EXPECTED = str(round((math.log1p(math.exp(-0.5)) + math.log1p(math.exp(-2.0))) / 2, 12))
@@ -311,6 +313,80 @@ def test_machines_that_share_a_home_do_not_share_code(cache):
         assert run(COUNT, **settings, NUMBA_CPU_NAME=cpu) == [EXPECTED, "1"]
         assert run(COUNT, **settings, NUMBA_CPU_NAME=cpu) == [EXPECTED, "0"]
     assert run(COUNT, NUMBA_CACHE_DIR=str(cache)) == [EXPECTED, "0"]
+
+
+def test_a_relative_folder_is_not_used(tmp_path):
+    # An empty XDG_CACHE_HOME makes Numba's folder a relative one.
+    code = (
+        "import logging\n"
+        "logging.basicConfig(stream=__import__('sys').stdout, format='%(message)s')\n"
+        f"logging.getLogger('sce_numba').setLevel('INFO')\n{CALL}"
+    )
+    here = tmp_path / "here"
+    here.mkdir()
+    settings = read_only_package(tmp_path) | {"HOME": str(tmp_path)}
+    for setting in ({"XDG_CACHE_HOME": ""}, {"NUMBA_CACHE_DIR": "mine", "XDG_CACHE_HOME": "x"}):
+        *said, answer = run(code, cwd=here, **settings, **setting)
+        assert answer == EXPECTED
+        assert " ".join(said).startswith("compiling in memory, in every process anew, as '")
+        assert "is a relative path" in " ".join(said)
+        assert list(here.iterdir()) == []
+
+
+@POSIX
+def test_a_folder_that_others_may_write_to_is_passed_over(tmp_path, monkeypatch, caplog, compiled):
+    caplog.set_level("INFO", "sce_numba")
+    tmp_path.chmod(0o777)
+    assert compile.cache_folder() != str(tmp_path)
+    assert f"{tmp_path} may be written to by others" in compile.why_not()
+    assert files(tmp_path) == []
+    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "UserProvidedCacheLocator")
+    assert compile.Loop(double, numba.float64(numba.float64)).serial(21.0) == 42.0
+    assert f"compiling in memory, in every process anew, as {tmp_path} may be" in caplog.text
+    assert compile.cache_folder() is None
+    assert list(tmp_path.rglob("*.nbc")) == []
+    tmp_path.chmod(0o755)
+    assert compile.cache_folder() is not None
+
+
+@POSIX
+def test_folders_and_files_are_made_for_this_user_alone(tmp_path, monkeypatch, compiled):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "a" / "b"))
+    before = os.umask(0)
+    try:
+        _, file = compiled()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    made = [folder for folder in file.parents if tmp_path in folder.parents]
+    assert len(made) == 3
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in made} == {0o700}
+
+
+@POSIX
+@pytest.mark.parametrize("how", ["pipe", "link", "writable by others"])
+def test_a_file_that_is_not_this_users_alone_is_compiled_anew(tmp_path, compiled, how):
+    count, file = compiled()
+    if how == "writable by others":
+        file.chmod(0o666)
+    else:
+        file.rename(tmp_path / "moved")
+        file.symlink_to(tmp_path / "moved") if how == "link" else os.mkfifo(file)
+    assert compiled() == compiled() == (count + 1, file)
+    assert stat.S_ISREG(file.lstat().st_mode)
+
+
+def test_what_a_killed_writer_left_is_removed(tmp_path, compiled):
+    count, file = compiled()
+    left, fresh = (file.with_name(f"{file.name}.{name}.tmp") for name in ("left", "fresh"))
+    other = file.with_name("of another.tmp")
+    for path in (left, fresh, other):
+        path.write_bytes(b"")
+    for path in (left, other):
+        os.utime(path, (1e9, 1e9))
+    file.unlink()
+    assert compiled() == (count + 1, file)
+    assert [path.exists() for path in (left, fresh, other)] == [False, True, True]
 
 
 def eight_processes_compile_at_once(folder):

@@ -101,3 +101,156 @@ def test_a_forked_child_may_call():
     with multiprocessing.get_context("fork").Pool(2) as pool:
         results = pool.starmap_async(every_loss, [arrays] * 4).get(timeout=120)
     assert results == [expected] * 4
+
+
+@pytest.fixture
+def two_threads(monkeypatch):
+    """Let calls go to two threads, which are told from one by the answer."""
+    monkeypatch.setattr(parallel, "_cpus", lambda: 2)
+    monkeypatch.setattr(parallel, "_may_enter", lambda: True)
+    monkeypatch.setattr(parallel, "_home", os.getpid())
+    monkeypatch.setattr(parallel, "LARGEST", 0)
+    monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 2, raising=False)
+
+
+class Interrupt(BaseException):
+    pass
+
+
+def interrupted_at_every_step(function, code):
+    """Call a function again and again, ended by an exception at each step of a piece of code."""
+    step, count = -1, 0
+
+    def trace(frame, event, argument):
+        nonlocal step
+        if frame.f_code is not code:
+            return None
+        frame.f_trace_opcodes = True
+        step += event == "opcode"
+        if event == "opcode" and step == count:
+            raise Interrupt
+        return trace
+
+    while True:
+        step = -1
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            function()
+        except Interrupt:
+            pass
+        finally:
+            sys.settrace(before)
+        yield count
+        if step < count:
+            return
+        count += 1
+
+
+@pytest.mark.parametrize("where", ["on the same thread", "on another thread"])
+def test_a_call_is_parallel_after_one_that_was_interrupted_anywhere(two_threads, where):
+    class Loop:
+        def serial(self):
+            return "serial"
+
+        def parallel(self):
+            return "parallel"
+
+    def call():
+        return parallel.run(Loop(), parallel.CROSSOVER)
+
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    steps = 0
+    with pool:
+        for _ in interrupted_at_every_step(call, parallel.run.__code__):
+            found = call() if where == "on the same thread" else pool.submit(call).result()
+            assert found == "parallel"
+            steps += 1
+    assert steps > 20
+
+
+def test_one_call_at_a_time_is_at_the_threads(two_threads):
+    inner = []
+
+    class Loop:
+        def serial(self):
+            return "serial"
+
+        def parallel(self):
+            if not inner:
+                inner.append(call())
+                inner.append(pool.submit(call).result())
+            return "parallel"
+
+    def call():
+        return parallel.run(Loop(), parallel.CROSSOVER)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert call() == "parallel"
+        assert inner == ["serial", "serial"]
+        assert pool.submit(call).result() == "parallel"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_a_child_with_the_number_of_its_parent_is_a_child():
+    # As in another namespace of processes, where both may be number 1.
+    assert parallel._home == os.getpid()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if parallel._home is None else 7)
+    assert os.waitpid(child, 0)[1] == 0
+    assert parallel._home == os.getpid()
+
+
+IN_MEMORY = """
+import sys, threading
+import numba, numpy as np
+numba.config.CACHE_DIR = "/dev/null/no-folder"
+numba.config.CACHE_LOCATOR_CLASSES = "UserProvidedCacheLocator"
+import sce_numba as sce
+"""
+
+
+def said_by(code):
+    program = subprocess.run(
+        [sys.executable, "-c", IN_MEMORY + code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        timeout=600,
+    )
+    assert (program.returncode, program.stderr) == (0, "")
+    return program.stdout.split()
+
+
+def test_a_thread_with_a_small_stack_may_compile_and_call():
+    code = (
+        "x = np.zeros(100_000)\n"
+        "small = 65536\n"
+        "threading.stack_size(small)\n"
+        "def work():\n"
+        "    for size in (9, 100_000):\n"
+        "        given = x[:size]\n"
+        "        print(abs(sce.sigmoid_cross_entropy(given, given) - np.log(2)) < 1e-15)\n"
+        "thread = threading.Thread(target=work)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "print(threading.stack_size() == small)\n"
+    )
+    assert said_by(code) == ["True"] * 3
+
+
+@pytest.mark.parametrize("when", ["the last garbage is collected", "functions are called at exit"])
+def test_the_first_call_may_come_when_the_interpreter_ends(when):
+    code = (
+        "class Late:\n"
+        "    def __del__(self, loss=sce.sigmoid_cross_entropy, say=print, end=sys.is_finalizing):\n"
+        "        say(end(), round(float(loss([1.0], [0.0])), 6), flush=True)\n"
+        "late = Late()\n"
+    )
+    if when == "functions are called at exit":
+        code += "import atexit; atexit.register(late.__del__); Late.__del__ = lambda self: None"
+    else:
+        code += "late.itself = late; del late"
+    assert said_by(code) == [str(when.startswith("the last")), "0.693147"]

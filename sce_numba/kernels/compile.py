@@ -9,6 +9,7 @@ them.  Two processes that write at once leave an index that names the other's co
 neither whether a loop is parallel nor what stands in the other files that it calls, and a damaged
 file raises, or crashes.  Here a file holds one compiled loop, and begins with a checksum of that
 code and of all sources that went into it: whatever is cut short, damaged or stale is compiled anew.
+It is a pickle, which is code: one that another user could have written is not loaded.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import os
 import pickle
 import sys
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -34,6 +36,7 @@ from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
+from ..private_files import NotPrivateError, make_private, read_private, write_private
 from .softplus import OPTIONS
 
 _log = logging.getLogger("sce_numba")
@@ -41,6 +44,15 @@ _log = logging.getLogger("sce_numba")
 # With NUMBA_DISABLE_JIT the formulas are made for Python's interpreter when they are imported, and
 # can't be made for the compiler later on; nor the other way round.
 _INTERPRETED = bool(config.DISABLE_JIT)
+
+# Bytes, as the main thread has on most systems; what isn't touched takes no memory.
+_STACK = 1 << 23
+
+# After so many seconds an unfinished file is that of a process that was killed.
+_LEFT_BEHIND = 3600
+
+# Which folders are not used, and why, in the last search for one.
+_refused: list[str] = []
 
 # A child that is forked while a thread compiles would inherit a lock that nobody releases, and
 # wait for it when it compiles or loads code itself.  So a fork waits for the end of a compilation,
@@ -65,12 +77,37 @@ def _sources() -> bytes:
     return digest.digest() if sources else b""
 
 
+def _make(folder: str) -> None:
+    try:
+        make_private(folder)
+    except NotPrivateError as error:
+        _refused.append(str(error))
+        raise
+
+
+def _careful(locator: type) -> type:
+    """Return one of Numba's ways to find a folder, for folders that only this user can write to."""
+
+    class Careful(locator):
+        def ensure_cache_path(self) -> None:
+            _make(self.get_cache_path())
+            super().ensure_cache_path()
+
+    return Careful
+
+
+class _Folder(CompileResultCacheImpl):
+    _locator_classes = tuple(map(_careful, CompileResultCacheImpl._locator_classes))
+
+
 class _Cache(NullCache):
     """Compiled code of one function on disk: found by what was asked for, believed by checksum."""
 
     def __init__(self, function: Callable[..., Any], kind: str) -> None:
         """Raise an exception where there is no place for files, or nothing to tell stale code."""
-        self._numba = CompileResultCacheImpl(function)
+        _refused.clear()
+        self._numba = _Folder(function)
+        _make(self.cache_path)  # NUMBA_CACHE_LOCATOR_CLASSES may name others
         self._numba.locator.ensure_cache_path()
         self._name, self._kind = function.__name__, kind
         if not _sources():
@@ -93,7 +130,7 @@ class _Cache(NullCache):
         target_context.refresh()
         file = self._file(signature, target_context.codegen())
         try:
-            content = file.read_bytes()
+            content = read_private(file)
             code = content[32:]
             if content[:32] != hashlib.sha256(_sources() + code).digest():
                 _log.debug("%s is stale or damaged, and is compiled anew", file)
@@ -114,10 +151,13 @@ class _Cache(NullCache):
         unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
             try:
-                unfinished.write_bytes(hashlib.sha256(_sources() + code).digest() + code)
+                write_private(unfinished, hashlib.sha256(_sources() + code).digest() + code)
                 os.replace(unfinished, file)
             finally:
                 unfinished.unlink(missing_ok=True)
+            for other in file.parent.glob("sce_numba.*.tmp"):
+                if other.stat().st_mtime < time.time() - _LEFT_BEHIND:
+                    other.unlink()
         except OSError as error:
             _log.debug("%s can't be written: %s", file, error)
 
@@ -130,45 +170,66 @@ def cache_folder() -> str | None:
         return None
 
 
+def why_not() -> str:
+    """Tell why a folder was passed over in the last search, or why there is none."""
+    return ", ".join(dict.fromkeys(_refused)) or "there is no folder to keep compiled code in"
+
+
 @cache
-def _say_that_nothing_is_kept() -> None:
-    _log.info(
-        "compiling in memory, in every process anew, as there is no folder to keep compiled code "
-        "in; set NUMBA_CACHE_DIR to one that only you can write to"
-    )
+def _say(text: str) -> None:
+    _log.info(text)
 
 
-def _uninterrupted(function: Callable[[str], None], name: str) -> None:
-    """Call a function where no signal reaches it.
+def _apart(function: Callable[[str], None], name: str) -> None:
+    """Call a function where no signal reaches it, and where the stack is large enough.
 
     Ctrl-C in the middle of a compilation leaves Numba with half a function, which fails whenever
     it is used again in this process.  Python handles signals on the main thread: that one waits
-    here, may be interrupted, and the compilation goes on.
+    here, may be interrupted, and the compilation goes on.  And a thread may have been given a stack
+    of a few pages, on which the compiler would crash.
     """
-    # Where this thread compiles already, it holds the lock that another would wait for.
-    if (
-        threading.current_thread() is threading.main_thread()
-        and not global_compiler_lock.is_locked()
-    ):
-        failed: list[BaseException] = []
+    # Where this thread compiles already, it holds the lock that another would wait for.  At the end
+    # of the interpreter a new thread never runs, and some versions wait for it.
+    if global_compiler_lock.is_locked() or sys.is_finalizing():
+        function(name)
+    elif threading.current_thread() is threading.main_thread():
+        _start(lambda: _on_a_large_stack(lambda: function(name)))()
+    else:
+        _on_a_large_stack(lambda: function(name))
 
-        def work() -> None:
-            try:
-                function(name)
-            except BaseException as error:
-                failed.append(error)
 
-        thread = threading.Thread(target=work, name="sce_numba compiles")
+def _on_a_large_stack(work: Callable[[], None]) -> None:
+    # The size is one for all threads that start, so only one of these changes it at a time.
+    with global_compiler_lock:
+        usual = threading.stack_size(_STACK)
         try:
-            thread.start()
-        except RuntimeError:  # no thread can be had, as at the end of the interpreter
-            pass
-        else:
-            thread.join()
-            if failed:
-                raise failed[0]
-            return
-    function(name)
+            join = _start(work)
+        finally:
+            threading.stack_size(usual)
+    join()
+
+
+def _start(work: Callable[[], None]) -> Callable[[], None]:
+    """Start a thread; return what waits for it, and raises what it raised."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            failed.append(error)
+
+    def join() -> None:
+        thread.join()
+        if failed:
+            raise failed[0]
+
+    thread = threading.Thread(target=run, name="sce_numba compiles")
+    try:
+        thread.start()
+    except RuntimeError:  # no thread can be had, for want of memory say
+        return work
+    return join
 
 
 def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -198,7 +259,7 @@ class Loop:
             # (that of `cached_property`) a fork could happen while a thread that waits holds it.
             if name not in ("serial", "parallel"):
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            _uninterrupted(self._set, name)
+            _apart(self._set, name)
             return self.__dict__[name]
 
     def _set(self, name: str) -> None:
@@ -215,8 +276,13 @@ class Loop:
             dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
             try:
                 dispatcher._cache = _Cache(self._function, kind)
+                if _refused:
+                    _say(f"keeping compiled code in {dispatcher._cache.cache_path}, as {why_not()}")
             except Exception:  # as in `cache_folder`
-                _say_that_nothing_is_kept()
+                _say(
+                    f"compiling in memory, in every process anew, as {why_not()}; "
+                    "set NUMBA_CACHE_DIR to a folder that only you can write to"
+                )
             dispatcher.compile(self._signature)
         finally:
             config.DISABLE_JIT = disabled

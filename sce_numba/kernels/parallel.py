@@ -46,7 +46,9 @@ SPINS = 3000
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
 
-_launch = threading.Lock()
+# Which thread may enter, by its only key.  Not a lock: an exception out of a signal handler can
+# come between any two steps, before or after it is released as well.
+_launch: dict[str, int] = {}
 _alone = threading.local()
 _paces: dict[tuple[Loop, int, int], Pace] = {}
 _teams = {threading.main_thread().ident}
@@ -68,8 +70,18 @@ def _forked_with_threads() -> bool:
 
 
 # Where parallel regions may be entered: in the process that imported this, not in its children.
-# A comparison holds for forks by C code too, which may not call what `os.register_at_fork` noted.
 _home = None if _forked_with_threads() else os.getpid()
+
+
+def _leave_home() -> None:
+    global _home
+    _home = None
+
+
+# That is called in every child but one that C code forked; and the comparison of numbers fails for
+# a child in another namespace, where it may have the number of its parent.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_home)
 
 
 def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> float:
@@ -145,7 +157,7 @@ def _layer() -> str | None:
 
 
 def _may_enter() -> bool:
-    """Tell whether this thread may enter a parallel region; it holds the lock."""
+    """Tell whether this thread may enter a parallel region; its is the launch."""
     layer = _layer()
     if layer == "tbb":
         return True
@@ -176,7 +188,7 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
     if size < CROSSOVER or getattr(_alone, "wanted", False) or os.getpid() != _home:
         return loop.serial(*arguments)
-    if not _launch.acquire(blocking=False):
+    if not _may_launch():
         return loop.serial(*arguments)
     try:
         cpus = _cpus()
@@ -186,12 +198,27 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
             if threads > 1:
                 return _run_measured(loop, size, min(threads, cpus), threads, arguments)
     finally:
-        _launch.release()
+        _launch.clear()
     return loop.serial(*arguments)
 
 
+def _may_launch() -> bool:
+    """Tell whether no other call is at the threads, for ``run``, and note that it now is."""
+    own = threading.get_ident()
+    while "thread" in _launch or _launch.setdefault("thread", own) != own:
+        holder = _launch.get("thread", 0)
+        # A call that an exception ended between two steps has left its note behind.
+        frame = sys._getframe(1).f_back if holder == own else sys._current_frames().get(holder)
+        while frame is not None and frame.f_code is not run.__code__:
+            frame = frame.f_back
+        if frame is not None:
+            return False
+        _launch.clear()
+    return True
+
+
 def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
-    """Run a loop on threads where these pay, else on one; the caller holds the lock."""
+    """Run a loop on threads where these pay, else on one; the launch is the caller's."""
     if size > LARGEST:
         return _run_on_threads(loop, count, usual, arguments)
     key = loop, size.bit_length(), count
