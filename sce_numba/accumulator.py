@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
-from .array_libraries import check_order, has_index, has_names
+from .array_libraries import check_order, has_labels, has_names
 from .evaluation import as_scalar
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
@@ -98,7 +98,7 @@ class LossAccumulator:
             # Names are kept: each batch has its own order of axes, rows and columns.
             if has_names(given):
                 values = given.copy(data=values)
-            self._pos_weight = given.copy() if has_index(given) else values
+            self._pos_weight = copy.deepcopy(given) if has_labels(given) else values
         # The newest version, or one from which successors lead to it.
         self._version = _Version(LossSums(), 0)
 
@@ -352,7 +352,7 @@ def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
 
 def _equal(one: Any, two: Any) -> bool:
     """Tell whether two settings are the same: NaN is, other names are not."""
-    if any(has_names(setting) or has_index(setting) for setting in (one, two)):
+    if any(has_names(setting) or has_labels(setting) for setting in (one, two)):
         return type(one) is type(two) and bool(one.equals(two))
     nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)
     return np.array_equal(one, two, equal_nan=nan_is_equal)

@@ -45,8 +45,17 @@ def has_names(operand: Any) -> bool:
     return _is_a(operand, "xarray", "DataArray", "Variable")
 
 
-def has_index(operand: Any) -> bool:
-    """Tell whether an operand is of pandas, whose rows have names."""
+def has_labels(operand: Any) -> bool:
+    """Tell whether an operand's rows or columns have names, by which it can be compared."""
+    return _has_index(operand) or bool(_columns(operand))
+
+
+def is_column(operand: Any) -> bool:
+    """Tell whether an operand is a column that is read as an array, and not computed with."""
+    return _is_a(operand, "pandas", "Series") or _is_a(operand, "polars", "Series")
+
+
+def _has_index(operand: Any) -> bool:
     return _is_a(operand, "pandas", "Series", "DataFrame")
 
 
@@ -74,7 +83,7 @@ def check_order(operands: dict[str, Any]) -> None:
     called.  What is broadcast along an axis may call it anything.
     """
     columns = {name: _columns(operand) for name, operand in operands.items()}
-    rows = {name: operand.index for name, operand in operands.items() if has_index(operand)}
+    rows = {name: operand.index for name, operand in operands.items() if _has_index(operand)}
     if any(columns.values()):
         for name in ("pos_weight", "where"):
             if name in rows and operands[name].ndim == 1:  # a number for each column
@@ -183,7 +192,7 @@ def _read_polars_column(column: Any) -> Any:
     lengths = [column.dtype.size] if kind == "Array" else column.list.len().unique().to_list()
     length = _one_length(lengths)
     # Of an empty list polars would make a missing value.
-    values = np.asarray(_read_polars_column(column.explode())) if rows * length else np.empty(0)
+    values = np.asarray(_read_polars_column(column.explode()[: rows * length]))
     return values.reshape(rows, length, *values.shape[1:])
 
 

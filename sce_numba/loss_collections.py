@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .arguments import as_array
+from .array_libraries import is_column
 from .messages import shown
 from .reduction import Reduction
 
@@ -309,10 +311,7 @@ def get_total_loss(
 def _sum(losses: list[Any]) -> Any:
     """Return the sum of one loss or more, in memory of its own."""
     # Arrays and tensors of any library stay what they are: lazy ones are not computed here.
-    losses = [
-        loss if hasattr(loss, "shape") and hasattr(loss, "dtype") else np.asarray(loss)
-        for loss in losses
-    ]
+    losses = [loss if _is_array(loss) else as_array(loss, "loss") for loss in losses]
     kinds = {(tuple(loss.shape), str(getattr(loss.dtype, "name", loss.dtype))) for loss in losses}
     if len(kinds) > 1:
         found = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in sorted(kinds))
@@ -322,3 +321,7 @@ def _sum(losses: list[Any]) -> Any:
     for loss in losses[1:]:
         total = total + loss
     return total
+
+
+def _is_array(loss: Any) -> bool:
+    return hasattr(loss, "shape") and hasattr(loss, "dtype") and not is_column(loss)
