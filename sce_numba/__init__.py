@@ -7,6 +7,8 @@ from .loss_collections import (
     add_loss,
     collect_losses,
     get_losses,
+    get_regularization_loss,
+    get_regularization_losses,
     get_total_loss,
 )
 from .losses import (
@@ -30,6 +32,8 @@ __all__ = [
     "collect_losses",
     "compute_weighted_loss",
     "get_losses",
+    "get_regularization_loss",
+    "get_regularization_losses",
     "get_total_loss",
     "show_versions",
     "sigmoid_cross_entropy",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
+from .array_libraries import check_order, has_labels, has_names
 from .evaluation import as_scalar
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
@@ -95,8 +95,10 @@ class LossAccumulator:
         if pos_weight is not None:
             given: Any = pos_weight
             values = arguments.as_labels(given, "pos_weight").copy()
-            # Names are kept: each batch has its own order of axes.
-            self._pos_weight = given.copy(data=values) if _has_names(given) else values
+            # Names are kept: each batch has its own order of axes, rows and columns.
+            if has_names(given):
+                values = given.copy(data=values)
+            self._pos_weight = copy.deepcopy(given) if has_labels(given) else values
         # The newest version, or one from which successors lead to it.
         self._version = _Version(LossSums(), 0)
 
@@ -161,7 +163,8 @@ class LossAccumulator:
             "where": where,
             "pos_weight": self._pos_weight,
         }
-        if any(map(_has_names, operands.values())):
+        check_order(operands)
+        if any(map(has_names, operands.values())):
             operands = importlib.import_module(".xarray", __package__).by_position(operands)
         values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
         sums = sums_of_part(
@@ -347,16 +350,9 @@ def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
     return dtype
 
 
-def _has_names(operand: Any) -> bool:
-    """Tell whether an operand is xarray's, whose axes have names, without importing that."""
-    xarray = sys.modules.get("xarray")
-    kinds = (getattr(xarray, "DataArray", ()), getattr(xarray, "Variable", ()))
-    return xarray is not None and issubclass(type(operand), kinds)
-
-
 def _equal(one: Any, two: Any) -> bool:
-    """Tell whether two settings are the same: NaN is, other names of axes are not."""
-    if _has_names(one) or _has_names(two):
+    """Tell whether two settings are the same: NaN is, other names are not."""
+    if any(has_names(setting) or has_labels(setting) for setting in (one, two)):
         return type(one) is type(two) and bool(one.equals(two))
     nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)
     return np.array_equal(one, two, equal_nan=nan_is_equal)

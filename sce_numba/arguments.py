@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_libraries import check_order, conversion, readable
+from .array_libraries import conversion, readable
 from .kernels import operand
 from .kernels.loss import LOGITS, RESULT
 from .messages import shown
@@ -80,6 +80,28 @@ def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> 
     return array
 
 
+def as_losses(value: ArrayLike) -> tuple[np.ndarray, np.dtype[Any]]:
+    """Return losses as floats, and the dtype of what they come to: integers stay integers."""
+    array = as_array(value, "losses")
+    if array.dtype.kind in "iu":
+        return array.astype(np.float64), array.dtype
+    floats = as_floats(array if dtype_code(array.dtype) in _FLOATS else value, "losses")
+    return floats, floats.dtype
+
+
+def as_integers(loss: Any, dtype: np.dtype[Any]) -> Any:
+    """Return the integer part of a loss or losses, as TensorFlow does; refuse what doesn't fit."""
+    range_ = np.iinfo(dtype)
+    fits = (loss > range_.min - 1.0) & (loss < range_.max + 1.0)
+    if not np.all(fits):
+        wrong = np.asarray(loss)[~np.asarray(fits)].flat[0]
+        raise ValueError(
+            f"Argument `losses` is of dtype {dtype.name}, and so is the loss, which would be "
+            f"{wrong}. Pass `losses.astype(np.float32)`."
+        )
+    return loss.astype(dtype)
+
+
 def as_labels(value: ArrayLike, name: str) -> np.ndarray:
     """Return labels as an array, without a copy; refuse what is no real number."""
     array = as_array(value, name)
@@ -98,8 +120,6 @@ def as_labels_and_logits(
     if labels_given is None or logits_given is None:
         missing = labels_name if labels_given is None else "logits"
         raise ValueError(f"Argument `{missing}` must not be None.")
-    if type(labels_given) is not np.ndarray and type(logits_given) is not np.ndarray:
-        check_order(labels_given, labels_name, logits_given)
     labels = as_labels(labels_given, labels_name)
     logits = as_floats(logits_given, "logits", labels)
     if labels.shape != logits.shape:

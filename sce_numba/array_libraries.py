@@ -15,26 +15,56 @@ import numpy as np
 from .messages import shown
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
-# of this package that takes over.  DataArrays come first, as they may hold Dask arrays.
-_DOORS = (("xarray", "DataArray", ".xarray"), ("dask.array", "Array", ".dask"))
+# of this package that takes over.  Those of xarray come first, as they may hold Dask arrays.
+_DOORS = (
+    ("xarray", "DataArray", ".xarray"),
+    ("xarray", "Variable", ".xarray"),
+    ("dask.array", "Array", ".dask"),
+)
 # What nearly all calls are made with, and nobody else computes with.
 _PLAIN = frozenset({np.ndarray, float, int, list, type(None)})
 
 
-def door_for(*operands: Any) -> Callable[..., Any] | None:
+def door_for(**operands: Any) -> Callable[..., Any] | None:
     """Return the function that computes with these operands, or None if NumPy can read them.
 
     It takes the public function that was called, and what it was called with by name.
     """
-    if _PLAIN.issuperset(map(type, operands)):
+    if _PLAIN.issuperset(map(type, operands.values())):
         return None
+    check_order(operands)
     for library, name, module in _DOORS:
-        if library in sys.modules:
-            kind = getattr(sys.modules[library], name, ())
-            if any(issubclass(type(operand), kind) for operand in operands):
-                door: Callable[..., Any] = importlib.import_module(module, __package__).call
-                return door
+        if any(_is_a(operand, library, name) for operand in operands.values()):
+            door: Callable[..., Any] = importlib.import_module(module, __package__).call
+            return door
     return None
+
+
+def has_names(operand: Any) -> bool:
+    """Tell whether an operand is xarray's, whose axes have names."""
+    return _is_a(operand, "xarray", "DataArray", "Variable")
+
+
+def has_labels(operand: Any) -> bool:
+    """Tell whether an operand's rows or columns have names, by which it can be compared."""
+    return _has_index(operand) or bool(_columns(operand))
+
+
+def is_column(operand: Any) -> bool:
+    """Tell whether an operand is a column that is read as an array, and not computed with."""
+    return _is_a(operand, "pandas", "Series") or _is_a(operand, "polars", "Series")
+
+
+def _has_index(operand: Any) -> bool:
+    return _is_a(operand, "pandas", "Series", "DataFrame")
+
+
+def _is_a(operand: Any, library: str, *names: str) -> bool:
+    """Tell whether an object is of a class of a library, without importing that."""
+    module = sys.modules.get(library)
+    return module is not None and issubclass(
+        type(operand), tuple(getattr(module, name) for name in names if hasattr(module, name))
+    )
 
 
 def readable(value: Any) -> Any:
@@ -46,38 +76,76 @@ def readable(value: Any) -> Any:
     return value
 
 
-def check_order(labels: Any, name: str, logits: Any) -> None:
-    """Refuse labels of pandas whose rows or columns are not in the order of the logits'.
+def check_order(operands: dict[str, Any]) -> None:
+    """Refuse operands whose rows or columns have names that stand in different orders.
 
     All is paired by position, as in NumPy; pandas itself would pair by what rows and columns are
-    called.
+    called.  What is broadcast along an axis may call it anything.
     """
-    pandas = sys.modules.get("pandas")
-    kinds = (getattr(pandas, "Series", ()), getattr(pandas, "DataFrame", ()))
-    if not any(isinstance(labels, kind) and isinstance(logits, kind) for kind in kinds):
+    columns = {name: _columns(operand) for name, operand in operands.items()}
+    rows = {name: operand.index for name, operand in operands.items() if _has_index(operand)}
+    if any(columns.values()):
+        for name in ("pos_weight", "where"):
+            if name in rows and operands[name].ndim == 1:  # a number for each column
+                columns[name] = list(rows.pop(name))
+    _check_columns({name: names for name, names in columns.items() if names}, operands)
+    _check_rows(rows)
+
+
+def _columns(operand: Any) -> list[Any]:
+    """Return what the columns of a frame are called."""
+    if _is_a(operand, "pyarrow", "Table", "RecordBatch"):
+        return list(operand.schema.names)
+    if _is_a(operand, "pandas", "DataFrame") or _is_a(operand, "polars", "DataFrame"):
+        return list(operand.columns)
+    return []
+
+
+def _check_columns(columns: dict[str, list[Any]], operands: dict[str, Any]) -> None:
+    if not columns:
         return
-    if labels.shape != logits.shape:  # which is refused for that
-        return
-    if labels.ndim == 2 and not labels.columns.equals(logits.columns):
+    first = _first(columns)
+    theirs = columns.pop(first)
+    for name, own in columns.items():
         # Columns called otherwise, as `is_cat` and `score_cat` are, can only go by position.
-        own, theirs = list(labels.columns), list(logits.columns)
-        if set(own) == set(theirs):
-            raise ValueError(
-                f"Arguments `{name}` and `logits` have their columns in different orders, "
-                f"{shown(own)} and {shown(theirs)}, and would be paired by position. Pass "
-                f"`{name}[logits.columns]`."
-            )
-    if len(labels) and not labels.index.equals(logits.index):
+        if own == theirs or len(own) != len(theirs) or set(own) != set(theirs):
+            continue
+        libraries = [type(operands[key]).__module__.partition(".")[0] for key in (name, first)]
+        order = f"{first}.{'column_names' if libraries[1] == 'pyarrow' else 'columns'}"
+        if libraries[0] != libraries[1]:
+            order = f"list({order})"
+        mend = f".select({order})" if libraries[0] == "pyarrow" else f"[{order}]"
+        raise ValueError(
+            f"Arguments `{name}` and `{first}` have their columns in different orders, "
+            f"{shown(own)} and {shown(theirs)}, and would be paired by position. Pass "
+            f"`{name}{mend}`."
+        )
+
+
+def _check_rows(rows: dict[str, Any]) -> None:
+    if not rows:
+        return
+    first = _first(rows)
+    theirs = rows.pop(first)
+    for name, own in rows.items():
+        broadcast = name in ("weights", "pos_weight", "where") and len(own) == 1
+        if len(own) != len(theirs) or len(own) == 0 or broadcast or own.equals(theirs):
+            continue
         # By what they look like: a missing value in an index can't be compared.
-        pairs = zip(map(shown, labels.index), map(shown, logits.index), strict=True)
-        alike = 0, (shown(labels.index[0]), shown(logits.index[0]))
+        pairs = zip(map(shown, own), map(shown, theirs), strict=True)
+        alike = 0, (shown(own[0]), shown(theirs[0]))
         row, (one, two) = next((at for at in enumerate(pairs) if len(set(at[1])) > 1), alike)
         raise ValueError(
-            f"Arguments `{name}` and `logits` have different indexes, {one} and "
+            f"Arguments `{name}` and `{first}` have different indexes, {one} and "
             f"{two} in row {row}, and would be paired by position. Pass "
-            f"`{name}.reindex(logits.index)` to pair them by index, or `{name}.to_numpy()` if "
+            f"`{name}.reindex({first}.index)` to pair them by index, or `{name}.to_numpy()` if "
             "their order is the same."
         )
+
+
+def _first(named: dict[str, Any]) -> str:
+    """Return which operand the others are compared with: the logits, if they have names."""
+    return next((name for name in ("logits", "losses") if name in named), next(iter(named)))
 
 
 def _read_pandas(value: Any) -> Any:
@@ -124,7 +192,7 @@ def _read_polars_column(column: Any) -> Any:
     lengths = [column.dtype.size] if kind == "Array" else column.list.len().unique().to_list()
     length = _one_length(lengths)
     # Of an empty list polars would make a missing value.
-    values = np.asarray(_read_polars_column(column.explode())) if rows * length else np.empty(0)
+    values = np.asarray(_read_polars_column(column.explode()[: rows * length]))
     return values.reshape(rows, length, *values.shape[1:])
 
 

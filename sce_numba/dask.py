@@ -123,7 +123,8 @@ def call(
             result = _loss_and_gradient(operands, **given)
         else:
             result = _loss(sums_of_part, operands, **given)
-    record(result[0] if isinstance(result, tuple) else result, scope, loss_collection)
+    loss = result[0] if isinstance(result, tuple) else result
+    record(loss, scope, loss_collection, given.get("reduction"))
     return result
 
 

@@ -6,12 +6,19 @@ TensorFlow's eager mode records no losses, and neither does this package outside
 from __future__ import annotations
 
 import re
+import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
+
+from .arguments import as_array
+from .array_libraries import is_column
+from .messages import shown
+from .reduction import Reduction
 
 
 class GraphKeys:
@@ -21,9 +28,12 @@ class GraphKeys:
     ----------
     LOSSES : str
         ``"losses"``, the collection that every loss joins unless told otherwise.
+    REGULARIZATION_LOSSES : str
+        ``"regularization_losses"``, which ``get_total_loss`` adds.
     """
 
     LOSSES = "losses"
+    REGULARIZATION_LOSSES = "regularization_losses"
 
 
 # The losses of a block: scope name (None where none was given), collection, value.
@@ -98,11 +108,32 @@ def collect_losses() -> Iterator[CollectedLosses]:
         _innermost.reset(token)
 
 
-def record(loss: Any, scope: str | None, loss_collection: str | None) -> None:
-    """Record a loss under its scope name, if a block is open and a collection is named."""
+def record(
+    loss: Any, scope: str | None, loss_collection: str | None, reduction: str | None = None
+) -> None:
+    """Record a loss under its scope name, if a block is open and a collection is named.
+
+    One that is not reduced stays out of the default collection, whose total is a number.
+    """
     recorded = _innermost.get()
-    if recorded is not None and loss_collection:
-        recorded.append((scope, loss_collection, loss))
+    if recorded is None or not loss_collection:
+        return
+    unreduced = reduction is not None and str.__str__(reduction) == Reduction.NONE
+    if unreduced and loss_collection == GraphKeys.LOSSES:
+        _warn(
+            "Losses of `Reduction.NONE` are not recorded, as no total could be made of them and "
+            "others. Pass `loss_collection=None`, or record what they come to with `add_loss`."
+        )
+        return
+    recorded.append((scope, loss_collection, loss))
+
+
+def _warn(message: str) -> None:
+    """Warn of the line that called this package."""
+    frame, level = sys._getframe(1), 2
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, stacklevel=level)
 
 
 def add_loss(loss: Any, loss_collection: str | None = GraphKeys.LOSSES) -> None:
@@ -110,7 +141,7 @@ def add_loss(loss: Any, loss_collection: str | None = GraphKeys.LOSSES) -> None:
 
     Parameters
     ----------
-    loss : scalar or array
+    loss : scalar, array or tensor
         The value to record.
     loss_collection : str or None
         The collection to add it to; ``None`` records nothing.
@@ -159,25 +190,96 @@ def get_losses(scope: str | None = None, loss_collection: str = GraphKeys.LOSSES
     return [] if recorded is None else _matching(recorded, scope, loss_collection)
 
 
-def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LOSSES) -> Any:
-    """Return the sum of the losses recorded in the innermost ``collect_losses`` block.
+def get_regularization_losses(scope: str | None = None) -> list[Any]:
+    """Return the losses recorded in the collection ``GraphKeys.REGULARIZATION_LOSSES``.
+
+    Nothing joins it by itself: ``add_loss(loss, GraphKeys.REGULARIZATION_LOSSES)`` does that.
 
     Parameters
     ----------
     scope : str, optional
         As for ``get_losses``.
+
+    Returns
+    -------
+    list
+        A new list; empty outside a ``collect_losses`` block.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> with sce.collect_losses():
+    ...     sce.add_loss(0.5, sce.GraphKeys.REGULARIZATION_LOSSES)
+    ...     sce.get_regularization_losses()
+    [0.5]
+    """
+    return get_losses(scope, GraphKeys.REGULARIZATION_LOSSES)
+
+
+def get_regularization_loss(
+    scope: str | None = None, name: str | None = "total_regularization_loss"
+) -> Any:
+    """Return the sum of the losses recorded in ``GraphKeys.REGULARIZATION_LOSSES``.
+
+    Parameters
+    ----------
+    scope : str, optional
+        As for ``get_losses``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and unused.
+
+    Returns
+    -------
+    NumPy scalar or array
+        The sum, as ``get_total_loss`` returns it; a float32 0 if there are none, as TensorFlow's.
+
+    Raises
+    ------
+    ValueError
+        If the losses differ in shape or dtype.
+
+    Examples
+    --------
+    >>> import sce_numba as sce
+    >>> print(sce.get_regularization_loss())
+    0.0
+    """
+    losses = get_regularization_losses(scope)
+    return _sum(losses) if losses else np.float32(0)
+
+
+def get_total_loss(
+    add_regularization_losses: bool = True,
+    name: str | None = "total_loss",
+    scope: str | None = None,
+    *,
+    loss_collection: str = GraphKeys.LOSSES,
+) -> Any:
+    """Return the sum of the losses recorded in the innermost ``collect_losses`` block.
+
+    Parameters
+    ----------
+    add_regularization_losses : bool
+        Whether to add those of the collection ``GraphKeys.REGULARIZATION_LOSSES``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and unused.
+    scope : str, optional
+        As for ``get_losses``; it selects among the losses of both collections.
     loss_collection : str
         The collection to sum.
 
     Returns
     -------
     NumPy scalar or array
-        The sum, in the shape and dtype that the recorded losses share; lazy if they are.
+        The sum, in the shape and dtype that the recorded losses share; lazy if they are, and of
+        tensors that ``add_loss`` was given a tensor, with its gradient.
 
     Raises
     ------
     ValueError
         If nothing was recorded, or the losses differ in shape or dtype.
+    TypeError
+        If the first argument is a text, which ``scope`` must have been meant for.
 
     Examples
     --------
@@ -185,24 +287,41 @@ def get_total_loss(scope: str | None = None, loss_collection: str = GraphKeys.LO
     >>> with sce.collect_losses():
     ...     sce.add_loss(0.5)
     ...     sce.add_loss(1.0)
-    ...     float(sce.get_total_loss())
-    1.5
+    ...     sce.add_loss(0.25, sce.GraphKeys.REGULARIZATION_LOSSES)
+    ...     float(sce.get_total_loss()), float(sce.get_total_loss(False))
+    (1.75, 1.5)
     """
-    # Arrays of any library stay what they are: lazy ones are not computed here.
-    losses = [
-        loss if hasattr(loss, "shape") and hasattr(loss, "dtype") else np.asarray(loss)
-        for loss in get_losses(scope, loss_collection)
-    ]
+    if isinstance(add_regularization_losses, (str, bytes)):
+        raise TypeError(
+            "Argument `add_regularization_losses` comes first, as in TensorFlow, and is True or "
+            "False. Pass a scope by name: "
+            f"`get_total_loss(scope={shown(add_regularization_losses)})`."
+        )
+    losses = get_losses(scope, loss_collection)
+    if add_regularization_losses:
+        losses += get_regularization_losses(scope)
     if not losses:
         raise ValueError(
             f"No losses to sum in the collection {loss_collection!r}: call get_total_loss inside "
             "a `with collect_losses()` block, after the losses."
         )
-    kinds = {(loss.shape, loss.dtype.name) for loss in losses}
+    return _sum(losses)
+
+
+def _sum(losses: list[Any]) -> Any:
+    """Return the sum of one loss or more, in memory of its own."""
+    # Arrays and tensors of any library stay what they are: lazy ones are not computed here.
+    losses = [loss if _is_array(loss) else as_array(loss, "loss") for loss in losses]
+    kinds = {(tuple(loss.shape), str(getattr(loss.dtype, "name", loss.dtype))) for loss in losses}
     if len(kinds) > 1:
         found = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in sorted(kinds))
         raise ValueError(f"Losses to sum must have the same shape and dtype, got {found}.")
-    total = losses[0].copy()
+    # Not a copy, which tensors have other words for, if any.
+    total = losses[0] * 1
     for loss in losses[1:]:
         total = total + loss
-    return total[()]
+    return total
+
+
+def _is_array(loss: Any) -> bool:
+    return hasattr(loss, "shape") and hasattr(loss, "dtype") and not is_column(loss)

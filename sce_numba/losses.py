@@ -55,7 +55,8 @@ def sigmoid_cross_entropy(
         Name under which ``collect_losses`` records the loss.
     loss_collection : str or None
         Collection that the loss is recorded in, inside a ``collect_losses`` block; ``None``
-        records nothing.
+        records nothing.  Losses of ``Reduction.NONE`` are kept out of the default one, with a
+        warning.
     reduction : Reduction or str
         What becomes of the weighted losses.
     pos_weight : array_like, optional
@@ -108,9 +109,15 @@ def sigmoid_cross_entropy(
             multi_class_labels, logits, weights, label_smoothing, reduction, out
         )
         if loss is not None:
-            record(loss, scope, loss_collection)
+            record(loss, scope, loss_collection, reduction)
             return loss
-    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    door = door_for(
+        multi_class_labels=multi_class_labels,
+        logits=logits,
+        weights=weights,
+        pos_weight=pos_weight,
+        where=where,
+    )
     if door is not None:
         return door(
             sigmoid_cross_entropy,
@@ -129,7 +136,7 @@ def sigmoid_cross_entropy(
     code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     loss = _evaluate(arrays, weight, smoothing, code, _losses_out(out, code, arrays))
     loss = loss if out is None else out
-    record(loss, scope, loss_collection)
+    record(loss, scope, loss_collection, reduction)
     return loss
 
 
@@ -206,9 +213,15 @@ def sigmoid_cross_entropy_value_and_grad(
             multi_class_labels, logits, weights, label_smoothing, reduction, grad_out
         )
         if found is not None:
-            record(found[0], scope, loss_collection)
+            record(found[0], scope, loss_collection, reduction)
             return found
-    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    door = door_for(
+        multi_class_labels=multi_class_labels,
+        logits=logits,
+        weights=weights,
+        pos_weight=pos_weight,
+        where=where,
+    )
     if door is not None:
         return door(
             sigmoid_cross_entropy_value_and_grad,
@@ -233,7 +246,7 @@ def sigmoid_cross_entropy_value_and_grad(
     arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
     loss = evaluation.differentiate_loss(arrays, weight, smoothing, code)
     loss = loss if out is None else out
-    record(loss, scope, loss_collection)
+    record(loss, scope, loss_collection, reduction)
     return loss, arrays[kernel.GRADIENT] if grad_out is None else grad_out
 
 
@@ -273,7 +286,7 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
     >>> step(1, 0.0)
     0.05
     """
-    door = door_for(labels, logits)
+    door = door_for(labels=labels, logits=logits)
     if door is not None:
         return door(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
@@ -331,7 +344,13 @@ def sigmoid_cross_entropy_gradient_hessian(
     >>> print(gradient, hessian)
     [-0.5  0.5] [0.25 0.25]
     """
-    door = door_for(multi_class_labels, logits, weights, pos_weight, where)
+    door = door_for(
+        multi_class_labels=multi_class_labels,
+        logits=logits,
+        weights=weights,
+        pos_weight=pos_weight,
+        where=where,
+    )
     if door is not None:
         return door(
             sigmoid_cross_entropy_gradient_hessian,
@@ -367,8 +386,8 @@ def compute_weighted_loss(
     Parameters
     ----------
     losses : array_like
-        Element losses :math:`l`: float16, bfloat16, float32 or float64, of any rank and memory
-        layout.
+        Element losses :math:`l`: float16, bfloat16, float32, float64 or integer, of any rank and
+        memory layout.
     weights : array_like
         Weights :math:`w`: a number, or an array with the rank of losses whose every dimension
         is 1 or that of losses.
@@ -383,11 +402,13 @@ def compute_weighted_loss(
     -------
     scalar or ndarray
         A NumPy scalar of the dtype of losses; with ``Reduction.NONE`` an array of their shape.
+        Of integers it is the integer part.
 
     Raises
     ------
     ValueError
-        If losses or weights are None, weights don't fit, or the reduction is unknown.
+        If losses or weights are None, weights don't fit, the reduction is unknown, or the dtype of
+        integers can't hold the loss.
     TypeError
         If a dtype is not among the above, or an array is masked.
 
@@ -404,7 +425,7 @@ def compute_weighted_loss(
     >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
     6.5
     """
-    door = door_for(losses, weights)
+    door = door_for(losses=losses, weights=weights)
     if door is not None:
         return door(
             compute_weighted_loss,
@@ -414,10 +435,13 @@ def compute_weighted_loss(
             loss_collection=loss_collection,
             reduction=reduction,
         )
-    arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
+    values, dtype = arguments.as_losses(losses)
+    arrays = {kernel.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
     loss = _evaluate(arrays, weight, 0.0, code)
-    record(loss, scope, loss_collection)
+    if dtype.kind in "iu":
+        loss = arguments.as_integers(loss, dtype)
+    record(loss, scope, loss_collection, reduction)
     return loss
 
 

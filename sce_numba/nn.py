@@ -82,7 +82,7 @@ def sigmoid_cross_entropy_with_logits(
     )
     if losses is not None:
         return losses
-    door = door_for(labels, logits)
+    door = door_for(labels=labels, logits=logits)
     if door is not None:
         return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
@@ -165,7 +165,7 @@ def weighted_cross_entropy_with_logits(
     >>> print(losses)
     [2.07944154 0.69314718]
     """
-    door = door_for(labels, logits, pos_weight)
+    door = door_for(labels=labels, logits=logits, pos_weight=pos_weight)
     if door is not None:
         return door(
             weighted_cross_entropy_with_logits,

@@ -93,22 +93,22 @@ class Reduction(str, Enum):
         """
         if not isinstance(key, str) or str.__str__(key) not in _VALUES:
             allowed = ", ".join(repr(value) for value in _VALUES)
+            meant = named("none" if key is None else key)
             raise ValueError(
                 f"Invalid Reduction Key {shown(key)}. Key should be one of {allowed}."
-                f"{_suggestion(key)}"
+                + (f" Did you mean {meant.value!r}?" if meant else "")
             )
 
 
-def _suggestion(key: object) -> str:
-    """Return the constant that a key may stand for: its name, or its string in another case."""
-    if not (key is None or isinstance(key, str)):
-        return ""
-    text = "none" if key is None else str.__str__(key)
-    meant = text.lower().removeprefix("reduction.").removeprefix("weighted_")
-    for name, member in Reduction.__members__.items():
-        if meant == name.lower():
-            return f" Did you mean {member.value!r}?"
-    return ""
+def named(text: object) -> Reduction | None:
+    """Return the constant that a text stands for: its name or its string, in any case.
+
+    The command line takes these.  To the functions only the string is valid, as to TensorFlow's.
+    """
+    if not isinstance(text, str):
+        return None
+    name = str.__str__(text).lower().removeprefix("reduction.").removeprefix("weighted_")
+    return Reduction.__members__.get(name.upper())
 
 
 _VALUES = {str(member.value): member for member in Reduction}

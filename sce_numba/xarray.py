@@ -83,7 +83,8 @@ def call(
             result = tuple(_by_name(array, logits) for array in result)
         else:
             result = _by_name(result, logits)
-    record(result[0] if isinstance(result, tuple) else result, scope, loss_collection)
+    loss = result[0] if isinstance(result, tuple) else result
+    record(loss, scope, loss_collection, given.get("reduction"))
     return result
 
 

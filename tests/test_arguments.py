@@ -334,9 +334,26 @@ class TestComputeWeightedLoss:
         with pytest.raises(ValueError, match="`losses` must not be None"):
             sce.compute_weighted_loss(None)
 
-    def test_losses_must_be_floats(self):
-        with pytest.raises(TypeError, match=r"`losses` must be float16.*int64"):
-            sce.compute_weighted_loss([1, 2])
+    def test_losses_must_be_numbers(self):
+        for losses in (["1"], [True], [1j]):
+            with pytest.raises(TypeError, match=r"`losses` must be float16"):
+                sce.compute_weighted_loss(losses)
+
+    def test_what_integers_come_to_must_fit_their_dtype(self):
+        losses = np.array([200, 100], np.uint8)
+        for weights, reduction, wrong in (
+            (1.0, "weighted_sum", "300.0"),
+            (2.0, "none", "400.0"),
+            (-1.0, "weighted_mean", None),
+            (-1.0, "weighted_sum", "-300.0"),
+            (np.nan, "weighted_sum", "nan"),
+        ):
+            if wrong is None:
+                assert sce.compute_weighted_loss(losses, weights, reduction=reduction) == 150
+                continue
+            said = rf"`losses` is of dtype uint8, .* would be {wrong}\..*astype\(np.float32\)"
+            with pytest.raises(ValueError, match=said):
+                sce.compute_weighted_loss(losses, weights, reduction=reduction)
 
     def test_weights_must_be_broadcastable(self):
         with pytest.raises(ValueError, match="weights can not be broadcast to values"):

@@ -199,8 +199,9 @@ def test_xarray_that_does_not_fit_is_refused_by_name(labelled):
 
 def test_what_is_collected_has_its_names(labelled):
     logits, labels, _ = labelled
-    with sce.collect_losses() as losses:
-        sce.sigmoid_cross_entropy(labels, logits, reduction=NONE)
+    with sce.collect_losses():
+        sce.sigmoid_cross_entropy(labels, logits, reduction=NONE, loss_collection="elements")
+        losses = sce.get_losses(loss_collection="elements")
     assert len(losses) == 1
     assert losses[0].dims == logits.dims
 
@@ -295,15 +296,25 @@ def test_variables_go_by_the_names_of_their_axes(labelled):
 
 
 def test_losses_of_variables_are_variables(labelled):
-    from sce_numba.xarray import call
-
     logits, labels, weights = (given.variable for given in labelled)
-    given = {"multi_class_labels": labels, "logits": logits, "weights": weights}
-    losses = call(sce.sigmoid_cross_entropy, **given, reduction=NONE)
-    assert type(losses) is type(logits)
-    assert losses.dims == logits.dims
-    np.testing.assert_array_equal(losses.values, expected(weights=WEIGHTS[:, None], reduction=NONE))
-    assert call(sce.sigmoid_cross_entropy, **given) == expected(weights=WEIGHTS[:, None])
+    pos_weight = logits.isel(time=0) ** 2
+    found = of_every_element(labels, logits, weights, pos_weight)
+    plain = of_every_element(LABELS, LOGITS, WEIGHTS[:, None], pos_weight.values)
+    for result, value in zip(found, plain, strict=True):
+        assert type(result) is type(logits)
+        assert result.dims == logits.dims
+        np.testing.assert_array_equal(result.values, value)
+    loss = sce.sigmoid_cross_entropy(labels, logits, weights)
+    assert loss == expected(weights=WEIGHTS[:, None])
+    assert isinstance(loss, np.float32)
+
+
+def test_variables_of_other_axes_are_refused_by_name(labelled):
+    logits, labels, weights = (given.variable for given in labelled)
+    with pytest.raises(ValueError, match=r"`weights` has dimensions .*: \['day'\]"):
+        sce.sigmoid_cross_entropy(labels, logits, type(weights)("day", WEIGHTS))
+    with pytest.raises(ValueError, match=r"`pos_weight` has dimensions .*: \['day'\]"):
+        sce.weighted_cross_entropy_with_logits(labels, logits, type(weights)("day", WEIGHTS))
 
 
 # ---- Tensors --------------------------------------------------------------------------------
@@ -475,7 +486,8 @@ def test_columns_of_empty_lists_have_no_elements():
         pa.array([[], []], pa.list_(pa.float64())),
     ):
         assert as_floats(column, "logits").shape == (2, 0)
-    assert as_floats(pl.Series([], dtype=pl.Array(pl.Float64, 3)), "logits").shape == (0, 3)
+    empty = as_floats(pl.Series([], dtype=pl.Array(pl.Float32, 3)), "logits")
+    assert (empty.shape, empty.dtype) == ((0, 3), np.float32)
 
 
 def test_a_fixed_size_list_is_read_in_place():
@@ -613,3 +625,114 @@ def test_rows_of_pandas_that_differ_in_number_are_refused_by_their_shapes():
         sce.sigmoid_cross_entropy(pd.Series([1, 0]), pd.Series([1.0]))
     empty = pd.Series([], index=pd.Index([], dtype=object), dtype=float)
     assert sce.sigmoid_cross_entropy(empty, empty.reset_index(drop=True)) == 0
+
+
+WEIGHING = {"weights": [1.0, 2.0, 3.0], "where": [True, False, True], "pos_weight": [1.0, 2.0, 4.0]}
+SCORES = [2.0, -1.0, 0.5]
+
+
+def accumulated(labels, logits, weights=1.0, where=None, pos_weight=None):
+    loss = sce.LossAccumulator(pos_weight=pos_weight)
+    loss.update(labels, logits, weights, where)
+    return loss.result()
+
+
+TAKING_ALL = {"accumulator": accumulated, "loss": sce.sigmoid_cross_entropy}
+
+
+@pytest.mark.parametrize("name", WEIGHING)
+@pytest.mark.parametrize("taking", TAKING_ALL)
+def test_what_weighs_rows_of_pandas_has_their_index(taking, name):
+    pd = pytest.importorskip("pandas")
+    function, rows, truth = TAKING_ALL[taking], [0, 7, 3], [1, 0, 1]
+    logits = pd.Series(SCORES, rows)
+    own = pd.Series(WEIGHING[name], rows)
+    right = function(truth, SCORES, **{name: WEIGHING[name]})
+    assert function(truth, logits, **{name: own}) == right
+    other = own.sort_index()
+    said = rf"`{name}` and `logits` have different indexes, 3 and 7 in row 1.*`{name}.reindex"
+    with pytest.raises(ValueError, match=said):
+        function(truth, logits, **{name: other})
+    assert function(truth, logits, **{name: other.reindex(logits.index)}) == right
+    # Beside labels, where the logits have no index.
+    with pytest.raises(ValueError, match=rf"`{name}` and `(multi_class_)?labels` have different"):
+        function(pd.Series(truth, rows), SCORES, **{name: other})
+    # One for all rows, and whatever has no index.
+    one = pd.Series(WEIGHING[name][:1], ["any"])
+    assert function(truth, logits, **{name: one}) == function(truth, SCORES, **{name: one.values})
+    assert function(truth, logits, **{name: other.to_numpy()[[0, 2, 1]]}) == right
+
+
+@pytest.mark.parametrize("taking", TAKING_ALL)
+def test_labels_of_pandas_have_the_index_of_logits(taking):
+    pd = pytest.importorskip("pandas")
+    logits, labels = pd.Series(SCORES, [0, 7, 3]), pd.Series([1, 1, 0], [0, 3, 7])
+    with pytest.raises(ValueError, match=r"labels` and `logits` have different indexes"):
+        TAKING_ALL[taking](labels, logits)
+
+
+@pytest.mark.parametrize("name", ["where", "pos_weight"])
+@pytest.mark.parametrize("taking", TAKING_ALL)
+def test_a_series_for_each_column_has_the_order_of_the_columns(taking, name):
+    pd = pytest.importorskip("pandas")
+    function, truth = TAKING_ALL[taking], [[1, 0, 1]] * 2
+    logits = pd.DataFrame([SCORES] * 2, columns=list("abc"))
+    own = pd.Series(WEIGHING[name], list("abc"))
+    right = function(truth, logits.values, **{name: WEIGHING[name]})
+    assert function(truth, logits, **{name: own}) == right
+    with pytest.raises(ValueError, match=rf"`{name}` .*columns in different orders.*Pass"):
+        function(truth, logits, **{name: own[::-1]})
+    assert function(truth, logits, **{name: own[::-1][logits.columns]}) == right
+
+
+def test_frames_that_weigh_have_the_index_and_the_columns_of_the_logits():
+    pd = pytest.importorskip("pandas")
+    logits = pd.DataFrame([SCORES, SCORES[::-1]], [5, 6], list("abc"))
+    truth = [[1, 0, 1]] * 2
+    rows, columns = (
+        pd.DataFrame({"w": [1.0, 2.0]}, [5, 6]),
+        pd.DataFrame([SCORES], columns=list("abc")),
+    )
+    for weights in (rows, columns):
+        assert sce.sigmoid_cross_entropy(truth, logits, weights) == sce.sigmoid_cross_entropy(
+            truth, logits, weights.values
+        )
+    with pytest.raises(ValueError, match="`weights` and `logits` have different indexes"):
+        sce.sigmoid_cross_entropy(truth, logits, rows[::-1])
+    with pytest.raises(ValueError, match=r"`weights` .*different orders.*`weights\[logits.columns"):
+        sce.sigmoid_cross_entropy(truth, logits, columns[list("cab")])
+    with pytest.raises(ValueError, match="`weights` and `losses` have different indexes"):
+        sce.compute_weighted_loss(logits, rows[::-1])
+
+
+def test_columns_of_polars_and_arrow_in_another_order_are_refused():
+    pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
+    scores, truth = {"a": [2.0, 3.0], "b": [-1.0, -2.0]}, {"b": [0, 0], "a": [1, 1]}
+    frames = {"pandas": pd.DataFrame, "polars": pl.DataFrame, "Arrow": pa.table}
+    mends = {
+        ("polars", "polars"): lambda z, x: z[x.columns],
+        ("polars", "pandas"): lambda z, x: z[list(x.columns)],
+        ("polars", "Arrow"): lambda z, x: z[list(x.column_names)],
+        ("Arrow", "Arrow"): lambda z, x: z.select(x.column_names),
+        ("Arrow", "polars"): lambda z, x: z.select(list(x.columns)),
+        ("Arrow", "pandas"): lambda z, x: z.select(list(x.columns)),
+        ("pandas", "Arrow"): lambda z, x: z[list(x.column_names)],
+    }
+    right = sce.sigmoid_cross_entropy([[1, 0], [1, 0]], pd.DataFrame(scores))
+    for (one, two), mended in mends.items():
+        labels, logits = frames[one](truth), frames[two](scores)
+        with pytest.raises(ValueError, match=r"\['b', 'a'\] and \['a', 'b'\]"):
+            sce.sigmoid_cross_entropy(labels, logits)
+        assert sce.sigmoid_cross_entropy(mended(labels, logits), logits) == right
+
+
+def test_a_pos_weight_of_pandas_is_kept_with_its_index():
+    pd = pytest.importorskip("pandas")
+    given = pd.Series([1.0, 2.0], list("ab"))
+    first = sce.LossAccumulator(pos_weight=given)
+    given["a"] = 100.0
+    sent = pickle.loads(pickle.dumps(first))
+    sent.merge(sce.LossAccumulator(pos_weight=pd.Series([1.0, 2.0], list("ab"))))
+    for other in (pd.Series([1.0, 2.0], list("ba")), [1.0, 2.0], None):
+        with pytest.raises(ValueError, match="must have the same pos_weight"):
+            sent.merge(sce.LossAccumulator(pos_weight=other))

@@ -372,10 +372,10 @@ def test_collected_losses_are_lazy():
     labels, logits = lazy(LABELS, 50, 70), lazy(LOGITS, 50, 70)
     with sce.collect_losses() as losses:
         loss = sce.sigmoid_cross_entropy(labels, logits, scope="head")
-        sce.sigmoid_cross_entropy_value_and_grad(labels, logits, reduction=NONE, scope="tail")
+        sce.sigmoid_cross_entropy_value_and_grad(labels, logits, scope="tail")
         sce.sigmoid_cross_entropy(labels, logits, loss_collection=None)
         assert losses[0] is loss
-        total = sce.get_total_loss("head")
+        total = sce.get_total_loss(scope="head")
         assert isinstance(total, da.Array)
         dask.compute(losses[1], total, scheduler="synchronous")
     assert len(losses) == 2

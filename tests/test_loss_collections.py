@@ -105,7 +105,7 @@ def test_scopes_match_from_their_start_and_need_a_name():
         loss()
         assert sce.get_losses("net") == [one, two]
         assert sce.get_losses(".*net") == [one, two, three]
-        assert sce.get_total_loss("other") == three
+        assert sce.get_total_loss(scope="other") == three
 
 
 def test_the_innermost_block_records():
@@ -134,16 +134,153 @@ def test_nothing_to_sum_is_an_error():
 def test_losses_that_do_not_match_are_not_summed():
     with sce.collect_losses():
         loss()
-        loss(reduction=sce.Reduction.NONE)
+        sce.add_loss(np.zeros((2, 4)))
         with pytest.raises(ValueError, match=r"same shape and dtype.*\(\).*\(2, 4\)"):
             sce.get_total_loss()
 
 
-def test_the_total_of_unreduced_losses_is_a_new_array():
+@pytest.mark.parametrize("call", ["loss", "value_and_grad", "compute_weighted_loss"])
+def test_unreduced_losses_stay_out_of_the_total_and_say_so(call):
+    calls = {
+        "loss": loss,
+        "value_and_grad": lambda **options: sce.sigmoid_cross_entropy_value_and_grad(
+            LABELS, LOGITS, **options
+        ),
+        "compute_weighted_loss": lambda **options: sce.compute_weighted_loss(LOGITS, **options),
+    }
     with sce.collect_losses() as losses:
-        loss(reduction="none")
-        total = sce.get_total_loss()
-    assert not np.shares_memory(total, losses[0])
+        one = loss()
+        with pytest.warns(UserWarning, match=r"`Reduction.NONE` .*`loss_collection=None`") as said:
+            calls[call](reduction="none")
+        assert {warning.filename for warning in said} == {__file__}
+        calls[call](reduction="none", loss_collection=None)
+        assert sce.get_total_loss() == one
+    assert len(losses) == 1
+
+
+@pytest.mark.parametrize("library", ["dask.array", "xarray"])
+def test_unreduced_losses_of_other_libraries_say_so_at_the_call(library):
+    module = pytest.importorskip(library)
+    logits = module.from_array(LOGITS) if library == "dask.array" else module.DataArray(LOGITS)
+    with sce.collect_losses() as losses:
+        with pytest.warns(UserWarning, match=r"`Reduction.NONE`") as said:
+            sce.sigmoid_cross_entropy(LABELS, logits, reduction="none")
+        assert {warning.filename for warning in said} == {__file__}
+    assert len(losses) == 0
+
+
+def test_unreduced_losses_may_have_a_collection_of_their_own():
+    with sce.collect_losses():
+        elements = loss(reduction="none", loss_collection="elements")
+        (kept,) = sce.get_losses(loss_collection="elements")
+        assert kept is elements
+        total = sce.get_total_loss(loss_collection="elements")
+    np.testing.assert_array_equal(total, elements)
+    assert not np.shares_memory(total, elements)
+
+
+# ---- TensorFlow's signatures -----------------------------------------------------------------
+
+
+def test_the_total_has_the_signature_of_tensorflow():
+    with sce.collect_losses():
+        head, tail = loss(scope="head"), loss(weights=2.0, scope="tail")
+        for total in (
+            sce.get_total_loss(True),
+            sce.get_total_loss(False),
+            sce.get_total_loss(True, "total"),
+            sce.get_total_loss(add_regularization_losses=True, name="total_loss", scope=None),
+        ):
+            assert total == head + tail
+        assert sce.get_total_loss(True, "total", "tail") == tail
+        assert sce.get_total_loss(scope="head") == head
+
+
+def test_a_scope_in_the_first_place_is_told_its_name():
+    with sce.collect_losses():
+        loss(scope="head")
+        with pytest.raises(TypeError, match=r"`get_total_loss\(scope='head'\)`"):
+            sce.get_total_loss("head")
+
+
+def test_regularization_losses_have_a_collection_of_their_own_and_join_the_total():
+    key = sce.GraphKeys.REGULARIZATION_LOSSES
+    assert key == "regularization_losses"
+    assert sce.get_regularization_losses() == []
+    with sce.collect_losses() as losses:
+        one = loss()
+        assert sce.get_regularization_loss() == 0
+        sce.add_loss(np.float64(0.25), key)
+        named = loss(scope="net/one", loss_collection=key)
+        assert list(losses) == sce.get_losses() == [one]
+        assert sce.get_regularization_losses() == [0.25, named]
+        assert sce.get_regularization_losses("net") == [named]
+        assert sce.get_regularization_loss() == 0.25 + named
+        assert sce.get_regularization_loss("net", "name") == named
+        assert sce.get_total_loss() == one + 0.25 + named
+        assert sce.get_total_loss(add_regularization_losses=False) == one
+        assert sce.get_total_loss(scope="net") == named
+
+
+def test_regularization_alone_has_a_total():
+    with sce.collect_losses():
+        sce.add_loss(0.5, sce.GraphKeys.REGULARIZATION_LOSSES)
+        assert sce.get_total_loss() == 0.5
+        with pytest.raises(ValueError, match="No losses to sum"):
+            sce.get_total_loss(False)
+
+
+# ---- Tensors ---------------------------------------------------------------------------------
+
+
+def test_the_total_of_tensors_of_pytorch_has_their_gradient():
+    torch = pytest.importorskip("torch")
+    logits = torch.tensor([0.5, -1.0], requires_grad=True)
+    for count in (1, 3):
+        logits.grad = None
+        with sce.collect_losses():
+            for _ in range(count):
+                sce.add_loss((logits**2).sum())
+            total = sce.get_total_loss()
+        assert total.item() == 1.25 * count
+        total.backward()
+        assert logits.grad.tolist() == [count, -2.0 * count]
+
+
+def test_tensors_of_other_dtypes_are_not_summed():
+    torch = pytest.importorskip("torch")
+    with sce.collect_losses():
+        sce.add_loss(torch.tensor(1.0))
+        sce.add_loss(torch.tensor(1.0, dtype=torch.float64))
+        with pytest.raises(ValueError, match=r"same shape and dtype.*torch\.float32.*float64"):
+            sce.get_total_loss()
+
+
+class Tensor:
+    """What a tensor of TensorFlow has, which need not be installed: no copies, no such shapes."""
+
+    dtype = np.dtype(np.float32)
+    __hash__ = None
+
+    def __init__(self, value):
+        self.value = value
+        self.shape = iter(())
+
+    def __mul__(self, other):
+        return Tensor(self.value * other)
+
+    def __add__(self, other):
+        return Tensor(self.value + other.value)
+
+
+def test_the_total_of_tensors_of_tensorflow_is_a_tensor():
+    for count in (1, 2):
+        with sce.collect_losses():
+            for _ in range(count):
+                sce.add_loss(Tensor(1.5))
+            total = sce.get_total_loss()
+        assert type(total) is Tensor
+        assert total.value == 1.5 * count
 
 
 def test_threads_do_not_see_each_others_blocks():

@@ -128,3 +128,32 @@ def test_the_string_of_a_constant_is_told_for_its_name(key, meant):
 def test_nothing_is_told_for_what_is_no_name(key):
     with pytest.raises(ValueError, match=r"weights'\.$"):
         Reduction.validate(key)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.int64])
+def test_integer_losses_come_to_the_integer_part_of_their_loss(dtype):
+    # As TensorFlow casts them to float32, and what they come to back.
+    losses, weights = np.array([[1, 2, 6], [0, 3, 5]], dtype), [[1.0], [0.5]]
+    for reduction, value in (
+        ("weighted_sum", 13),
+        ("weighted_mean", 2),  # 13 / 4.5
+        ("weighted_sum_by_nonzero_weights", 2),  # 13 / 6
+        ("weighted_sum_over_batch_size", 2),
+    ):
+        found = sce.compute_weighted_loss(losses, weights, reduction=reduction)
+        assert (found, found.dtype) == (value, dtype)
+    found = sce.compute_weighted_loss(losses, weights, reduction="none")
+    np.testing.assert_array_equal(found, [[1, 2, 6], [0, 1, 2]])
+    assert found.dtype == dtype
+    if np.dtype(dtype).kind == "i":
+        assert sce.compute_weighted_loss(losses, -0.5) == -1  # -8.5 / 6
+    assert sce.compute_weighted_loss(losses, 0.0) == 0
+
+
+def test_what_the_command_line_takes_is_what_is_suggested():
+    from sce_numba.command_line.evaluate import parse_reduction
+
+    for text in ("mean", "MEAN", "weighted_mean", "Reduction.MEAN"):
+        assert parse_reduction(text) is Reduction.MEAN
+    with pytest.raises(ValueError, match="Did you mean 'weighted_mean'"):
+        sce.sigmoid_cross_entropy([1], [0.0], reduction="mean")

@@ -17,6 +17,7 @@ import numpy as np
 
 import sce_numba as sce
 from sce_numba.kernels.parallel import one_thread
+from sce_numba.reduction import named
 
 from .blocks import ROLES, Block, Problem, cut, drop_unreadable, missing_rows, read_ahead
 from .npy import NpyPart
@@ -89,12 +90,10 @@ def add_to(commands: Any) -> None:
 
 def parse_reduction(text: str) -> sce.Reduction:
     """Accept the name of a reduction in any case, or TensorFlow's string."""
-    if text.upper() in sce.Reduction.__members__:
-        return sce.Reduction[text.upper()]
-    try:
-        return sce.Reduction(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {REDUCTIONS}") from None
+    reduction = named(text)
+    if reduction is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {REDUCTIONS}")
+    return reduction
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
