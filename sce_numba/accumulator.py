@@ -333,8 +333,18 @@ class LossAccumulator:
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # Older pickles have the dtype of the logits as well.
-        state = {name: value for name, value in state.items() if name != "_dtype"}
+        state = dict(state)
+        # Older pickles have the dtype of the logits as well, and the oldest ones each sum apart.
+        state.pop("_dtype", None)
+        if "_numerator" in state and "_denominator" in state:
+            sums = state["_sums"] = LossSums()
+            sums.numerator, sums.denominator = state.pop("_numerator"), state.pop("_denominator")
+        needed = {"_reduction", "_label_smoothing", "_pos_weight", "_sums", "_count"}
+        if not needed <= state.keys():
+            raise ValueError(
+                "This accumulator was pickled by a version of sce_numba that this one can't read: "
+                f"it lacks {', '.join(sorted(needed - state.keys()))}."
+            )
         self._version = _Version(state.pop("_sums"), state.pop("_count"))
         self.__dict__.update(state)
 

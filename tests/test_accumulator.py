@@ -375,6 +375,29 @@ def test_a_pickle_with_the_dtype_of_logits_is_read():
     assert "_dtype" not in loss.__getstate__()
 
 
+def test_a_pickle_with_each_sum_apart_is_read():
+    one, three = exact_sum.ExactSum(), exact_sum.ExactSum()
+    one.add(1.0)
+    three.add(3.0)
+    state = {
+        "_reduction": sce.Reduction.MEAN,
+        "_label_smoothing": 0.0,
+        "_pos_weight": None,
+        "_numerator": three,
+        "_denominator": one,
+        "_count": 2,
+        "_dtype": np.dtype(np.float32),
+    }
+    loss = sce.LossAccumulator()
+    loss.__setstate__(state)
+    assert repr(loss) == "LossAccumulator(reduction='weighted_mean', count=2, value=3.0)"
+    assert pickle.loads(pickle.dumps(loss)).merge(loss).count == 4
+    del state["_numerator"]
+    with pytest.raises(ValueError, match="can't read: it lacks _sums"):
+        loss.__setstate__(state)
+    assert loss.count == 2
+
+
 def test_what_it_is_shows():
     loss = sce.LossAccumulator("weighted_mean")
     loss.update([[True], [False]], [[0.0], [0.0]])
