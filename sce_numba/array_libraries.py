@@ -224,7 +224,11 @@ def _read_arrow_column(column: Any) -> Any:
         return column
     lists = column.combine_chunks() if hasattr(column, "chunks") else column
     compute = importlib.import_module("pyarrow.compute")
-    length = _one_length(compute.unique(compute.list_value_length(lists)).to_pylist())
+    # Where the type tells the length, there need be no rows to tell it.
+    if hasattr(lists.type, "list_size"):
+        length = int(lists.type.list_size)
+    else:
+        length = _one_length(compute.unique(compute.list_value_length(lists)).to_pylist())
     values = np.asarray(_read_arrow_column(lists.flatten()))
     return values.reshape(len(lists), length, *values.shape[1:])
 

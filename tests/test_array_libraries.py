@@ -488,6 +488,8 @@ def test_columns_of_empty_lists_have_no_elements():
         assert as_floats(column, "logits").shape == (2, 0)
     empty = as_floats(pl.Series([], dtype=pl.Array(pl.Float32, 3)), "logits")
     assert (empty.shape, empty.dtype) == ((0, 3), np.float32)
+    empty = as_floats(pa.array([], pa.list_(pa.float32(), 3)), "logits")
+    assert (empty.shape, empty.dtype) == ((0, 3), np.float32)
 
 
 def test_a_fixed_size_list_is_read_in_place():
