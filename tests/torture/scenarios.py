@@ -462,7 +462,7 @@ def gunicorn_preloaded():
             raise RuntimeError("gunicorn did not start")
 
         def ask(number):
-            with urllib.request.urlopen(f"{address}/{number}", timeout=60) as response:
+            with urllib.request.urlopen(f"{address}/{number}", timeout=600) as response:
                 return tuple(json.load(response))
 
         with concurrent.futures.ThreadPoolExecutor(4) as pool:
@@ -526,6 +526,50 @@ def ctrl_c_during_compilation():
     return check(cases)
 
 
+def accumulators_under_forks_and_signals():
+    """Count updates by threads, forked children and handlers: each whole or not at all."""
+    import sce_numba as sce
+
+    enter_parallel()
+    loss = sce.LossAccumulator()
+    labels, logits, _ = inputs(MEDIUM, "f8")
+    one = sce.LossAccumulator()
+    one.update(labels, logits)
+    noticed = []
+
+    def update(*signal_and_frame):
+        loss.update(labels, logits)
+        noticed.append(1)
+
+    signal.signal(signal.SIGALRM, update)
+    stop = threading.Event()
+    done = []
+
+    def update_on():
+        while not stop.is_set():
+            update()
+
+    def whole():
+        """Tell whether all updates so far are whole: their mean is that of any one of them."""
+        loss.update(labels, logits)
+        return [int(loss.count % logits.size == 0 and loss.result() == one.result()), 1]
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = [pool.submit(update_on) for _ in range(2)]
+        signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
+        try:
+            for _ in range(scaled(100)):
+                done += [in_child(whole), whole()]
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            stop.set()
+        for future in futures:
+            future.result()
+    # All that were counted, and no other, are in it.
+    own = len(noticed) + len(done) // 2
+    return total([*done, (int(loss.count == own * logits.size), 1)])
+
+
 def optional(name):
     try:
         return __import__(name)
@@ -564,6 +608,7 @@ SCENARIOS = [
     set_num_threads_from_threads,
     ctrl_c_during_a_long_call,
     ctrl_c_during_compilation,
+    accumulators_under_forks_and_signals,
 ]
 
 
