@@ -13,6 +13,7 @@ it is 1, as it is where the loss is what ``backward()`` is called of.
 from __future__ import annotations
 
 import math
+from collections import deque
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from torch.autograd import forward_ad
 
-from . import arguments, losses
+from . import arguments, evaluation, losses
 from .array_libraries import tensor_as_array
 from .kernels.parallel import one_thread
 from .loss_sums import denominator_of_part, gradient_of_part
@@ -34,6 +35,10 @@ __all__ = ["sigmoid_cross_entropy"]
 # so do Numba's.  Smaller losses than this are over before either give up the CPUs to the others.
 _ENOUGH = 1 << 22
 _HALVES = torch.float16, torch.bfloat16
+
+# What the last two gradients of halves were multiplied by.  Scales of losses stay the same for many
+# steps: if these two are, the next is expected to be, and is multiplied in in the forward pass.
+_scales = deque([1.0, 1.0], 2)
 
 
 def sigmoid_cross_entropy(
@@ -145,25 +150,22 @@ def _evaluate(
     tensors = {k: v for k, v in operands.items() if isinstance(v, torch.Tensor)}
     rest = {k: v for k, v in operands.items() if k not in tensors}
     rest |= {"label_smoothing": label_smoothing, "reduction": reduction}
-    wants_gradient = logits.requires_grad and torch.is_grad_enabled() and not _has_tangent(logits)
-    call = _Call(tuple(tensors), rest, wants_gradient)
-    loss: torch.Tensor = _Loss.apply(logits, call, *tensors.values())
-    return loss
+    return _apply(_Call(tuple(tensors), rest), logits, *tensors.values())
 
 
 @dataclass
 class _Call:
-    """The arguments of a call that are no tensors, and the gradient until it is asked for."""
+    """The arguments of a call that are no tensors."""
 
     names: tuple[str, ...]  # of the tensors
     rest: dict[str, Any]
-    wants_gradient: bool
-    gradient: torch.Tensor | None = None
+    plain: bool = True  # no tensor has a tangent or belongs to a transform
 
     def given(self, logits: torch.Tensor, *tensors: torch.Tensor) -> dict[str, Any]:
         """Return all arguments by name, as the functions for arrays take them."""
         by_name = {"logits": logits} | dict(zip(self.names, tensors, strict=True))
-        arrays = {name: tensor_as_array(_primal(tensor)) for name, tensor in by_name.items()}
+        part = _detached if self.plain else _primal
+        arrays = {name: tensor_as_array(part(tensor)) for name, tensor in by_name.items()}
         return arrays | self.rest
 
     def tensors(self, *tensors: torch.Tensor) -> dict[str, Any]:
@@ -189,6 +191,10 @@ def _autocasts() -> bool:
         return bool(torch.is_autocast_cpu_enabled())
 
 
+def _detached(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach() if tensor.requires_grad else tensor
+
+
 def _primal(tensor: torch.Tensor) -> torch.Tensor:
     return forward_ad.unpack_dual(tensor).primal.detach()
 
@@ -200,7 +206,7 @@ def _has_tangent(tensor: torch.Tensor) -> bool:
 def _is_batch(tensor: torch.Tensor) -> bool:
     """Tell whether a tensor is one of a batch, whose values PyTorch lets nobody look at."""
     try:
-        (tensor[..., :1] if tensor.dim() else tensor).sum().item()
+        (tensor[..., :1].sum() if tensor.dim() else tensor).item()
     except RuntimeError:
         return True
     return False
@@ -248,24 +254,31 @@ def _weights_of_classes(weights: Any, logits: torch.Tensor) -> Any:
     return weights
 
 
-class _Loss(torch.autograd.Function):
-    """The loss, which leaves the gradient of the logits for the backward pass."""
+def _apply(call: _Call, logits: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
+    """Return the loss, in the graph of PyTorch where that is to differentiate it."""
+    form: type[_Function] = _Loss
+    if torch._C._are_functorch_transforms_active():
+        form, call = _TransformedLoss, replace(call, plain=False)
+    elif any(map(_has_tangent, (logits, *tensors))):
+        call = replace(call, plain=False)
+    elif not torch.is_grad_enabled() or not (
+        logits.requires_grad or any(tensor.requires_grad for tensor in tensors)
+    ):
+        return _value(call, logits, *tensors)
+    loss: torch.Tensor = form.apply(logits, call, *tensors)
+    return loss
+
+
+class _Function(torch.autograd.Function):
+    """The derivatives of the loss; how it is computed itself comes in two forms."""
 
     @staticmethod
-    def forward(logits: torch.Tensor, call: _Call, *tensors: torch.Tensor) -> torch.Tensor:
-        if call.wants_gradient:
-            loss, call.gradient = _differentiate(call, logits, *tensors)
-            return loss
-        given = call.given(logits, *tensors)
-        with _threads_for(logits):
-            value = losses.sigmoid_cross_entropy(**given, loss_collection=None)
-        return _as_tensor(value, logits)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
-        logits, ctx.call, *tensors = inputs
+    def keep(ctx: Any, logits: torch.Tensor, call: _Call, *tensors: torch.Tensor) -> None:
+        """Keep what the derivatives are computed from."""
+        ctx.call, ctx.kept = call, None
         ctx.save_for_backward(logits, *tensors)
-        ctx.save_for_forward(logits, *tensors)
+        if not call.plain:
+            ctx.save_for_forward(logits, *tensors)
         ctx.set_materialize_grads(False)  # a tangent of zeros is told from none
 
     @staticmethod
@@ -302,68 +315,82 @@ class _Loss(torch.autograd.Function):
         tangent_of_loss: torch.Tensor = total.to(ctx.saved_tensors[0].dtype)
         return tangent_of_loss
 
+
+class _Loss(_Function):
+    """The loss, which leaves the gradient of the logits for the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: torch.Tensor, call: _Call, *tensors: torch.Tensor
+    ) -> torch.Tensor:
+        _Function.keep(ctx, logits, call, *tensors)
+        scale = _expected_scale(call, logits)
+        if scale is None or not (call.plain and ctx.needs_input_grad[0]):
+            return _value(call, logits, *tensors)
+        loss, gradient = _differentiate(call, scale, logits, *tensors)
+        ctx.kept = scale, gradient
+        return loss
+
+
+class _TransformedLoss(_Function):
+    """The loss in the form that transforms ask for.
+
+    PyTorch reads its signature anew at every call, which takes longer than a small loss.
+    """
+
+    @staticmethod
+    def forward(logits: torch.Tensor, call: _Call, *tensors: torch.Tensor) -> torch.Tensor:
+        return _value(call, logits, *tensors)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> None:
+        _Function.keep(ctx, *inputs)
+
     @staticmethod
     def vmap(
         info: Any, in_dims: tuple[int | None, ...], logits: torch.Tensor, call: _Call, *tensors: Any
     ) -> tuple[torch.Tensor, int]:
         dims = in_dims[0], *in_dims[2:]
-        plain = replace(call, wants_gradient=False)  # there is no one gradient to be kept
 
         def one(index: int) -> torch.Tensor:
             parts = [
                 part if dim is None else part.select(dim, index)
                 for part, dim in zip((logits, *tensors), dims, strict=True)
             ]
-            loss: torch.Tensor = _Loss.apply(parts[0], plain, *parts[1:])
-            return loss
+            return _apply(replace(call, plain=True), *parts)
 
         return torch.stack([one(index) for index in range(info.batch_size)]), 0
+
+
+def _expected_scale(call: _Call, logits: torch.Tensor) -> float | None:
+    """Return what the gradient will probably be multiplied by before it is rounded."""
+    if logits.dtype not in _HALVES:
+        return 1.0
+    if call.rest["reduction"] == Reduction.NONE or _scales[0] != _scales[1]:
+        return None
+    return _scales[1]
 
 
 def _gradient_of_logits(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
     call = ctx.call
     # Whoever gets a gradient may keep and change it: each is given away once.
-    gradient, call.gradient = call.gradient, None
+    kept, ctx.kept = ctx.kept, None
     further = torch.is_grad_enabled() or _has_tangent(grad_output)
-    if further or not call.wants_gradient or _is_batch(grad_output):
+    if further or not call.plain or _is_batch(grad_output):
         return _slopes(call, *ctx.saved_tensors, of="logits", by=grad_output)
-    if gradient is None:
-        _, gradient = _differentiate(call, *ctx.saved_tensors)
     scale = None if grad_output.dim() else grad_output.item()
-    if scale == 1:
-        return gradient
-    if gradient.dtype in _HALVES and (scale is None or (scale and math.isfinite(scale))):
-        return _scaled_once(call, grad_output, *ctx.saved_tensors)
-    return gradient.mul_(grad_output)
-
-
-def _scaled_once(
-    call: _Call, grad_output: torch.Tensor, logits: torch.Tensor, *tensors: torch.Tensor
-) -> torch.Tensor:
-    """Return a gradient that is rounded to half precision after it is scaled, and not before.
-
-    What is too small for float16 is what losses are scaled for.
-    """
-    given = call.given(logits, *tensors)
-    reduction, weights = given["reduction"], given["weights"]
-    if reduction == Reduction.NONE:
-        divisor = 1.0
-        weights = np.asarray(arguments.as_array(weights, "weights"), np.float64)
-        weights = weights * grad_output.detach().double().numpy()
-    else:
-        divisor = denominator_of_part(given["logits"], weights, reduction, where=given["where"])
-        divisor /= grad_output.item()
-    with _threads_for(logits):
-        gradient, _ = gradient_of_part(
-            given["multi_class_labels"],
-            given["logits"],
-            weights,
-            given["label_smoothing"],
-            divisor,
-            pos_weight=given["pos_weight"],
-            where=given["where"],
-        )
-    return _as_tensor(gradient, logits)
+    folded = 1.0
+    # What is too small for float16 is what losses are scaled for.
+    if grad_output.dtype in _HALVES:
+        if scale is None:
+            return _differentiate(call, grad_output, *ctx.saved_tensors)[1]
+        if scale and math.isfinite(scale):
+            folded = scale
+        _scales.append(folded)
+    if kept is None or kept[0] != folded:
+        kept = folded, _differentiate(call, folded, *ctx.saved_tensors)[1]
+    gradient: torch.Tensor = kept[1]
+    return gradient if folded == scale else gradient.mul_(grad_output)
 
 
 def _slopes(
@@ -417,16 +444,58 @@ def _denominator(weights: torch.Tensor, where: Any, reduction: str) -> torch.Ten
     return torch.ones((), dtype=torch.float64)
 
 
-def _differentiate(
-    call: _Call, logits: torch.Tensor, *tensors: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss, and its gradient in memory of its own."""
+def _value(call: _Call, logits: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
     given = call.given(logits, *tensors)
     with _threads_for(logits):
-        loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
-            **given, loss_collection=None, grad_out=memory_like(given["logits"])
-        )
+        loss = losses.sigmoid_cross_entropy(**given, loss_collection=None)
+    return _as_tensor(loss, logits)
+
+
+def _differentiate(
+    call: _Call, scale: float | torch.Tensor, logits: torch.Tensor, *tensors: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the loss, and its gradient times ``scale``, rounded once, in memory of its own.
+
+    A scale for each of the losses is for ``Reduction.NONE``, which gets no loss then.
+    """
+    given = call.given(logits, *tensors)
+    with _threads_for(logits):
+        if isinstance(scale, float) and scale == 1:
+            loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
+                **given, loss_collection=None, grad_out=memory_like(given["logits"])
+            )
+        else:
+            loss, gradient = _scaled(scale, **given)
     return _as_tensor(loss, logits), _as_tensor(gradient, logits)
+
+
+def _scaled(
+    scale: float | torch.Tensor,
+    multi_class_labels: Any,
+    logits: np.ndarray,
+    weights: Any,
+    label_smoothing: float,
+    reduction: Reduction | str,
+    pos_weight: Any,
+    where: Any,
+) -> tuple[Any, np.ndarray]:
+    divisor = 1.0
+    if reduction == Reduction.NONE:
+        weights = np.asarray(arguments.as_array(weights, "weights"), np.float64)
+        weights = weights * (scale if isinstance(scale, float) else scale.double().numpy())
+        scale = 1.0
+    else:
+        divisor = denominator_of_part(logits, weights, reduction, where=where)
+    gradient, total = gradient_of_part(
+        multi_class_labels,
+        logits,
+        weights,
+        label_smoothing,
+        divisor / scale,
+        pos_weight=pos_weight,
+        where=where,
+    )
+    return evaluation.as_scalar(total / divisor if divisor else 0.0, logits.dtype), gradient
 
 
 def _as_tensor(result: Any, logits: torch.Tensor) -> torch.Tensor:

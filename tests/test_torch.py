@@ -4,6 +4,7 @@ import gc
 import subprocess
 import sys
 import threading
+from collections import deque
 
 import numpy as np
 import pytest
@@ -173,6 +174,49 @@ def test_loss_scaling_keeps_small_float16_gradients():
     assert (logits.grad == 0).double().mean() < 1e-4  # rounded first, 3 % are
     error = (logits.grad.double() - wide.grad).norm() / wide.grad.norm()
     assert error < 3e-4
+
+
+@pytest.fixture
+def gradients(monkeypatch):
+    """Return a list that gets an entry for every gradient that is computed."""
+    module, found = sys.modules["sce_numba.torch"], []
+
+    def counted(compute):
+        def spy(*args, **given):
+            found.append(1)
+            return compute(*args, **given)
+
+        return spy
+
+    monkeypatch.setattr(module, "_scales", deque([1.0, 1.0], 2), raising=False)
+    for owner, name in (
+        (sce.losses, "sigmoid_cross_entropy_value_and_grad"),
+        (module, "gradient_of_part"),
+    ):
+        monkeypatch.setattr(owner, name, counted(getattr(owner, name)))
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("scales", [[1.0, 1.0, 1.0], [64.0, 64.0, 64.0], [8.0, 64.0, 8.0]])
+@pytest.mark.parametrize("reduction", ["none", "weighted_mean"])
+def test_a_half_gradient_is_computed_once_a_step(dtype, scales, reduction, gradients):
+    labels, logits = data(dtype)
+    given = options() | {"reduction": reduction}
+    values = sce.sigmoid_cross_entropy(labels, logits.detach(), **given)
+    found = []
+    for scale in [*scales[:2], *scales]:
+        gradients.clear()
+        loss = sigmoid_cross_entropy(labels, logits, **given)
+        found += torch.autograd.grad(loss, logits, torch.full_like(loss, scale))
+        np.testing.assert_array_equal(loss.detach().double(), values.astype(np.float64))
+    assert len(gradients) == 1
+    # Which scale was expected does not show in the bits.
+    loss = sigmoid_cross_entropy(labels, logits, **given)
+    again = torch.autograd.grad(loss, logits, torch.full_like(loss, 2.0), retain_graph=True)
+    again = torch.autograd.grad(loss, logits, torch.full_like(loss, scales[-1]))
+    assert torch.equal(found[-1], again[0])
+    assert torch.equal(found[-1], found[-3 if scales[0] == scales[-1] else -1])
 
 
 @pytest.mark.parametrize("scale", [float("inf"), float("nan"), 0.0])
@@ -400,6 +444,30 @@ def test_a_batch_of_gradients_is_that_of_pytorch():
         for loss in both(labels)
     ]
     torch.testing.assert_close(*found)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_a_tangent_of_labels_is_not_lost_in_the_gradient_of_logits():
+    labels, logits = data(torch.float64)
+    v = torch.rand(ROWS, COLUMNS, dtype=torch.float64)
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(labels.double(), v)
+        (gradient,) = torch.autograd.grad(sigmoid_cross_entropy(dual, logits), logits)
+        tangent = torch.autograd.forward_ad.unpack_dual(gradient).tangent
+    torch.testing.assert_close(tangent, -v / v.numel())
+
+
+def test_a_plain_call_does_not_pay_for_transforms(monkeypatch):
+    labels, logits = data()
+
+    def refuse(*_):
+        raise AssertionError("PyTorch reads the signature of the function that transforms need")
+
+    monkeypatch.setattr(torch.autograd.function.inspect, "signature", refuse)
+    sigmoid_cross_entropy(labels, logits).backward()
+    with torch.no_grad():
+        sigmoid_cross_entropy(labels, logits)
+    sigmoid_cross_entropy(labels, logits.detach())
 
 
 # ---- Memory ---------------------------------------------------------------------------------
