@@ -412,6 +412,7 @@ def test_forward_mode_and_batches_of_gradients_pass_gradcheck(reduction, given):
     assert torch.autograd.gradgradcheck(loss, (labels, logits), check_fwd_over_rev=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_a_tangent_is_never_lost():
     labels, logits = data(torch.float64)
     x, v = logits.detach(), torch.rand(ROWS, COLUMNS, dtype=torch.float64)
