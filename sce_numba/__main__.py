@@ -23,6 +23,7 @@ import sce_numba as sce
 from .command_line import evaluate
 from .command_line.evaluate import INTERRUPTED
 from .command_line.npy import NPY
+from .command_line.report import as_json
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -34,11 +35,21 @@ READER_GONE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage text before it."""
+    """A parser whose errors are one line, without the usage text before it, and JSON on demand."""
+
+    _json = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Note whether there is a ``--json``, which errors in other words must know of."""
+        words = sys.argv[1:] if args is None else args
+        self._json = any(len(word) > 2 and "--json".startswith(word) for word in words)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with the status of a usage error."""
         line = " ".join(message.split())
+        if self._json:
+            print(as_json({"error": line}), flush=True)
         self.exit(USAGE_ERROR, f"{self.prog}: error: {line}\n")
 
 

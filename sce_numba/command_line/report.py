@@ -30,16 +30,17 @@ def _json_value(value: Any) -> Any:
 
 def as_lines(report: dict[str, Any]) -> str:
     """Write a report as aligned lines, and the classes as a table below them."""
-    tables = ("skipped", "by_class")
+    tables = ("skipped", "warnings", "by_class")
     lines = [
         f"{key.replace('_', ' '):<21}{_line_value(value)}"
         for key, value in report.items()
         if key not in tables and value is not None and (key != "rows_skipped" or value)
     ]
     if report["by_class"]:
-        lines += ["", f"{'class':>7}{'loss':>26}{'mean label':>13}"]
+        # Spaces between the columns, however long their values are.
+        lines += ["", f"{'class':>7} {'loss':>25} {'mean label':>12}"]
         lines += [
-            f"{row['class']:>7}{row['loss']!s:>26}{row['mean_label']:>13.6g}"
+            f"{row['class']:>7} {row['loss']!s:>25} {row['mean_label']:>12.6g}"
             for row in report["by_class"]
         ]
     return "\n".join(lines)
