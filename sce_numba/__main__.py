@@ -22,6 +22,7 @@ import sce_numba as sce
 from .command_line import evaluate, streams
 from .command_line.evaluate import INTERRUPTED
 from .command_line.npy import NPY
+from .command_line.report import json_text
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -34,12 +35,22 @@ READER_GONE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage text before it."""
+    """A parser whose errors are one line, without the usage text before it, and JSON on demand."""
+
+    _json = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Note whether there is a ``--json``, which errors in other words must know of."""
+        words = sys.argv[1:] if args is None else args
+        self._json = any(len(word) > 2 and "--json".startswith(word) for word in words)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with the status of a usage error."""
         line = " ".join(message.split())
         streams.say(f"{self.prog}: error: {line}")
+        if self._json:
+            print(json_text({"error": line}), flush=True)
         self.exit(USAGE_ERROR)
 
     def print_help(self, file: Any = None) -> None:

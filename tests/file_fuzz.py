@@ -171,7 +171,7 @@ def check(path, member, skip):
         status = stopped.code
     said = err.getvalue()
     if status == 2:
-        one_line = said.count("\n") == 1 and not out.getvalue()
+        one_line = said.count("\n") == 1 and list(json.loads(out.getvalue())) == ["error"]
         return ("refused", "") if one_line else ("wrong", f"said {said!r}")
     report = json.loads(out.getvalue())
     if status == 1 or report["rows_skipped"] or report["skipped"]:

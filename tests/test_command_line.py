@@ -115,9 +115,10 @@ def test_json_spells_what_is_not_finite(evaluate, text):
     assert report["loss"] == text
 
 
-def test_empty_and_scalar_arrays(evaluate):
-    assert evaluate("empty.npy", "empty.npy")["loss"] == 0
-    assert evaluate("empty.npy", "empty.npy", "--reduction", "none")["loss_max"] == "NaN"
+def test_empty_and_scalar_arrays(evaluate, capsys):
+    for reduction, key, expected in (("sum", "loss", 0), ("none", "loss_max", "NaN")):
+        assert main(["evaluate", "empty.npy", "empty.npy", "--json", "--reduction", reduction]) == 0
+        assert json.loads(capsys.readouterr().out)[key] == expected
     assert evaluate("scalar.npy", "scalar.npy")["loss"] == pytest.approx(np.log(2))
 
 

@@ -199,6 +199,62 @@ def test_a_folder_of_tables_beside_arrays(evaluate, data):
     assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("operand", ["half.npy", "half.npz:x"])
+def test_bfloat16_is_what_two_raw_bytes_are(evaluate, data, operand, order):
+    bfloat16 = pytest.importorskip("ml_dtypes").bfloat16
+    labels, logits, _ = data
+    np.save("labels.npy", labels)
+    half = np.asarray(logits.astype(bfloat16), order=order)
+    np.save("half.npy", half)
+    np.savez("half.npz", x=half)
+    found, _ = evaluate("labels.npy", operand)
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, half.astype(np.float32)))
+    assert found["logits_dtype"] == "bfloat16"
+
+
+@pytest.mark.parametrize("compression", [None, "lz4"])
+@pytest.mark.parametrize("name", ["all.arrow", "all.feather"])
+def test_arrow_streams_are_read_as_arrow_files_are(evaluate, data, capsys, name, compression):
+    pa = pytest.importorskip("pyarrow")
+    labels, logits, _ = data
+    table = pa.table({"y": lists(labels), "other": ["text"] * ROWS, "x": lists(logits)})
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with pa.ipc.new_stream(name, table.schema, options=options) as stream:
+        stream.write_table(table, max_chunksize=300)
+    np.save("labels.npy", labels)
+    for operand in ("labels.npy", f"{name}:y"):
+        found, _ = evaluate(operand, f"{name}:x")
+        assert_close(found["loss"], sce.sigmoid_cross_entropy(labels, logits))
+        assert found["shape"] == [ROWS, CLASSES]
+    content = Path(name).read_bytes()
+    Path(name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", f"{name}:x"])
+    assert f"cannot read {name}:x (" in capsys.readouterr().err
+    Path("old.feather").write_bytes(b"FEA1" + bytes(100))
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", "old.feather:x"])
+    assert "cannot read old.feather:x (Feather of version 1; " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["all.parquet", "all.arrow"])
+def test_names_of_columns_may_have_commas_and_colons(evaluate, data, name):
+    labels, logits, _ = data
+    columns = ["x,1", "a", "x", "m:x,2", "1", "m:1", ","]
+    save_table(name, {"y": lists(labels), **dict(zip(columns, logits.T, strict=True))})
+    np.save("labels.npy", labels)
+    # The longest names win; x alone is followed by another name than 1.
+    order = [0, 1, 3, 2, 5, 4]
+    chosen = ",".join(columns[k] for k in order)
+    np.save("some.npy", labels[:, order])
+    found, _ = evaluate("some.npy", f"{name}:{chosen}")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels[:, order], logits[:, order]))
+    np.save("one.npy", labels[:, 3])
+    found, _ = evaluate("one.npy", f"{name}:m:x,2")
+    assert_close(found["loss"], sce.sigmoid_cross_entropy(labels[:, 3], logits[:, 3]))
+
+
 @pytest.mark.parametrize("shape", [(), (1, CLASSES), (1, 1)])
 def test_weights_of_one_row_are_those_of_every_row(evaluate, data, shape):
     labels, logits, _ = data
@@ -445,9 +501,12 @@ def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row)
     [
         (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
         (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
-        (["labels.npy", "all.parquet:t"], "all.parquet:t, rows 0 to 249 (a column of string)"),
+        (
+            ["labels.npy", "all.parquet:t"],
+            "cannot read all.parquet:t (logits are float16, bfloat16,",
+        ),
         (["labels.npy", "empty"], "cannot read empty"),
-        (["labels.npy", "all.parquet:y"], "`logits` must be float16, bfloat16, float32 or float64"),
+        (["labels.npy", "all.parquet:y"], "logits are float16, bfloat16, float32 or float64, but"),
         (["labels.npy", "short"], "as many rows of each, but there are 1,000 of labels, 999 of"),
         (["all.parquet:y", "flat.npy", "--by-class"], "axis of classes"),
         (["labels.npy", "logits.npy", "--on-error", "go"], "--on-error"),

@@ -76,6 +76,12 @@ def test_without_standard_error_there_is_a_result_or_a_status(redirection, buffe
     assert shell(f"evaluate labels.npy gone.npy {redirection}", buffered) == (2, "", "")
 
 
+def test_an_error_that_json_has_no_place_for_is_told():
+    status, _, said = shell("evaluate labels.npy gone.npy --json >/dev/full")
+    assert (status, said.count("\n")) == (3, 2)
+    assert "cannot read gone.npy" in said
+
+
 def test_without_any_stream_there_is_a_status():
     assert shell("evaluate labels.npy logits.npy <&- >&- 2>&-") == (3, "", "")
     assert shell("evaluate labels.npy logits.npy >&- 2>/dev/full") == (3, "", "")
@@ -149,6 +155,32 @@ def test_losses_of_classes_are_those_of_an_accumulator_each(reduction, shape):
         loss.update(labels[:, number], logits[:, number], own)
         assert abs(row["loss"] - loss.result()) <= 2 * np.spacing(loss.result())
         assert row["mean_label"] == pytest.approx(labels[:, number].mean(), rel=1e-15)
+
+
+@pytest.mark.parametrize("reduction", [r for r in sce.Reduction if r != sce.Reduction.NONE])
+@pytest.mark.parametrize("pos_weight", [3.0, np.array([0.5, 1, 7])])
+def test_what_is_left_out_counts_in_no_class(reduction, pos_weight):
+    rng = np.random.default_rng(6)
+    where = rng.random((300, 3)) < [0.3, 0.7, 0]
+    logits, labels = rng.normal(0, 30, (300, 3)), rng.random((300, 3))
+    weights = rng.integers(0, 3, (300, 3)) / 2
+    for array in (logits, labels, weights):
+        array[~where] = np.nan
+    total = Total(reduction, 0.1, True, pos_weight)
+    for rows in (slice(0, 1), slice(1, 134), slice(134, 300)):
+        total.add(labels[rows], logits[rows], weights[rows], where[rows])
+    assert total.empty_classes() == [2]
+    for row, q, keep, *arrays in zip(
+        total.classes(), np.broadcast_to(pos_weight, 3), where.T, labels.T, logits.T, weights.T,
+        strict=True,
+    ):  # fmt: skip
+        own = [array[keep] for array in arrays]
+        loss = sce.LossAccumulator(reduction, 0.1, float(q))
+        loss.update(*own)
+        assert abs(row["loss"] - loss.result()) <= 2 * np.spacing(loss.result())
+        assert row["elements"] == keep.sum()
+        mean = own[0].mean() if keep.any() else np.nan
+        assert row["mean_label"] == pytest.approx(mean, rel=1e-15, nan_ok=True)
 
 
 # ---- Files that are damaged, lie or change --------------------------------------------------
@@ -230,8 +262,8 @@ def test_a_parquet_file_with_wrong_statistics_ends_no_process():
         [sys.executable, "-c", code, "evaluate", "labels.npy", "all.parquet:x", "--json"],
         env=ENVIRONMENT, capture_output=True, text=True,
     )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "(Definition level histogram size mismatch" in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "(Definition level histogram size mismatch" in json.loads(done.stdout)["error"]
 
 
 @pytest.mark.parametrize("reduction", ["sum", "mean"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import re
+from collections import defaultdict
+from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -13,8 +15,10 @@ from .operands import Part, Shard, other_row_shape, reason_of
 
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
 BLOCK_BYTES = 1 << 20
-# In the order of the operands; weights need not be among them.
-ROLES = ("labels", "logits", "weights")
+# Mistakes of one kind that are told one by one; of more, the first is told and the others counted.
+TOLD = 3
+# The files of each operand, by its name; labels come first.
+Operands: TypeAlias = dict[str, list[Shard]]
 
 
 @dataclass
@@ -35,9 +39,19 @@ class Piece:
 class Problem:
     """Rows that could not be evaluated, from the first to before the last, and why."""
 
+    role: str
     file: str
     rows: tuple[int, int] | None
     reason: str
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """What problems of one kind share: all but names of files and numbers."""
+        return self.role, re.sub(r"\S*(\d|/|\.\w)\S*", "", self.reason)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what the report has of it."""
+        return {"file": self.file, "rows": self.rows, "reason": self.reason}
 
     def __str__(self) -> str:
         where = f", rows {self.rows[0]} to {self.rows[1] - 1}" if self.rows else ""
@@ -52,21 +66,40 @@ class Problem:
         return True
 
 
+def told(problems: list[Problem]) -> list[str]:
+    """Tell problems, but count those of a kind that many files share."""
+    kinds: dict[Any, list[Problem]] = defaultdict(list)
+    for problem in problems:
+        kinds[problem.kind].append(problem)
+    lines: list[str] = []
+    for alike in kinds.values():
+        if len(alike) <= TOLD:
+            lines += map(str, alike)
+        else:
+            lines.append(f"{alike[0]}, and {len(alike) - 1:,} more like it, to {alike[-1].file}")
+    return lines
+
+
 @dataclass
 class Block:
     """The same rows of every operand: their arrays, or what was wrong."""
 
-    pieces: list[Piece]
-    arrays: list[np.ndarray] = field(default_factory=list)
+    pieces: dict[str, Piece]
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
     problem: Problem | None = None
 
     @property
     def rows(self) -> int:
         """The number of rows."""
-        return self.pieces[0].stop - self.pieces[0].start
+        return self.pieces["logits"].stop - self.pieces["logits"].start
+
+    def problem_of(self, role: str, reason: str) -> Problem:
+        """Blame the file of one operand."""
+        piece = self.pieces[role]
+        return Problem(role, piece.part.name, piece.rows, reason)
 
 
-def drop_unreadable(operands: list[list[Shard]]) -> list[Problem]:
+def drop_unreadable(operands: Operands) -> list[Problem]:
     """Remove the shards that can't be read, and those that they would have been paired with.
 
     Raises
@@ -74,32 +107,35 @@ def drop_unreadable(operands: list[list[Shard]]) -> list[Problem]:
     ValueError
         If the operands have different numbers of files, so that none is paired, or of rows.
     """
-    for shards in operands:
+    for shards in operands.values():
         _note_other_row_shapes(shards)
-    paired = len({len(shards) for shards in operands}) == 1
+    counts = {role: len(shards) for role, shards in operands.items()}
+    paired = len(set(counts.values())) == 1
     if paired:
-        for first, *others in zip(*operands, strict=True):
-            for role, shard in zip(ROLES[1:], others, strict=False):
+        for role, shards in operands.items():
+            for first, shard in zip(operands["labels"], shards, strict=True):
                 if shard.rows != first.rows and not (shard.error or first.error):
                     shard.error = f"{role} {shard.shape}, but labels {first.shape} in {first.name}"
+                    if role in ("weights", "where") and shard.shape == first.row_shape:
+                        row = (1, *shard.shape)
+                        shard.error += f"; for all rows alike it must have the shape {row}"
     problems = [
-        Problem(shard.name, None, shard.error)
-        for shards in operands
+        Problem(role, shard.name, None, shard.error)
+        for role, shards in operands.items()
         for shard in shards
         if shard.error
     ]
-    counts = [len(shards) for shards in operands]
     if problems and not paired:
         raise ValueError(
-            f"{problems[0]}; it can't be skipped, because the operands have {counts} files, and "
-            "nothing tells which rows would be left"
+            f"{'; '.join(told(problems))}; it can't be skipped, because the operands have "
+            f"{list(counts.values())} files, and nothing tells which rows would be left"
         )
-    bad = {n for shards in operands for n, shard in enumerate(shards) if shard.error}
-    for shards in operands:
+    bad = {n for shards in operands.values() for n, shard in enumerate(shards) if shard.error}
+    for shards in operands.values():
         shards[:] = [shard for number, shard in enumerate(shards) if number not in bad]
-    rows = [sum(shard.rows for shard in shards) for shards in operands]
-    if len(set(rows)) > 1:
-        found = ", ".join(f"{n:,} of {role}" for role, n in zip(ROLES, rows, strict=False))
+    rows = {role: sum(shard.rows for shard in shards) for role, shards in operands.items()}
+    if len(set(rows.values())) > 1:
+        found = ", ".join(f"{n:,} of {role}" for role, n in rows.items())
         raise ValueError(f"there must be as many rows of each, but there are {found}")
     return problems
 
@@ -116,24 +152,24 @@ def _note_other_row_shapes(shards: list[Shard]) -> None:
             shard.error = other_row_shape(shape, first[1], first[0])
 
 
-def missing_rows(operands: list[list[Shard]]) -> list[Problem]:
+def missing_rows(operands: Operands) -> list[Problem]:
     """Return the rows that files do not have, though they say so."""
     return [
-        Problem(part.name, (part.readable, part.rows), part.shortage)
-        for shards in operands
+        Problem(role, part.name, (part.readable, part.rows), part.shortage)
+        for role, shards in operands.items()
         for shard in shards
         for part in shard.parts
         if part.readable < part.rows
     ]
 
 
-def cut(operands: list[list[Shard]]) -> Iterator[list[Piece]]:
+def cut(operands: Operands) -> Iterator[dict[str, Piece]]:
     """Cut operands of equally many rows at the ends of their parts and of blocks.
 
     Where a file is cut short, its readable rows end a block.  Rows that it lacks, which may be as
     many as a header says, are one block.
     """
-    parts = [[part for shard in shards for part in shard.parts] for shards in operands]
+    parts = [[part for shard in shards for part in shard.parts] for shards in operands.values()]
     places = [[0, 0] for _ in operands]
     while True:
         here = []
@@ -147,28 +183,31 @@ def cut(operands: list[list[Shard]]) -> Iterator[list[Piece]]:
         rows = min(end - start for end, (_, start) in zip(ends, here, strict=True))
         if all(start < part.readable for part, start in here):
             rows = min(rows, max(1, BLOCK_BYTES // max(1, *(part.row_bytes for part, _ in here))))
-        yield [Piece(part, start, start + rows) for part, start in here]
+        pieces = [Piece(part, start, start + rows) for part, start in here]
+        yield dict(zip(operands, pieces, strict=True))
         for place in places:
             place[1] += rows
 
 
-def read_ahead(cuts: Iterator[list[Piece]], operands: int) -> Generator[Block]:
+def read_ahead(cuts: Iterator[dict[str, Piece]], roles: Collection[str]) -> Generator[Block]:
     """Read blocks, each operand in a thread of its own, while the block before is in use.
 
     The arrays of a block are overwritten by the block after the next.
     """
-    readers = [ThreadPoolExecutor(1, "sce_numba-read") for _ in range(operands)]
-    memories = [[_Memory(), _Memory()] for _ in range(operands)]
+    readers = {role: ThreadPoolExecutor(1, "sce_numba-read") for role in roles}
+    memories = {role: (_Memory(), _Memory()) for role in roles}
 
-    def begin(number: int, pieces: list[Piece]) -> list[Future[Any]]:
-        wanted = all(piece.start < piece.part.readable for piece in pieces)
-        return [
-            reader.submit(_read if wanted else _pass, piece, memory[number % 2])
-            for reader, piece, memory in zip(readers, pieces, memories, strict=True)
-        ]
+    def begin(number: int, pieces: dict[str, Piece]) -> dict[str, Future[Any]]:
+        wanted = all(piece.start < piece.part.readable for piece in pieces.values())
+        return {
+            role: readers[role].submit(
+                _read if wanted else _pass, piece, memories[role][number % 2]
+            )
+            for role, piece in pieces.items()
+        }
 
     try:
-        coming: tuple[list[Piece], list[Future[Any]]] | None = None
+        coming: tuple[dict[str, Piece], dict[str, Future[Any]]] | None = None
         for number, pieces in enumerate(cuts):
             following = pieces, begin(number, pieces)
             if coming is not None:
@@ -177,7 +216,7 @@ def read_ahead(cuts: Iterator[list[Piece]], operands: int) -> Generator[Block]:
         if coming is not None:
             yield _finish(*coming)
     finally:
-        for reader in readers:
+        for reader in readers.values():
             reader.shutdown(cancel_futures=True)
 
 
@@ -209,12 +248,12 @@ def _pass(piece: Piece, memory: _Memory) -> np.ndarray:
     return memory.of(0)
 
 
-def _finish(pieces: list[Piece], coming: list[Future[Any]]) -> Block:
+def _finish(pieces: dict[str, Piece], coming: dict[str, Future[Any]]) -> Block:
     block = Block(pieces)
-    for piece, rows in zip(pieces, coming, strict=True):
+    for role, rows in coming.items():
         try:
-            block.arrays.append(rows.result())
+            block.arrays[role] = rows.result()
         # A damaged file can fail in any layer: disk, compression, encoding.
         except Exception as error:
-            block.problem = block.problem or Problem(piece.part.name, piece.rows, reason_of(error))
+            block.problem = block.problem or block.problem_of(role, reason_of(error))
     return block

@@ -19,6 +19,8 @@ import numpy.typing as npt
 # Unlike numpy.load it does not advise to unpickle a text file; older NumPy gives it no types.
 NPY: Any = np.lib.format
 Array: TypeAlias = npt.NDArray[Any]
+# The format has no name for it.
+BFLOAT16_AS_SAVED = np.dtype("V2")
 
 
 class NpyPart:
@@ -44,6 +46,8 @@ class NpyPart:
                 )
             shape, self._fortran, self.dtype = read_header(file)
             self._data = file.tell()
+        if self.dtype == BFLOAT16_AS_SAVED:
+            self.dtype = _bfloat16()
         if self.dtype.hasobject:
             raise ValueError("an array of Python objects")
         if self.dtype.names:
@@ -133,6 +137,15 @@ class NpyPart:
         if self._file is not None:
             self._file.close()
         self._file = None
+
+
+def _bfloat16() -> np.dtype[Any]:
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        raise ValueError("an array of bfloat16 needs ml_dtypes: pip install ml_dtypes") from None
+    dtype: np.dtype[Any] = np.dtype(bfloat16)
+    return dtype
 
 
 def member_names(archive: str) -> list[str]:

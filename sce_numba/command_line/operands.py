@@ -62,14 +62,16 @@ def find_shards(operand: str) -> list[Shard]:
                 f"cannot read {operand} (no data files in this folder or below it): names that end "
                 f"in .npy count or, with :MEMBER or :COLUMN, in .npz, {', '.join(SUFFIXES)}"
             )
+        example = Path(__file__).parents[1] / "example_data" / operand
+        hint = f"; that of the examples is {example}" if example.is_file() else ""
         raise ValueError(
-            f"cannot read {operand} (No such file): give a .npy file, FILE.npz:MEMBER, "
+            f"cannot read {operand} (No such file{hint}): give a .npy file, FILE.npz:MEMBER, "
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
     return [_open(path, member) for path in paths]
 
 
-def pair_by_name(operands: list[list[Shard]], roles: tuple[str, ...]) -> None:
+def pair_by_name(operands: dict[str, list[Shard]]) -> None:
     """Put the files of an operand into the order of the labels' files, if it has as many.
 
     Names may differ in the folder, the ending, and what all files of an operand have in common.
@@ -79,9 +81,9 @@ def pair_by_name(operands: list[list[Shard]], roles: tuple[str, ...]) -> None:
     ValueError
         If the names do not correspond.
     """
-    first = operands[0]
-    for role, shards in zip(roles[1:], operands[1:], strict=False):
-        if len(shards) != len(first) or len(shards) == 1:
+    first = operands["labels"]
+    for role, shards in operands.items():
+        if shards is first or len(shards) != len(first) or len(shards) == 1:
             continue
         names = _keys(first), _keys(shards)
         if Counter(names[0]) != Counter(names[1]):
@@ -160,11 +162,13 @@ def _open(path: str, member: str) -> Shard:
 
 def _paths(operand: str) -> tuple[list[str], str]:
     """Return the files that a name or pattern stands for, and the member or column of them."""
-    found = _files(operand, "")
-    if found:
-        return found, ""
-    pattern, _, member = operand.rpartition(":")
-    return (_files(pattern, member), member) if pattern else ([], "")
+    found, pattern, member = _files(operand, ""), operand, ""
+    while not found and ":" in pattern:
+        # A column may have colons in its name.
+        pattern = pattern.rpartition(":")[0]
+        member = operand[len(pattern) + 1 :]
+        found = _files(pattern, member) if pattern else []
+    return found, member
 
 
 def _files(pattern: str, member: str) -> list[str]:

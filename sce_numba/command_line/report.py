@@ -15,13 +15,14 @@ import numpy as np
 
 def as_json(report: dict[str, Any]) -> Iterator[str]:
     """Write a report as one JSON object, whose last list is that of the classes."""
-    yield _json(report | {"by_class": []}).removesuffix("]}")
+    yield json_text(report | {"by_class": []}).removesuffix("]}")
     for number, row in enumerate(report["by_class"]):
-        yield (", " if number else "") + _json(row)
+        yield (", " if number else "") + json_text(row)
     yield "]}\n"
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """Write one value as JSON."""
     return json.dumps(_json_value(value), allow_nan=False)
 
 
@@ -42,16 +43,17 @@ def _json_value(value: Any) -> Any:
 
 def as_lines(report: dict[str, Any]) -> Iterator[str]:
     """Write a report as aligned lines, and the classes as a table below them."""
-    tables = ("skipped", "by_class")
+    tables = ("skipped", "warnings", "by_class")
     for key, value in report.items():
         if key not in tables and value is not None and (key != "rows_skipped" or value):
             yield f"{key.replace('_', ' '):<21}{_line_value(value)}\n"
     rows = iter(report["by_class"])
     first = next(rows, None)
     if first:
-        yield f"\n{'class':>7}{'loss':>26}{'mean label':>13}\n"
+        # Spaces between the columns, however long their values are.
+        yield f"\n{'class':>7} {'loss':>25} {'mean label':>12}\n"
         for row in chain([first], rows):
-            yield f"{row['class']:>7}{row['loss']!s:>26}{row['mean_label']:>13.6g}\n"
+            yield f"{row['class']:>7} {row['loss']!s:>25} {row['mean_label']:>12.6g}\n"
 
 
 def _line_value(value: Any) -> str:

@@ -14,6 +14,9 @@ SUFFIXES = (*PARQUET, ".arrow", ".feather")
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
+ARROW_FILE = b"ARROW1"
+FEATHER_1 = b"FEA1"
+
 # From a number of rows to the record batches of a part, of about as many rows.
 Reader = Callable[[int], Iterator[Any]]
 
@@ -21,7 +24,8 @@ Reader = Callable[[int], Iterator[Any]]
 def table_parts(path: str, column: str) -> list[TablePart]:
     """Return the row groups of a Parquet file, or the record batches of an Arrow file.
 
-    Several names, with commas between them, are columns side by side.
+    Several names, with commas between them, are columns side by side.  An Arrow stream, whose
+    batches can only be read from front to back, is one part.
     """
     try:
         import pyarrow
@@ -29,8 +33,7 @@ def table_parts(path: str, column: str) -> list[TablePart]:
         raise ValueError("it needs pyarrow: pip install 'sce_numba[arrow]'") from None
     # The others keep tens of megabytes of what was freed.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
-    columns = column.split(",")
-    parts = list((_row_groups if path.endswith(PARQUET) else _record_batches)(path, columns))
+    parts = list((_row_groups if path.endswith(PARQUET) else _record_batches)(path, column))
     offset = 0
     for part in parts:
         part.offset = offset
@@ -42,11 +45,11 @@ class TablePart:
     """The rows of some columns in one row group or record batch, read from front to back."""
 
     # Known when they are read.
-    shape = dtype = None
+    shape = None
 
-    def __init__(self, path: str, columns: list[str], rows: int, size: int, reader: Reader) -> None:
-        self.path, self.columns = path, columns
-        self.name = f"{path}:{','.join(columns)}"
+    def __init__(self, path: str, columns: _Columns, rows: int, size: int, reader: Reader) -> None:
+        self.path, self.columns, self.dtype = path, columns.names, columns.dtype
+        self.name = f"{path}:{','.join(columns.names)}"
         self.rows = self.readable = rows
         self.row_bytes = -(-size // max(rows, 1))
         self.offset = 0
@@ -58,7 +61,7 @@ class TablePart:
         self._error: Exception | None = None
 
     def read(self, start: int, stop: int, memory: np.ndarray) -> np.ndarray:
-        """Return rows, in memory that pyarrow owns or in a copy.
+        """Return rows, in memory that pyarrow owns or in a copy; a masked array if some are null.
 
         After an error of the file, rather than of the values in these rows, the rest is lost.
         """
@@ -89,11 +92,11 @@ class TablePart:
                 self._ready.appendleft(batch.slice(used))
             self._position += used
         rows = [self._side_by_side(batch) for batch in pieces if len(batch)]
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return rows[0] if len(rows) == 1 else _joined(np.concatenate, rows)
 
     def _side_by_side(self, batch: Any) -> np.ndarray:
         columns = [_values(batch.column(name)) for name in self.columns]
-        return columns[0] if len(columns) == 1 else np.column_stack(columns)
+        return columns[0] if len(columns) == 1 else _joined(np.column_stack, columns)
 
     def close(self) -> None:
         """Free what has been read; the next read starts anew."""
@@ -101,12 +104,63 @@ class TablePart:
         self._position, self._error = 0, None
 
 
-def _row_groups(path: str, columns: list[str]) -> Iterator[TablePart]:
+class _Columns:
+    """The columns that a name stands for, and the dtype of their values.
+
+    Names have commas between them, and may have some in them.
+    """
+
+    def __init__(self, name: str, schema: Any) -> None:
+        names = schema.names
+        self.names = _split(name, names) or name.split(",")
+        for column in self.names:
+            if column not in names:
+                raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
+        self.dtype = np.result_type(*(_dtype(schema.field(column).type) for column in self.names))
+
+
+def _split(text: str, names: list[str]) -> list[str]:
+    """Cut a text at commas so that the pieces are names, the first of them as long as can be."""
+    if text in names:
+        return [text]
+    for place in (k for k in reversed(range(len(text))) if text[k] == ","):
+        if text[:place] in names and (rest := _split(text[place + 1 :], names)):
+            return [text[:place], *rest]
+    return []
+
+
+def _dtype(kind: Any) -> np.dtype[Any]:
+    """Return the dtype of a column's values, or of those in its lists."""
+    import pyarrow as pa
+
+    types, inner = pa.types, kind
+    nests = types.is_dictionary, types.is_list, types.is_large_list, types.is_fixed_size_list
+    while True:
+        if isinstance(inner, pa.BaseExtensionType):
+            inner = inner.storage_type
+        elif any(is_nest(inner) for is_nest in nests):
+            inner = inner.value_type
+        else:
+            break
+    if types.is_string(inner) or types.is_large_string(inner):
+        return np.dtype(np.str_)
+    if types.is_null(inner):
+        return np.dtype(np.bool_)
+    if types.is_boolean(inner) or types.is_integer(inner) or types.is_floating(inner):
+        dtype: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
+        return dtype
+    cast = ": cast it to float64" if types.is_decimal(inner) else ""
+    raise ValueError(
+        f"a column of {kind}; what can be read are columns of bool, integers, floats and text, "
+        f"and of lists of these{cast}"
+    )
+
+
+def _row_groups(path: str, name: str) -> Iterator[TablePart]:
     from pyarrow.parquet import ParquetFile
 
     with ParquetFile(path) as file:
-        metadata, names = file.metadata, file.schema_arrow.names
-    _check_names(columns, names)
+        metadata, columns = file.metadata, _Columns(name, file.schema_arrow)
 
     def read(number: int, rows: int) -> Iterator[Any]:
         with ParquetFile(
@@ -117,10 +171,10 @@ def _row_groups(path: str, columns: list[str]) -> Iterator[TablePart]:
             page_checksum_verification=True,
         ) as file:
             # The operands are read in threads of their own.
-            yield from file.iter_batches(rows, [number], columns, use_threads=False)
+            yield from file.iter_batches(rows, [number], columns.names, use_threads=False)
 
     leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
-    starts = tuple(f"{column}." for column in columns)
+    starts = tuple(f"{column}." for column in columns.names)
     wanted = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
@@ -131,39 +185,61 @@ def _row_groups(path: str, columns: list[str]) -> Iterator[TablePart]:
         yield TablePart(path, columns, group.num_rows, size, partial(read, number))
 
 
-def _record_batches(path: str, columns: list[str]) -> Iterator[TablePart]:
+def _record_batches(path: str, name: str) -> Iterator[TablePart]:
     import pyarrow as pa
 
+    with open(path, "rb") as opened:
+        start = opened.read(len(ARROW_FILE))
+    if start.startswith(FEATHER_1):
+        raise ValueError("Feather of version 1; what pyarrow.feather.write_feather writes is read")
+    is_file = start == ARROW_FILE
+    open_it = pa.ipc.open_file if is_file else pa.ipc.open_stream
+    with pa.OSFile(path) as source, open_it(source) as file:
+        columns = _Columns(name, file.schema)
+        fields = [file.schema.names.index(column) for column in columns.names]
+    options = pa.ipc.IpcReadOptions(included_fields=fields)
     # Mapped, it would be counted sooner, but one that shrinks meanwhile would end the process.
-    with pa.OSFile(path) as source:
-        with pa.ipc.open_file(source) as file:
-            names = file.schema.names
-        _check_names(columns, names)
-        fields = [names.index(column) for column in columns]
-        options = pa.ipc.IpcReadOptions(included_fields=fields)
-        found: list[tuple[int, int | None, int, Exception | None]] = []
-        with pa.ipc.open_file(source, options=options) as file:
-            for number in range(file.num_record_batches):
-                rows, size, fault = None, 0, None
-                try:
-                    batch = file.get_batch(number)
-                    rows = len(batch)
-                    # Whether buffers are as long as they must be: that reads none of the values.
-                    batch.validate()
-                    size = batch.nbytes
-                except Exception as error:
-                    fault = error
-                found.append((number, rows, size, fault))
+    with pa.OSFile(path) as source, open_it(source, options=options) as file:
+        found = _with_known_rows(path, _counted(file)) if is_file else [_counted_stream(file)]
 
-    def read(number: int, _rows: int) -> Iterator[Any]:
-        with pa.OSFile(path) as source, pa.ipc.open_file(source, options=options) as file:
-            yield file.get_batch(number)
+    def read(number: int | None, _rows: int) -> Iterator[Any]:
+        with pa.OSFile(path) as source, open_it(source, options=options) as file:
+            if number is None:
+                yield from file
+            else:
+                yield file.get_batch(number)
 
-    for number, rows, size, fault in _with_known_rows(path, found):
+    for number, rows, size, fault in found:
         part = TablePart(path, columns, rows, size, partial(read, number))
         if fault is not None:
             part.readable, part.shortage = 0, " ".join(str(fault).split())
         yield part
+
+
+def _counted(file: Any) -> list[Any]:
+    """Return of each batch its number, rows, if they are known, bytes, and what is wrong."""
+    found: list[tuple[int, int | None, int, Exception | None]] = []
+    for number in range(file.num_record_batches):
+        rows, size, fault = None, 0, None
+        try:
+            batch = file.get_batch(number)
+            rows = len(batch)
+            # Whether buffers are as long as they must be: that reads none of the values.
+            batch.validate()
+            size = batch.nbytes
+        except Exception as error:
+            fault = error
+        found.append((number, rows, size, fault))
+    return found
+
+
+def _counted_stream(file: Any) -> tuple[None, int, int, None]:
+    """Return the same of all batches together: behind one that is broken, there is no other."""
+    rows = size = 0
+    for batch in file:
+        batch.validate()
+        rows, size = rows + len(batch), size + batch.nbytes
+    return None, rows, size, None
 
 
 def _with_known_rows(path: str, found: list[Any]) -> list[Any]:
@@ -184,21 +260,26 @@ def _with_known_rows(path: str, found: list[Any]) -> list[Any]:
     return found
 
 
-def _check_names(columns: list[str], names: list[str]) -> None:
-    for column in columns:
-        if column not in names:
-            raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
-
-
 def _values(column: Any) -> np.ndarray:
-    """Return a column of numbers as a vector, one of lists of equal length as a matrix."""
+    """Return a column of numbers as a vector, one of lists of equal length as a matrix.
+
+    Nulls are masked; a null row is one of nulls.
+    """
     import pyarrow as pa
 
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
-    if column.null_count:
-        raise ValueError(f"{column.null_count:,} values are null")
     kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _values(column.dictionary_decode())
+    if pa.types.is_null(kind):
+        return nulls(len(column), (), np.dtype(np.bool_))
+    if column.null_count:
+        present = _values(column.is_valid())
+        found = _values(column.drop_null())
+        values = nulls(len(column), found.shape[1:], found.dtype)
+        values[present] = found
+        return values
     if pa.types.is_fixed_size_list(kind):
         width = kind.list_size
     elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
@@ -208,9 +289,37 @@ def _values(column: Any) -> np.ndarray:
         width = int(widths.sum())
     elif pa.types.is_boolean(kind):
         return _values(column.cast(pa.uint8())).view(np.bool_)
-    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # Each text once: there are few in labels.
+        codes = column.dictionary_encode()
+        texts: np.ndarray = np.array(codes.dictionary.to_pylist(), np.str_)
+        return texts.take(_values(codes.indices))
+    else:
         # Not by `to_numpy`, which imports pandas: 40 MB.
         return np.from_dlpack(column)
-    else:
-        raise ValueError(f"a column of {kind}")
-    return _values(column.flatten()).reshape(len(column), width)
+    values = _values(column.flatten())
+    return values.reshape(len(column), width, *values.shape[1:])
+
+
+def _joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
+    """Join arrays of which some may be masked, which NumPy's functions ignore."""
+    shapes = [array.shape[1:] for array in arrays if not is_null(array)]
+    if len(shapes) < len(arrays):
+        shape = (shapes or [arrays[0].shape[1:]])[0]
+        arrays = [nulls(len(a), shape, a.dtype) if is_null(a) else a for a in arrays]
+    values: np.ndarray = join([np.ma.getdata(array) for array in arrays])
+    if not any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        return values
+    masked: np.ndarray = np.ma.masked_array(values, join([np.ma.getmaskarray(a) for a in arrays]))
+    return masked
+
+
+def is_null(rows: np.ndarray) -> bool:
+    """Tell whether all values are null; how long their lists would be need not be known then."""
+    return isinstance(rows, np.ma.MaskedArray) and bool(np.ma.getmaskarray(rows).all())
+
+
+def nulls(rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return rows of a shape whose values are null."""
+    masked: np.ndarray = np.ma.masked_array(np.zeros((rows, *shape), dtype), True)
+    return masked

@@ -1,0 +1,187 @@
+"""What each operand must be, and how rows of all are made to fit, in words for files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sce_numba.arguments import dtype_code
+
+from .operands import other_row_shape
+from .tables import is_null, nulls
+
+
+class UnfitError(ValueError):
+    """What is wrong with one operand."""
+
+    def __init__(self, role: str, reason: str) -> None:
+        super().__init__(reason)
+        self.role = role
+
+
+def check_dtype(role: str, dtype: np.dtype[Any], takes_text: bool = False) -> None:
+    """Refuse a dtype that an operand can't have; labels may be text on demand."""
+    text = dtype.kind in "SU"
+    given = "text" if text else dtype.name
+    known = dtype_code(dtype) is not None
+    if role == "where":
+        if dtype != np.bool_:
+            raise UnfitError(role, f"a mask is bool, true for what counts, but this is {given}")
+    elif role == "logits":
+        if not known or dtype.kind in "biu":
+            exchanged = "; labels are named before logits" if dtype.kind in "biu" else ""
+            raise UnfitError(
+                role,
+                f"logits are float16, bfloat16, float32 or float64, but these are {given}"
+                f"{exchanged}",
+            )
+    elif not (known or (text and takes_text)):
+        two_valued = ""
+        if text and role == "labels":
+            two_valued = "; of text with two values, --positive yes takes 'yes' as 1"
+        raise UnfitError(
+            role,
+            f"{role} are bool, integers or floats of at most 64 bits, but these are {given}"
+            f"{two_valued}",
+        )
+
+
+class Labels:
+    """How labels are read: which are missing, and which one of two values is 1."""
+
+    def __init__(self, ignored: list[str], positive: str | None) -> None:
+        self._null = "null" in ignored
+        self._ignored = [text for text in ignored if text != "null"]
+        self.positive = positive
+        self._negative: Any = None
+
+    @property
+    def ignores(self) -> bool:
+        """Whether some labels are to be ignored."""
+        return self._null or bool(self._ignored)
+
+    def kept(self, labels: np.ndarray) -> np.ndarray | None:
+        """Return which labels are not to be ignored, or None for all."""
+        kept = None
+        if self._null and isinstance(labels, np.ma.MaskedArray):
+            kept = ~np.ma.getmaskarray(labels)
+        for text in self._ignored:
+            others = ~_equal(np.ma.getdata(labels), text, "--ignore-label")
+            kept = others if kept is None else kept & others
+        return kept
+
+    def numbers(self, labels: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+        """Return labels as they are or, of two values, whether they are the positive one."""
+        if self.positive is None:
+            return labels
+        positive = _equal(labels, self.positive, "--positive")
+        others = labels[~positive if where is None else ~positive & where]
+        if others.size:
+            if self._negative is None:
+                self._negative = others[0]
+            third = others[others != self._negative]
+            if third.size:
+                raise UnfitError(
+                    "labels",
+                    f"beside --positive {self.positive} there are {self._negative} and "
+                    f"{third[0]}; one of them may be missing labels: --ignore-label {third[0]}",
+                )
+        return positive
+
+
+def _equal(labels: np.ndarray, text: str, option: str) -> np.ndarray:
+    if labels.dtype.kind == "S":
+        labels = np.char.decode(labels, "utf-8", "replace")
+    if labels.dtype.kind == "U":
+        return np.asarray(labels == text)
+    value = _number(text)
+    if value is None:
+        raise UnfitError("labels", f"{option} {text} is text, but labels are {labels.dtype.name}")
+    return np.asarray(labels != labels if value != value else labels == value)
+
+
+def _number(text: str) -> float | None:
+    # An integer keeps all its digits.
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return None
+
+
+def fit(
+    arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels
+) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray | None]:
+    """Return labels, logits, weights and where of some rows, as the functions take them.
+
+    Raises
+    ------
+    UnfitError
+        If one of them is not what it must be.
+    """
+    labels, logits = arrays["labels"], arrays["logits"]
+    if is_null(logits):
+        logits = nulls(len(logits), labels.shape[1:], logits.dtype)
+    if is_null(labels):
+        labels = nulls(len(labels), logits.shape[1:], labels.dtype)
+    if labels.shape != logits.shape:
+        # A row of one number is that number.
+        if [n for n in labels.shape[1:] if n != 1] != [n for n in logits.shape[1:] if n != 1]:
+            said = other_row_shape(labels.shape[1:], logits.shape[1:], files["logits"])
+            raise UnfitError("labels", f"{said}; labels are not broadcast")
+        labels = labels.reshape(logits.shape)
+    weights = _beside("weights", arrays["weights"], logits)
+    where = _beside("where", arrays["where"], logits) if "where" in arrays else None
+    if where is not None:
+        where = _without_nulls("where", where, None)
+    kept = how.kept(labels)
+    if kept is not None:
+        where = kept if where is None else where & kept
+    labels = _without_nulls("labels", labels, where)
+    logits = _without_nulls("logits", logits, where)
+    weights = _without_nulls("weights", weights, where)
+    if where is not None:
+        where = np.broadcast_to(where, logits.shape)
+    pos_weight = arrays.get("pos_weight")
+    if pos_weight is not None and pos_weight.ndim:
+        classes = logits.shape[-1] if logits.ndim > 1 else 1
+        if len(pos_weight) != classes:
+            raise UnfitError(
+                "pos_weight",
+                f"{len(pos_weight)} numbers, but logits have {classes} classes; give one number, "
+                "or one for each class",
+            )
+    return how.numbers(labels, where), logits, weights, where
+
+
+def _beside(role: str, array: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return weights or a mask with the rank of the logits."""
+    if array.size == 1:
+        return array.reshape(())
+    if array.ndim == 1:
+        # One for each row.
+        array = array.reshape(-1, *[1] * (logits.ndim - 1))
+    shape, expected = array.shape[1:], logits.shape[1:]
+    fits = len(shape) == len(expected) and all(
+        n in (1, m) for n, m in zip(shape, expected, strict=True)
+    )
+    if not fits:
+        raise UnfitError(
+            role,
+            f"its rows have the shape {shape}, those of logits {expected}: it must have as many "
+            "lengths, each that of logits or 1",
+        )
+    return array
+
+
+def _without_nulls(role: str, array: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    """Return plain values; nulls may be among them where they are left out."""
+    if not isinstance(array, np.ma.MaskedArray):
+        return array
+    null = np.ma.getmaskarray(array)
+    if (null if where is None else null & where).any():
+        mend = "; --ignore-label null leaves them out" if role == "labels" else ""
+        raise UnfitError(role, f"{np.count_nonzero(null):,} values are null{mend}")
+    return np.ma.getdata(array)
