@@ -26,6 +26,7 @@ from .lanes import absolute, bits, from_bits, select, to_float64
 
 OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
+    "fastmath": False,  # that of a caller would be inherited
     "nogil": True,
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
