@@ -69,7 +69,7 @@ def test_x86_runs_vectors(cpu, features, register, loop, dtype):
 @pytest.mark.parametrize("loop", LOOPS)
 def test_no_arithmetic_may_be_reordered_or_fused_but_where_a_formula_says_so(loop):
     code = compiled(loop, "float64", "haswell", AVX2, "llvm")
-    assert len(re.findall(r"= f(add|sub|mul) ", code)) > 50
+    assert len(re.findall(r"= f(add|sub|mul) ", code)) > 20
     assert not re.search(r"= f(neg|add|sub|mul|div) (fast|contract|reassoc|nnan|ninf|nsz)", code)
 
 
