@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
-from .array_libraries import check_order, has_labels, has_names
+from .array_libraries import are_plain, check_order, has_labels, has_names
 from .evaluation import as_scalar
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
@@ -163,9 +163,10 @@ class LossAccumulator:
             "where": where,
             "pos_weight": self._pos_weight,
         }
-        check_order(operands)
-        if any(map(has_names, operands.values())):
-            operands = importlib.import_module(".xarray", __package__).by_position(operands)
+        if not are_plain(operands):
+            check_order(operands)
+            if any(map(has_names, operands.values())):
+                operands = importlib.import_module(".xarray", __package__).by_position(operands)
         values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
         sums = sums_of_part(
             **operands, label_smoothing=self._label_smoothing, reduction=self._reduction

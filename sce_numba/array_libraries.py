@@ -30,7 +30,7 @@ def door_for(**operands: Any) -> Callable[..., Any] | None:
 
     It takes the public function that was called, and what it was called with by name.
     """
-    if _PLAIN.issuperset(map(type, operands.values())):
+    if are_plain(operands):
         return None
     check_order(operands)
     for library, name, module in _DOORS:
@@ -38,6 +38,11 @@ def door_for(**operands: Any) -> Callable[..., Any] | None:
             door: Callable[..., Any] = importlib.import_module(module, __package__).call
             return door
     return None
+
+
+def are_plain(operands: dict[str, Any]) -> bool:
+    """Tell at once, of most operands, that they are NumPy's own."""
+    return _PLAIN.issuperset(map(type, operands.values()))
 
 
 def has_names(operand: Any) -> bool:
