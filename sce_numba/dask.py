@@ -7,8 +7,8 @@ worker processes as well.
 =====================  ===========================================================================
 element by element     blocks in, blocks out: the function itself, block by block
 a reduced loss         a pair of sums for each block (``LossSums``), merged in a tree without
-                       rounding, divided at its root: within 1 ULP of the loss in memory, and the
-                       same bits in every run, whatever the scheduler
+                       rounding, divided at its root: within 1 ULP of the loss in memory (2 for
+                       float64), and the same bits in every run, whatever the scheduler
 its gradient as well   the denominator first, from weights and ``where`` alone; then sum and
                        gradient of each block in one pass
 =====================  ===========================================================================
