@@ -433,7 +433,9 @@ class Call:
         if kind == 1:
             dtypes = NO_DTYPES
             if name == self.logits_name:
-                dtypes = [*dtypes, bool, np.int8, np.int64, np.uint16]
+                dtypes = [*dtypes, bool]
+            if name == "logits":  # losses may be integers
+                dtypes = [*dtypes, np.int8, np.int64, np.uint16]
             if name == "where":
                 dtypes = [*dtypes, np.int8, np.uint8, np.float32]
             return np.zeros(shape, rng.choice(dtypes))
