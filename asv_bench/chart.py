@@ -118,9 +118,20 @@ def draw_job(
         panel.axvline(bound, color=BOUND, linewidth=1.5, linestyle="--")
         words = f"roofline: {times(bound)}"
         panel.text(0.99, 0.97, words, color=BOUND, ha="right", va="top", transform=panel.transAxes)
-    panel.set_title(f"{name}: {duration(own)}", fontsize=9, loc="left", color=theme[1])
+    finish_bars(panel, f"{name}: {duration(own)}", limits, "{:g}".format, theme)
+
+
+def finish_bars(
+    panel: Any,
+    title: str,
+    limits: tuple[float, float],
+    number: Callable[[float], str],
+    theme: tuple[str, ...],
+) -> None:
+    """Give a panel of bars its title and a logarithmic axis, whose numbers read as told."""
+    panel.set_title(title, fontsize=9, loc="left", color=theme[1])
     panel.set(xscale="log", xlim=limits)
-    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
     panel.minorticks_off()
     panel.grid(axis="x")
     panel.set_axisbelow(True)
@@ -189,14 +200,7 @@ def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) 
                 for place, value in zip(places, values, strict=True):
                     panel.text(value * 1.1, place, duration(value), va="center", fontsize=7)
             panel.set_yticks(range(len(names)), names)
-            panel.set_title(title, fontsize=9, loc="left", color=theme[1])
-            panel.set(xscale="log", xlim=(start, end))
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: short_duration(x)))
-            panel.minorticks_off()
-            panel.grid(axis="x")
-            panel.set_axisbelow(True)
-            panel.tick_params(length=0, labelsize=8)
-            panel.spines[["top", "right", "left"]].set_visible(False)
+            finish_bars(panel, title, (start, end), short_duration, theme)
         for panel in panels.flat[len(rows) :]:
             panel.set_visible(False)
         panels.flat[0].legend(frameon=False, fontsize=8, loc="lower right")

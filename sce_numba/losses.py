@@ -111,25 +111,22 @@ def sigmoid_cross_entropy(
         if loss is not None:
             record(loss, scope, loss_collection, reduction)
             return loss
-    door = door_for(
-        multi_class_labels=multi_class_labels,
-        logits=logits,
-        weights=weights,
-        pos_weight=pos_weight,
-        where=where,
-    )
+    operands = {
+        "multi_class_labels": multi_class_labels,
+        "logits": logits,
+        "weights": weights,
+        "pos_weight": pos_weight,
+        "where": where,
+    }
+    door = door_for(**operands)
     if door is not None:
         return door(
             sigmoid_cross_entropy,
-            multi_class_labels=multi_class_labels,
-            logits=logits,
-            weights=weights,
+            **operands,
             label_smoothing=label_smoothing,
             scope=scope,
             loss_collection=loss_collection,
             reduction=reduction,
-            pos_weight=pos_weight,
-            where=where,
             out=out,
         )
     arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
@@ -215,25 +212,22 @@ def sigmoid_cross_entropy_value_and_grad(
         if found is not None:
             record(found[0], scope, loss_collection, reduction)
             return found
-    door = door_for(
-        multi_class_labels=multi_class_labels,
-        logits=logits,
-        weights=weights,
-        pos_weight=pos_weight,
-        where=where,
-    )
+    operands = {
+        "multi_class_labels": multi_class_labels,
+        "logits": logits,
+        "weights": weights,
+        "pos_weight": pos_weight,
+        "where": where,
+    }
+    door = door_for(**operands)
     if door is not None:
         return door(
             sigmoid_cross_entropy_value_and_grad,
-            multi_class_labels=multi_class_labels,
-            logits=logits,
-            weights=weights,
+            **operands,
             label_smoothing=label_smoothing,
             scope=scope,
             loss_collection=loss_collection,
             reduction=reduction,
-            pos_weight=pos_weight,
-            where=where,
             out=out,
             grad_out=grad_out,
         )
@@ -344,22 +338,19 @@ def sigmoid_cross_entropy_gradient_hessian(
     >>> print(gradient, hessian)
     [-0.5  0.5] [0.25 0.25]
     """
-    door = door_for(
-        multi_class_labels=multi_class_labels,
-        logits=logits,
-        weights=weights,
-        pos_weight=pos_weight,
-        where=where,
-    )
+    operands = {
+        "multi_class_labels": multi_class_labels,
+        "logits": logits,
+        "weights": weights,
+        "pos_weight": pos_weight,
+        "where": where,
+    }
+    door = door_for(**operands)
     if door is not None:
         return door(
             sigmoid_cross_entropy_gradient_hessian,
-            multi_class_labels=multi_class_labels,
-            logits=logits,
-            weights=weights,
+            **operands,
             label_smoothing=label_smoothing,
-            pos_weight=pos_weight,
-            where=where,
             grad_out=grad_out,
             hess_out=hess_out,
         )

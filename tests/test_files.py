@@ -62,18 +62,6 @@ def lists(array):
     return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
 
 
-@pytest.fixture
-def evaluate(capsys):
-    """Run ``evaluate --json`` in this process; return its status, its report and its errors."""
-
-    def run(*arguments, status=0):
-        assert main(["evaluate", *arguments, "--json"]) == status
-        output = capsys.readouterr()
-        return json.loads(output.out), output.err
-
-    return run
-
-
 def assert_close(found, expected):
     expected = np.float32(expected)
     assert abs(np.float32(found) - expected) <= np.spacing(expected)

@@ -186,18 +186,6 @@ def test_what_is_left_out_counts_in_no_class(reduction, pos_weight):
 # ---- Files that are damaged, lie or change --------------------------------------------------
 
 
-@pytest.fixture
-def evaluate(capsys):
-    """Run ``evaluate --json`` in this process; return its report and its errors."""
-
-    def run(*arguments, status=0):
-        assert main(["evaluate", *arguments, "--json"]) == status
-        output = capsys.readouterr()
-        return json.loads(output.out), output.err
-
-    return run
-
-
 def save_arrow(path, compression):
     feather = pytest.importorskip("pyarrow.feather")
     array = np.load("logits.npy")[:, 0]

@@ -40,18 +40,6 @@ def missing():
 
 
 @pytest.fixture
-def evaluate(capsys):
-    """Run ``evaluate --json`` in this process; return its report and what else it says."""
-
-    def run(*arguments, status=0):
-        assert main(["evaluate", *arguments, "--json"]) == status
-        output = capsys.readouterr()
-        return json.loads(output.out), output.err
-
-    return run
-
-
-@pytest.fixture
 def refusal(capsys):
     """Run ``evaluate``, and return the one line in which it refuses."""
 

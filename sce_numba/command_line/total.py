@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import sce_numba as sce
+from sce_numba.kernels.fused import two_sum
 
 from .ranges import Ranges
 
@@ -161,11 +162,9 @@ class _Sums:
                 self._sums = self._plus(self._sums, row)
 
     def _plus(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        sums: np.ndarray = one + two
-        rest = sums - one
-        lost = (one - (sums - rest)) + (two - rest)
+        sums, lost = two_sum(one, two)
         self._lost += lost.sum(axis=0) if lost.ndim > 1 else lost
-        return sums
+        return np.asarray(sums)
 
     def rounded(self) -> np.ndarray:
         """Return the sums; those that aren't finite have lost nothing."""
