@@ -1,10 +1,11 @@
 """How long single calls take, also beside other work: p50, p90, p99 and the longest.
 
-Each line of the table is a process of its own, in the settings that a shared machine knows: idle, a
-busy loop on each CPU, one CPU after the first call, four processes at once, and the threads of
-other packages in the same process.  ``one thread`` is this package with ``NUMBA_NUM_THREADS=1``;
-``x`` is the p50 over that of one thread in the same setting.  Where processes run at once, the
-ratio of the means is that of their throughputs.
+Each line of the table holds the calls of three processes, which take turns with those of the other
+packages, in the settings that a shared machine knows: idle, a busy loop on each CPU, one CPU after
+the first call, four processes at once, and the threads of other packages in the same process.
+``one thread`` is this package with ``NUMBA_NUM_THREADS=1``; ``x`` is the p50 over that of one
+thread in the same setting.  Where processes run at once, the ratio of the means is that of their
+throughputs.
 """
 
 from __future__ import annotations
@@ -123,6 +124,21 @@ def measured(peer: str, *rest: Any, setting: str) -> list[float]:
     return [second for out, _ in outputs for second in json.loads(out.splitlines()[-1])]
 
 
+def in_turns(
+    packages: list[str], processes: int, *rest: Any, setting: str
+) -> dict[str, list[float] | RuntimeError]:
+    """Return the seconds of each package's calls: a process of each, then the next of each."""
+    found: dict[str, list[float] | RuntimeError] = {package: [] for package in packages}
+    for _ in range(processes):
+        for package, seconds in found.items():
+            if isinstance(seconds, list):
+                try:
+                    seconds += measured(package, *rest, setting=setting)
+                except RuntimeError as error:
+                    found[package] = error
+    return found
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
@@ -132,7 +148,8 @@ def main() -> None:
     parser.add_argument("--jobs", nargs="+", choices=("loss", "gradient"), default=["loss"])
     parser.add_argument("--sizes", nargs="+", type=int, default=[16, 18, 20, 24], help="log2")
     parser.add_argument("--gaps", nargs="+", type=float, default=[0, 0.2, 5], help="ms")
-    parser.add_argument("--calls", type=int, default=500)
+    parser.add_argument("--calls", type=int, default=500, help="of a process")
+    parser.add_argument("--processes", type=int, default=3, help="of a line, in turns")
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write latency.svg, .png")
     given = parser.parse_args()
     if given.worker:
@@ -148,17 +165,14 @@ def main() -> None:
             for size in given.sizes:
                 for gap in given.gaps:
                     alone = math.nan
-                    for peer in given.peers:
+                    rest = job, 1 << size, gap / 1e3, given.calls
+                    seconds = in_turns(given.peers, given.processes, *rest, setting=setting)
+                    for peer, found in seconds.items():
                         line = f"{setting:15} {job:9} 2^{size:<3} {gap:4g}  {peer:16}"
-                        rest = job, 1 << size, gap / 1e3, given.calls
-                        try:
-                            seconds = measured(peer, *rest, setting=setting)
-                        except RuntimeError as error:
-                            print(line, error)
+                        if isinstance(found, RuntimeError):
+                            print(line, found)
                             continue
-                        ms = np.array(
-                            [*np.percentile(seconds, [50, 90, 99, 100]), np.mean(seconds)]
-                        )
+                        ms = np.array([*np.percentile(found, [50, 90, 99, 100]), np.mean(found)])
                         ms *= 1e3
                         alone = ms[0] if peer == "one thread" else alone
                         figures = " ".join(f"{value:6.3f}" for value in ms)

@@ -15,13 +15,9 @@ LARGEST = 1 << 24
 # Calls that are timed on one thread before threads are judged; and of so many calls one, later.
 LEARNT, EVERY = 2, 128
 
-# Threads that took longer than one, this often in a row, don't pay: a single call may have met a
-# moment when the CPU was elsewhere, or threads that had to be woken.
-STRIKES = 2
-
 # What threads cost more than one is made up for by so many times that time on one thread, in calls
 # that are no fewer and no more than these.
-SHARE, SHORTEST, LONGEST = 16, 8, 1 << 12
+SHARE, SHORTEST, LONGEST = 32, 8, 1 << 12
 
 
 class Pace:
@@ -29,8 +25,10 @@ class Pace:
 
     def __init__(self) -> None:
         self.alone = float("inf")
-        self._lost = 0.0
-        self._learnt = self._strikes = self._pause = 0
+        # What threads cost more than one since they last paid, and of that the worst call.
+        self._lost = self._worst = 0.0
+        self._doubted = False
+        self._learnt = self._pause = 0
         # Calls on threads until one thread is timed. The first call of all warms the caches, and is
         # not what one thread would be measured by.
         self._left = 1
@@ -53,13 +51,22 @@ class Pace:
             self._left = EVERY - 1
 
     def took_threads(self, pace: float) -> None:
-        """Judge a call on threads."""
+        """Judge a call on threads.
+
+        They don't pay where they took longer than one with the worst call left out, as that may
+        have met a moment when the CPU was elsewhere, or threads that had to be woken. After a pause
+        one such call is enough.
+        """
         self._left -= 1
-        if pace <= self.alone:
-            self._lost, self._strikes = 0.0, 0
+        more = pace - self.alone
+        self._lost += more
+        if self._lost <= 0:
+            self._lost = self._worst = 0.0
+            self._doubted = False
             return
-        self._lost += pace - self.alone
-        self._strikes += 1  # those before a pause count after it: one more such call is enough
-        if self._strikes >= STRIKES:
+        if not self._doubted:
+            self._worst = max(self._worst, more)
+        if self._lost > self._worst:
             self._pause = int(min(max(SHARE * self._lost / self.alone, SHORTEST), LONGEST))
-            self._lost = 0.0
+            self._lost = self._worst = 0.0
+            self._doubted = True
