@@ -16,8 +16,9 @@ LARGEST = 1 << 24
 LEARNT, EVERY = 2, 128
 
 # What threads cost more than one is made up for by so many times that time on one thread, in calls
-# that are no fewer and no more than these.
-SHARE, SHORTEST, LONGEST = 32, 8, 1 << 12
+# that are no fewer and no more than these.  At first it is less: threads that had to be woken are
+# slow for a few calls.
+SHARE, AT_FIRST, SHORTEST, LONGEST = 32, 4, 8, 1 << 12
 
 
 class Pace:
@@ -49,6 +50,7 @@ class Pace:
         self._learnt += 1
         if self._left == 0 and self._learnt >= LEARNT:
             self._left = EVERY - 1
+            self._doubted = False
 
     def took_threads(self, pace: float) -> None:
         """Judge a call on threads.
@@ -62,11 +64,11 @@ class Pace:
         self._lost += more
         if self._lost <= 0:
             self._lost = self._worst = 0.0
-            self._doubted = False
             return
         if not self._doubted:
             self._worst = max(self._worst, more)
         if self._lost > self._worst:
-            self._pause = int(min(max(SHARE * self._lost / self.alone, SHORTEST), LONGEST))
+            share = SHARE if self._doubted else AT_FIRST
+            self._pause = int(min(max(share * self._lost / self.alone, SHORTEST), LONGEST))
             self._lost = self._worst = 0.0
             self._doubted = True

@@ -38,9 +38,9 @@ from .pace import LARGEST, Pace
 # took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
 CROSSOVER = 1 << 16
 
-# How often GNU OpenMP looks whether there is work before a thread falls asleep: for 1 to 2 ms, which
-# outlasts the pause between two calls of a loop.  Its own default is ten times as long, a time
-# slice of the scheduler, in which the thread that is waited for may be without a CPU.
+# How often GNU OpenMP looks whether there is work before a thread falls asleep: for 1 to 2 ms,
+# which outlasts the pause between two calls of a loop.  Its own default is ten times as long, a
+# time slice of the scheduler, in which the thread that is waited for may be without a CPU.
 SPINS = 30_000
 
 # So many threads, the main one included, may have a team under OpenMP.
