@@ -18,7 +18,7 @@ LEARNT, EVERY = 2, 128
 # What threads cost more than one is made up for by so many times that time on one thread, in calls
 # that are no fewer and no more than these.  At first it is less: threads that had to be woken are
 # slow for a few calls.
-SHARE, AT_FIRST, SHORTEST, LONGEST = 32, 4, 8, 1 << 12
+SHARE, AT_FIRST, SHORTEST, LONGEST = 64, 4, 8, 1 << 14
 
 
 class Pace:
@@ -56,8 +56,8 @@ class Pace:
         """Judge a call on threads.
 
         They don't pay where they took longer than one with the worst call left out, as that may
-        have met a moment when the CPU was elsewhere, or threads that had to be woken. After a pause
-        one such call is enough.
+        have met a moment when the CPU was elsewhere, or threads that had to be woken, as those
+        have to be after a pause.
         """
         self._left -= 1
         more = pace - self.alone
@@ -65,8 +65,7 @@ class Pace:
         if self._lost <= 0:
             self._lost = self._worst = 0.0
             return
-        if not self._doubted:
-            self._worst = max(self._worst, more)
+        self._worst = max(self._worst, more)
         if self._lost > self._worst:
             share = SHARE if self._doubted else AT_FIRST
             self._pause = int(min(max(share * self._lost / self.alone, SHORTEST), LONGEST))
