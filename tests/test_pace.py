@@ -9,7 +9,7 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.kernels import parallel
-from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, SHARE, Pace
+from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, SHARE, TIMED, Pace
 
 
 def calls(pace, count, alone, threads):
@@ -99,3 +99,14 @@ def test_an_affinity_that_is_narrowed_later_counts():
     finally:
         os.sched_setaffinity(0, before)
     assert parallel._cpus() <= len(before)
+
+
+def test_a_pause_is_spent_on_the_serial_loop_but_for_its_last_calls():
+    pace = Pace()
+    calls(pace, 200, 1.0, lambda call: 80.0)
+    rests = 0
+    while pace.rests():
+        rests += 1
+    assert rests > 100
+    assert calls(pace, TIMED + 1, 2.0, lambda call: 80.0) == [False] * TIMED + [True]
+    assert pace.alone == pytest.approx(1.6, abs=0.2)

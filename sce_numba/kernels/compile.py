@@ -34,6 +34,7 @@ import numpy as np
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl, NullCache
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import cpu_target
 from numba.core.serialize import dumps
 
 from ..private_files import NotPrivateError, make_private, read_private, write_private
@@ -125,21 +126,32 @@ class _Cache(NullCache):
         digest = hashlib.sha256(key.encode()).hexdigest()[:32]
         return Path(self.cache_path, f"sce_numba.{self._name}.{digest}.nbc")
 
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return the compile result, or None for whatever reason there is none."""
-        target_context.refresh()
+    def code(self, signature: Any, target_context: Any) -> bytes | None:
+        """Return compiled code as it is on disk, or None for whatever reason there is none."""
         file = self._file(signature, target_context.codegen())
         try:
             content = read_private(file)
-            code = content[32:]
-            if content[:32] != hashlib.sha256(_sources() + code).digest():
-                _log.debug("%s is stale or damaged, and is compiled anew", file)
-                return None
-            return self._numba.rebuild(target_context, pickle.loads(code))
         except FileNotFoundError:
             return None
         except Exception as error:
             _log.debug("%s can't be read (%s), and is compiled anew", file, error)
+            return None
+        code = content[32:]
+        if content[:32] != hashlib.sha256(_sources() + code).digest():
+            _log.debug("%s is stale or damaged, and is compiled anew", file)
+            return None
+        return code
+
+    def load_overload(self, signature: Any, target_context: Any) -> Any:
+        """Return the compile result, or None for whatever reason there is none."""
+        target_context.refresh()
+        code = self.code(signature, target_context)
+        if code is None:
+            return None
+        try:
+            return self._numba.rebuild(target_context, pickle.loads(code))
+        except Exception as error:
+            _log.debug("code of %s can't be used (%s), and is compiled anew", self._name, error)
             return None
 
     def save_overload(self, signature: Any, result: Any) -> None:
@@ -251,6 +263,7 @@ class Loop:
     def __init__(self, function: Callable[..., Any], signature: Any) -> None:
         self._function = function
         self._signature = signature
+        self._on_disk: dict[str, bool] = {}
 
     if not TYPE_CHECKING:
 
@@ -266,6 +279,18 @@ class Loop:
         with global_compiler_lock:
             if name not in self.__dict__:
                 self.__dict__[name] = self._compile(name)
+
+    def is_at_hand(self, kind: str) -> bool:
+        """Tell whether a kind is compiled, in this process or, when first asked, on disk."""
+        if kind in self.__dict__:
+            return True
+        if kind not in self._on_disk:
+            try:
+                code = _Cache(self._function, kind).code(self._signature, cpu_target.target_context)
+            except Exception:  # as in `cache_folder`
+                code = None
+            self._on_disk[kind] = code is not None
+        return self._on_disk[kind]
 
     def _compile(self, kind: str) -> Callable[..., Any]:
         if _INTERPRETED:

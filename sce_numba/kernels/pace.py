@@ -15,6 +15,9 @@ LARGEST = 1 << 24
 # Calls that are timed on one thread before threads are judged; and of so many calls one, later.
 LEARNT, EVERY = 2, 128
 
+# So many calls before threads are tried again, one is timed: other work may have come or gone.
+TIMED = 8
+
 # What threads cost more than one is made up for by so many times that time on one thread, in calls
 # that are no fewer and no more than these.  At first it is less: threads that had to be woken are
 # slow for a few calls.
@@ -33,6 +36,13 @@ class Pace:
         # Calls on threads until one thread is timed. The first call of all warms the caches, and is
         # not what one thread would be measured by.
         self._left = 1
+
+    def rests(self) -> bool:
+        """Tell whether the next call is to run on one thread, and need not be timed."""
+        if self._pause <= TIMED:
+            return False
+        self._pause -= 1
+        return True
 
     def pays(self) -> bool:
         """Tell whether the next call is to run on threads."""

@@ -50,7 +50,7 @@ TEAMS = 4
 # come between any two steps, before or after it is released as well.
 _launch: dict[str, int] = {}
 _alone = threading.local()
-_paces: dict[tuple[Loop, int, int], Pace] = {}
+_paces: dict[tuple[Loop, int], Pace] = {}
 _teams = {threading.main_thread().ident}
 
 
@@ -188,6 +188,9 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
     if size < CROSSOVER or getattr(_alone, "wanted", False) or os.getpid() != _home:
         return loop.serial(*arguments)
+    pace = _paces.get((loop, size.bit_length()))
+    if pace is not None and loop.is_at_hand("serial") and pace.rests():
+        return loop.serial(*arguments)
     if not _may_launch():
         return loop.serial(*arguments)
     try:
@@ -221,11 +224,11 @@ def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tupl
     """Run a loop on threads where these pay, else on one; the launch is the caller's."""
     if size > LARGEST:
         return _run_on_threads(loop, count, usual, arguments)
-    key = loop, size.bit_length(), count
+    key = loop, size.bit_length()
     pace = _paces.get(key) or _paces.setdefault(key, Pace())
     pays = pace.pays()
     # GNU OpenMP runs a region of one thread as a call, which spares compiling the serial loop.
-    as_region = pays or ("serial" not in vars(loop) and _layer() == "omp")
+    as_region = pays or (not loop.is_at_hand("serial") and _layer() == "omp")
     compiled = loop.parallel if as_region else loop.serial  # compiling is not timed
     start = time.perf_counter()
     if as_region:
