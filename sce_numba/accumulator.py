@@ -171,7 +171,7 @@ class LossAccumulator:
         sums = sums_of_part(
             **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
         )
-        self._add(LossSums(*sums), values.size)
+        self._add(sums, values.size)
 
     def merge(self, other: LossAccumulator) -> LossAccumulator:
         """Add all updates of another accumulator, which stays as it is.

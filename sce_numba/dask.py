@@ -7,8 +7,8 @@ worker processes as well.
 =====================  ===========================================================================
 element by element     blocks in, blocks out: the function itself, block by block
 a reduced loss         a pair of sums for each block (``LossSums``), merged in a tree without
-                       rounding, divided at its root: within 1 ULP of the loss in memory (2 for
-                       float64), and the same bits in every run, whatever the scheduler
+                       rounding, divided at its root: within 1 ULP of the loss in memory, and
+                       the same bits in every run, whatever the scheduler
 its gradient as well   the denominator first, from weights and ``where`` alone; then sum and
                        gradient of each block in one pass
 =====================  ===========================================================================
@@ -321,8 +321,8 @@ def _dtype(operands: Operands) -> np.dtype[Any]:
     return dtype if dtype.isnative else dtype.newbyteorder("=")
 
 
-def _loss(sums: Callable[..., tuple[float, float]], operands: Operands, **options: Any) -> da.Array:
-    """Return the lazy loss; ``sums`` are numerator and denominator of a block."""
+def _loss(sums: Callable[..., LossSums], operands: Operands, **options: Any) -> da.Array:
+    """Return the lazy loss; ``sums`` returns those of a block."""
     parts = _blockwise(
         functools.partial(_block_of_sums, sums), operands, object, one=True, **options
     )
@@ -391,8 +391,8 @@ def _block(sums: LossSums, dimensions: int) -> np.ndarray:
     return block
 
 
-def _block_of_sums(function: Callable[..., tuple[float, float]], **given: Any) -> np.ndarray:
-    return _block(LossSums(*function(**given)), _first(given).ndim)
+def _block_of_sums(function: Callable[..., LossSums], **given: Any) -> np.ndarray:
+    return _block(function(**given), _first(given).ndim)
 
 
 def _block_of_denominator(logits: np.ndarray, **given: Any) -> np.ndarray:
@@ -404,8 +404,8 @@ def _block_of_gradient(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradient, and what the losses add to the numerator."""
     denominator = 1.0 if reduction == Reduction.SUM else float(divisor.denominator)
-    gradient, numerator = gradient_of_part(logits=logits, denominator=denominator, **given)
-    return gradient, _block(LossSums(numerator), logits.ndim)
+    gradient, (numerator, lost) = gradient_of_part(logits=logits, denominator=denominator, **given)
+    return gradient, _block(LossSums(numerator, lost=lost), logits.ndim)
 
 
 def _first(given: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 from typing import Any
 
@@ -43,7 +44,9 @@ class _Loops:
         )
         self.write_any = Loop(kernel.write_any, void(*described, int64, float64, float64))
         self.denominator = Loop(kernel.denominator, float64(*described, int64, float64, int64))
-        self.differentiate = Loop(differentiate, float64(*described, int64, *[float64] * 3, int64))
+        self.differentiate = Loop(
+            differentiate, float64(*described, int64, *[float64] * 3, int64, int64)
+        )
 
 
 _SINGLE, _DOUBLE = _Loops(np.float32, float32), _Loops(np.float64, float64)
@@ -179,7 +182,8 @@ def differentiate_in_place(
         denominator *= weight
     described = loops.one, shape, table, 1, size, 0
     scale = weight / denominator
-    value = run(loops.differentiate, size, *described, weight, scale, float(smoothing), TOTAL)
+    scalars = weight, scale, float(smoothing), TOTAL, kernel.SUM
+    value = run(loops.differentiate, size, *described, *scalars)
     return as_scalar(value / denominator, dtype), gradient
 
 
@@ -238,10 +242,11 @@ def reduce(arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduc
 
 def sums(
     arrays: dict[int, np.ndarray], weight: float, smoothing: float, reduction: int
-) -> tuple[float, float]:
-    """Return the sum of the weighted losses, and what the reduction divides it by."""
-    numerator = _reduce(arrays, weight, smoothing, kernel.SUM)
-    return numerator, denominator(arrays, weight, reduction)
+) -> tuple[float, float, float]:
+    """Return the sum of the weighted losses, what the reduction divides it by, what it lost."""
+    lost = ctypes.c_double()
+    numerator = _reduce(arrays, weight, smoothing, -ctypes.addressof(lost))
+    return numerator, denominator(arrays, weight, reduction), lost.value
 
 
 def _reduce(
@@ -331,18 +336,23 @@ def differentiate_loss(
         _differentiate(arrays, weight, weight, smoothing, LOSSES)
         return arrays[kernel.RESULT]
     divisor = denominator(arrays, weight, reduction)
-    numerator = differentiate_sum(arrays, weight, smoothing, divisor)
+    numerator, _ = differentiate_sum(arrays, weight, smoothing, divisor)
     return as_scalar(numerator / divisor if divisor != 0 else 0.0, gradient.dtype)
 
 
 def differentiate_sum(
     arrays: dict[int, np.ndarray], weight: float, smoothing: float, divisor: float
-) -> float:
-    """Write the gradient of the sum over ``divisor``, 0 if that is 0; return the sum, if not."""
+) -> tuple[float, float]:
+    """Write the gradient of the sum over ``divisor``; return the sum, and what rounding it lost.
+
+    A divisor of 0 gives 0 throughout.
+    """
     if divisor == 0:
         arrays[kernel.GRADIENT][...] = 0
-        return 0.0
-    return _differentiate(arrays, weight, weight / divisor, smoothing, TOTAL)
+        return 0.0, 0.0
+    lost = ctypes.c_double()
+    scalars = weight, weight / divisor, smoothing, TOTAL, -ctypes.addressof(lost)
+    return _differentiate(arrays, *scalars), lost.value
 
 
 def gradient_hessian(arrays: dict[int, np.ndarray], weight: float, smoothing: float) -> None:
@@ -351,14 +361,19 @@ def gradient_hessian(arrays: dict[int, np.ndarray], weight: float, smoothing: fl
 
 
 def _differentiate(
-    arrays: dict[int, np.ndarray], weight: float, scale: float, smoothing: float, second: int
+    arrays: dict[int, np.ndarray],
+    weight: float,
+    scale: float,
+    smoothing: float,
+    second: int,
+    total_code: int = kernel.SUM,
 ) -> float:
     size = arrays[kernel.LOGITS].size
     if size == 0:
         return 0.0
     loops = _loops_for(arrays[kernel.LOGITS].dtype)
-    described = _described(loops, arrays)
-    return float(run(loops.differentiate, size, *described, weight, scale, smoothing, second))
+    scalars = weight, scale, smoothing, second, total_code
+    return float(run(loops.differentiate, size, *_described(loops, arrays), *scalars))
 
 
 def denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) -> float:

@@ -18,13 +18,10 @@ class LossSums:
     Those of parts of the data are merged to those of the whole, in any order.
     """
 
-    def __init__(self, numerator: float = 0.0, denominator: float = 0.0) -> None:
+    def __init__(self, numerator: float = 0.0, denominator: float = 0.0, lost: float = 0.0) -> None:
         self.numerator, self.denominator = ExactSum(), ExactSum()
-        self.add(numerator, denominator)
-
-    def add(self, numerator: float, denominator: float) -> None:
-        """Add what a part of the data comes to."""
         self.numerator.add(numerator)
+        self.numerator.add(lost)
         self.denominator.add(denominator)
 
     def merge(self, other: LossSums) -> None:
@@ -55,25 +52,23 @@ def sums_of_part(
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
-) -> tuple[float, float]:
-    """Return the sum of weighted losses and what a reduction divides it by, both in float64.
+) -> LossSums:
+    """Return the sums of a part of the data.
 
     Arguments and errors are those of ``sigmoid_cross_entropy``, but for ``Reduction.NONE``.
     """
     arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
     code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     assert code is not None
-    return evaluation.sums(arrays, weight, smoothing, code)
+    return LossSums(*evaluation.sums(arrays, weight, smoothing, code))
 
 
-def sums_of_losses(
-    losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str
-) -> tuple[float, float]:
+def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
     """Return what ``sums_of_part`` does, for losses that are already computed."""
     arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
     code, weight = weigh(arrays, weights, reduction)
     assert code is not None
-    return evaluation.sums(arrays, weight, 0.0, code)
+    return LossSums(*evaluation.sums(arrays, weight, 0.0, code))
 
 
 def denominator_of_part(
@@ -83,7 +78,7 @@ def denominator_of_part(
     *,
     where: ArrayLike | None = None,
 ) -> float:
-    """Return the second of ``sums_of_part``, for which of the logits the shape alone matters."""
+    """Return what a reduction divides by, for which of the logits the shape alone matters."""
     arrays = {kernel.LOGITS: arguments.as_floats(logits, "logits")}
     code, weight = weigh(arrays, weights, reduction, where=where)
     assert code is not None
@@ -99,10 +94,12 @@ def gradient_of_part(
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
-) -> tuple[np.ndarray, float]:
-    """Return the gradient, given what all the data are divided by, and the sum of the losses."""
+) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return the gradient, given what all the data are divided by, and the sum of the losses.
+
+    With that sum comes what rounding it to float64 has lost.
+    """
     arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
     _, weight = weigh(arrays, weights, Reduction.SUM, pos_weight, where)
     gradient = arrays[kernel.GRADIENT] = evaluation.result_like(arrays[kernel.LOGITS])
-    numerator = evaluation.differentiate_sum(arrays, weight, smoothing, denominator)
-    return gradient, numerator
+    return gradient, evaluation.differentiate_sum(arrays, weight, smoothing, denominator)

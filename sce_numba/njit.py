@@ -532,7 +532,7 @@ def _(
             return gradient, real(0.0)
         one = np.full(1, real(1))
         scales = weight, weight / divisor, np.float64(smoothing)
-        value = differentiate(one, *described, *scales, second)
+        value = differentiate(one, *described, *scales, second, SUM)
         _hold(w, q, keep)
         return gradient, real(value / divisor)
 
@@ -546,7 +546,8 @@ def _(
             results = _as_array(others), _as_array(gradient)
             described, weight = _described(z, x, w, q, keep, *results)
             one = np.full(1, real(1))
-            differentiate(one, *described, weight, weight, np.float64(smoothing), second)
+            scales = weight, weight, np.float64(smoothing)
+            differentiate(one, *described, *scales, second, SUM)
         _hold(w, q, keep)
         return gradient, others
 

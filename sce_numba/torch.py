@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,16 +23,12 @@ from torch.autograd import forward_ad
 
 from . import arguments, evaluation, losses
 from .array_libraries import tensor_as_array
-from .kernels.parallel import one_thread
 from .loss_sums import denominator_of_part, gradient_of_part
 from .recycled_memory import memory_like
 from .reduction import Reduction
 
 __all__ = ["sigmoid_cross_entropy"]
 
-# PyTorch has threads of its own, which go on spinning for a while after each of its operations, and
-# so do Numba's.  Smaller losses than this are over before either give up the CPUs to the others.
-_ENOUGH = 1 << 22
 _HALVES = torch.float16, torch.bfloat16
 
 # What the last two gradients of halves were multiplied by.  Scales of losses stay the same for many
@@ -178,10 +173,6 @@ class _Call:
                 dtype = np.bool_ if name == "where" else np.float64
                 given[name] = torch.from_numpy(np.array(array, dtype))
         return given
-
-
-def _threads_for(logits: torch.Tensor) -> AbstractContextManager[None]:
-    return one_thread() if logits.numel() < _ENOUGH else nullcontext()
 
 
 def _autocasts() -> bool:
@@ -446,8 +437,7 @@ def _denominator(weights: torch.Tensor, where: Any, reduction: str) -> torch.Ten
 
 def _value(call: _Call, logits: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
     given = call.given(logits, *tensors)
-    with _threads_for(logits):
-        loss = losses.sigmoid_cross_entropy(**given, loss_collection=None)
+    loss = losses.sigmoid_cross_entropy(**given, loss_collection=None)
     return _as_tensor(loss, logits)
 
 
@@ -459,13 +449,12 @@ def _differentiate(
     A scale for each of the losses is for ``Reduction.NONE``, which gets no loss then.
     """
     given = call.given(logits, *tensors)
-    with _threads_for(logits):
-        if isinstance(scale, float) and scale == 1:
-            loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
-                **given, loss_collection=None, grad_out=memory_like(given["logits"])
-            )
-        else:
-            loss, gradient = _scaled(scale, **given)
+    if isinstance(scale, float) and scale == 1:
+        loss, gradient = losses.sigmoid_cross_entropy_value_and_grad(
+            **given, loss_collection=None, grad_out=memory_like(given["logits"])
+        )
+    else:
+        loss, gradient = _scaled(scale, **given)
     return _as_tensor(loss, logits), _as_tensor(gradient, logits)
 
 
@@ -486,7 +475,7 @@ def _scaled(
         scale = 1.0
     else:
         divisor = denominator_of_part(logits, weights, reduction, where=where)
-    gradient, total = gradient_of_part(
+    gradient, (total, _) = gradient_of_part(
         multi_class_labels,
         logits,
         weights,

@@ -94,6 +94,18 @@ def test_the_second_process_compiles_nothing(cache):
     assert run(COUNT, NUMBA_CACHE_DIR=str(cache)) == [EXPECTED, "0"]
 
 
+def test_code_that_is_on_disk_and_not_damaged_is_at_hand(cache, tmp_path):
+    code = (
+        "from sce_numba.evaluation import _DOUBLE\n"
+        "print(*map(_DOUBLE.reduce_rows.is_at_hand, ('serial', 'parallel')))"
+    )
+    assert run(code, NUMBA_CACHE_DIR=str(cache)) == ["True", "False"]
+    (file,) = files(cache)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert run(code, NUMBA_CACHE_DIR=str(cache)) == ["False", "False"]
+    assert run(code, NUMBA_CACHE_DIR=str(tmp_path / "empty")) == ["False", "False"]
+
+
 def test_one_cache_serves_any_number_of_threads(cache):
     code = (
         "import numpy as np, sce_numba as sce\n"

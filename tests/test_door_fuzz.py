@@ -1,7 +1,5 @@
 """The same data through every door: one answer, within 1 ULP, or every door refuses them.
 
-What is summed in parts may be 2 ULP away where the logits are float64.
-
 Data are drawn by a seed: shapes, dtypes, weights, what is excluded, and mistakes.  They go through
 the function as NumPy arrays, and as what each of the libraries of docs/arrays.md makes of them;
 through the accumulator, the command line, and code that Numba compiled.
@@ -450,11 +448,6 @@ def outcome(door, case):
             return error
 
 
-def _allowed(name, dtype):
-    """Return how many ULP doors may be apart: the float64 sum of each part is rounded."""
-    return 2 if name in ("Dask", "accumulator", "command line") and dtype == np.float64 else 1
-
-
 def disagreement(name, found, expected, dtype):
     """Return what is wrong with an outcome, or None."""
     if isinstance(expected, Exception) or isinstance(found, Exception):
@@ -474,7 +467,7 @@ def disagreement(name, found, expected, dtype):
         found, expected = found.astype(dtype), expected.astype(dtype)
         away = np.abs(found.astype(np.float64) - expected.astype(np.float64))
         apart = (found != expected) & ~(np.isnan(found) & np.isnan(expected))
-        far = apart & ~(away <= _allowed(name, dtype) * ulp(expected, dtype))
+        far = apart & ~(away <= ulp(expected, dtype))
     return f"{found[far]} instead of {expected[far]}" if far.any() else None
 
 

@@ -95,7 +95,7 @@ def _double(a: Any, b: Any, c: Any) -> Any:
     """Return a b + c of float64."""
     shrink = select(absolute(a) > LARGE, a.constant(SHRINK), 1.0)
     a, c = a * shrink, c * shrink
-    product, lost = _two_product(a, b)
+    product, lost = two_product(a, b)
     low, rest = two_sum(c, lost)
     high, more = two_sum(product, low)
     result = high + _odd_sum(rest, more)
@@ -103,14 +103,15 @@ def _double(a: Any, b: Any, c: Any) -> Any:
     return select(result == result, result, a * b + c) / shrink
 
 
-def _two_product(a: Any, b: Any) -> tuple[Any, Any]:
+def halves(x: Any) -> tuple[Any, Any]:
+    """Return two numbers of half the digits whose sum is x (Dekker)."""
+    wide = x * HALVE
+    upper = wide - (wide - x)
+    return upper, x - upper
+
+
+def two_product(a: Any, b: Any) -> tuple[Any, Any]:
     """Return a b rounded, and exactly what the rounding lost (Dekker)."""
-
-    def halves(x: Any) -> tuple[Any, Any]:
-        wide = x * HALVE
-        upper = wide - (wide - x)
-        return upper, x - upper
-
     product = a * b
     (a_upper, a_lower), (b_upper, b_lower) = halves(a), halves(b)
     lost = a_upper * b_upper - product

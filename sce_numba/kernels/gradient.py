@@ -59,7 +59,6 @@ from .loss import (
     POS_WEIGHT,
     RESULT,
     STREAMED,
-    SUM,
     SUMS,
     WEIGHTS,
     WHERE,
@@ -223,9 +222,11 @@ def _place_of(shape, operands, row, code, start, size):
 
 
 def differentiate(
-    like, shape, operands, rows, columns, by_element, weight, scale, smoothing, second
+    like, shape, operands, rows, columns, by_element, weight, scale, smoothing, second, total_code
 ):
     """Write gradients times ``scale``, and return the sum of the losses times ``weight``.
+
+    ``total_code`` is ``SUM``, or less the address of a float64 for what rounding that sum lost.
 
     The operands may be of any dtype and layout; what is computed is in the dtype of ``like``.
     """
@@ -285,4 +286,4 @@ def differentiate(
         if past_caches:
             fence()
         partials[group, DONE] = leave_default(before, 1.0)
-    return reduced(partials, weight, SUM)
+    return reduced(partials, weight, total_code)

@@ -34,6 +34,7 @@ from .block import (
     write_block,
 )
 from .environment import enter_default, leave_default
+from .fused import halves, two_product, two_sum
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, bytes_of
 from .scratch import check, thread, threads, zeros
 from .short_rows import BESIDE, read_across, scratch_for_weights, spread_weights
@@ -55,6 +56,9 @@ SUMS = 6
 
 # Results of at least this many bytes are written past the caches.
 STREAMED = 1 << 24
+
+for _formula in (halves, two_product, two_sum):
+    register_jitable(**OPTIONS)(_formula)
 
 
 @register_jitable(**OPTIONS)
@@ -105,11 +109,18 @@ def _denominator(sums, weight, reduction):
 
 @register_jitable(**OPTIONS)
 def reduced(partials, weight, reduction):
-    """Add up the groups; apply the scalar weight and the denominator of the reduction."""
+    """Add up the groups; apply the scalar weight and the denominator of the reduction.
+
+    A negative reduction is ``SUM``, and less the address of a float64 for what rounding it lost.
+    """
     check(partials[:, DONE])
     before, weight = enter_default((weight,))
     sums = _add_up(partials)
-    numerator = weight * (sums[NUMERATOR] + sums[LOST])
+    total, rest = two_sum(sums[NUMERATOR], sums[LOST])
+    numerator = weight * total
+    if reduction < 0:
+        lost = two_product(weight, total)[1] + weight * rest
+        at(-reduction, 1, np.float64)[0] = lost if abs(lost) < np.inf else 0.0
     denominator = _denominator(sums, weight, reduction)
     return leave_default(before, numerator / denominator if denominator != 0.0 else 0.0)
 

@@ -21,7 +21,7 @@ TIMED = 8
 # What threads cost more than one is made up for by so many times that time on one thread, in calls
 # that are no fewer and no more than these.  At first it is less: threads that had to be woken are
 # slow for a few calls.
-SHARE, AT_FIRST, SHORTEST, LONGEST = 64, 4, 8, 1 << 14
+SHARE, AT_FIRST, SHORTEST, LONGEST = 96, 8, 8, 1 << 14
 
 
 class Pace:

@@ -9,10 +9,13 @@ is meant to be called by hand.
 
 import asyncio
 import concurrent.futures
+import ctypes
 import hashlib
+import itertools
 import json
 import multiprocessing
 import os
+import platform
 import random
 import signal
 import subprocess
@@ -570,6 +573,47 @@ def accumulators_under_forks_and_signals():
     return total([*done, (int(loss.count == own * logits.size), 1)])
 
 
+def memory_that_runs_out():
+    """Every call under a limit of its own: right, or a MemoryError."""
+    if not sys.platform.startswith("linux"):
+        skip("sets a limit on the address space as Linux counts it")
+    import resource
+
+    done = [check(CASES)]  # compiles them all: LLVM would end the process
+    refused = 0
+    for case, more in zip(mixed(scaled(2000), 4), itertools.cycle(range(0, 1 << 21, 1 << 16))):
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
+        try:
+            done.append(check([case]))
+        except MemoryError:
+            refused += 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+    return total([*done, (refused, refused), check(CASES)])
+
+
+def subnormal_numbers_flushed_to_zero():
+    """As ``torch.set_flush_denormal(True)`` has it: on this thread, those it starts, a child."""
+    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
+        skip("sets the register MXCSR where glibc keeps it")
+    libm = ctypes.CDLL("libm.so.6")
+    environment = (ctypes.c_uint32 * 8)()
+
+    def flushes():
+        libm.fegetenv(environment)
+        return environment[7] & 0x8040 == 0x8040
+
+    libm.fegetenv(environment)
+    environment[7] |= 0x8040
+    libm.fesetenv(environment)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        threads = [pool.submit(check, mixed(scaled(500), seed)) for seed in range(4)]
+        done = [check(CASES), in_child(check, CASES), *(thread.result() for thread in threads)]
+        kept = [flushes(), *pool.map(lambda _: flushes(), range(8))]
+    return total([*done, (sum(kept), len(kept))])
+
+
 def optional(name):
     try:
         return __import__(name)
@@ -609,6 +653,8 @@ SCENARIOS = [
     ctrl_c_during_a_long_call,
     ctrl_c_during_compilation,
     accumulators_under_forks_and_signals,
+    memory_that_runs_out,
+    subnormal_numbers_flushed_to_zero,
 ]
 
 
