@@ -18,8 +18,7 @@ from .kernels.loss import LOGITS, RESULT
 from .messages import shown
 from .reduction import CODES, Reduction
 
-# By kind and size, as in `dtype.str` after the byte order.
-_CODES = {
+_BY_SIZE = {
     "b1": operand.BOOL,
     "i1": operand.INT8,
     "i2": operand.INT16,
@@ -33,12 +32,17 @@ _CODES = {
     "f4": operand.FLOAT32,
     "f8": operand.FLOAT64,
 }
+# By NumPy's numbers of dtypes, of which two may be of one kind and size.
+_CODES = {
+    dtype.num: _BY_SIZE[f"{dtype.kind}{dtype.itemsize}"]
+    for dtype in map(np.dtype, "?bhilqBHILQefd")
+}
 _FLOATS = {operand.FLOAT16, operand.BFLOAT16, operand.FLOAT32, operand.FLOAT64}
 
 
 def dtype_code(dtype: np.dtype[Any]) -> int | None:
     """Return the kernels' code of a dtype, in whatever byte order, or None."""
-    code = _CODES.get(dtype.str[1:])
+    code = _CODES.get(dtype.num)
     # From ml_dtypes, which need not be installed.  NumPy takes its time to make up a name.
     return operand.BFLOAT16 if code is None and dtype.name == "bfloat16" else code
 

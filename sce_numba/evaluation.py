@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 from typing import Any
 
 import numpy as np
 from numba import float32, float64, int64, types, uint8, void
 
 from .arguments import dtype_code
-from .broadcasting import View, flatten, is_contiguous, operands_table, ravel
 from .kernels import loss as kernel
 from .kernels.block import SHORT
 from .kernels.compile import Loop
+from .kernels.divisor import SUM, divisor, is_known
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
-from .kernels.operand import FLOAT16, FLOAT32, FLOAT64, bytes_of
+from .kernels.operand import FLOAT16, FLOAT32, FLOAT64
 from .kernels.parallel import CROSSOVER, run
-from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES
+from .layout import Layout, layout_of
 from .reduction import CODES, Reduction
 
 
@@ -64,6 +63,8 @@ _LOGITS: dict[int, Any] = {
         ("d", FLOAT64, _DOUBLE),
     )
 }
+# What a weight or label smoothing may be to be taken as it is.
+_NUMBERS = {bool, int, float, *(np.dtype(kind).type for kind in "?bhilqBHILQefd")}
 # Bits of `flags.num`: C order and aligned, and writeable as well.
 _C_ORDER = 0x101
 _WRITEABLE = 0x501
@@ -92,14 +93,18 @@ def evaluate_in_place(
     dtype, shape, size = logits.dtype, logits.shape, logits.size
     x, z = logits.ravel().view(_BYTE), labels.ravel().view(_BYTE)
     smoothing = float(smoothing)
-    if type(weights) is float:
-        if weights - weights != 0:  # infinite or NaN
+    if type(weights) in _NUMBERS:
+        weight = _finite(weights)
+        if weight is None:
             return None
-        flat, weight, steps = loops.one, weights, (0, 0, size)
+        flat, steps = loops.one, (0, 0, size)
     else:
         found = _steps_in_place(weights, shape, loops.dtype)
         if found is None:
-            return None
+            if code == _NONE or out is not None or not _are_weights(weights, shape):
+                return None
+            arrays = {kernel.LOGITS: logits, kernel.LABELS: labels, kernel.WEIGHTS: weights}
+            return reduce(arrays, 1.0, smoothing, code)
         flat, weight, steps = weights.ravel(), 1.0, found
     if code == _NONE:
         if dtype is not loops.dtype:
@@ -134,7 +139,7 @@ def _common(
     if (
         type(logits) is not np.ndarray
         or type(labels) is not np.ndarray
-        or type(smoothing) not in (int, float)
+        or type(smoothing) not in _NUMBERS
         or type(reduction) not in (Reduction, str)
     ):
         return None
@@ -155,36 +160,54 @@ def _common(
 
 
 def differentiate_in_place(
-    labels: Any, logits: Any, weight: Any, smoothing: Any, reduction: Any, grad_out: Any
+    labels: Any, logits: Any, weights: Any, smoothing: Any, reduction: Any, grad_out: Any
 ) -> tuple[Any, np.ndarray] | None:
     """Return the reduced loss and its gradient for the commonest arguments, else None."""
     common = _common(labels, logits, smoothing, reduction)
-    if common is None or type(weight) is not float or weight - weight != 0 or weight == 0:
+    if common is None or common[0] == _NONE:
         return None
-    code, x_code, z_code, loops = common
-    if code == _NONE:
+    arrays, weight = {kernel.LOGITS: logits, kernel.LABELS: labels}, 1.0
+    if type(weights) in _NUMBERS:
+        found = _finite(weights)
+        if found is None:
+            return None
+        weight = found
+    elif _are_weights(weights, logits.shape):
+        arrays[kernel.WEIGHTS] = weights
+    else:
         return None
-    dtype, size = logits.dtype, logits.size
-    gradient = np.empty(logits.shape, dtype) if grad_out is None else grad_out
-    if grad_out is not None and not _is_result(grad_out, logits):
+    if grad_out is None:
+        gradient = np.empty(logits.shape, logits.dtype)
+    elif _is_result(grad_out, logits) and not any(
+        np.may_share_memory(grad_out, other)
+        for other in arrays.values()
+        if other is not logits or grad_out is not logits
+    ):
+        gradient = grad_out
+    else:
         return None
-    x, z, place = _address(logits), _address(labels), _address(gradient)
-    # Memory that overlaps is looked at more closely elsewhere.
-    if abs(place - z) < max(gradient.nbytes, labels.nbytes) or 0 < abs(place - x) < gradient.nbytes:
+    arrays[kernel.GRADIENT] = gradient
+    return differentiate_loss(arrays, weight, float(smoothing), common[0]), gradient
+
+
+def _finite(number: Any) -> float | None:
+    """Return a number as a float, or None if it is not finite."""
+    try:
+        weight = float(number)
+    except OverflowError:  # of an integer
         return None
-    shape, table = _contiguous(size, x_code, z_code)
-    table = table.copy()
-    table[kernel.LOGITS, ADDRESS] = x
-    table[kernel.LABELS, ADDRESS] = z
-    table[kernel.GRADIENT, ADDRESS] = place
-    denominator = 1.0 if code == kernel.SUM else float(size)
-    if code == kernel.MEAN:
-        denominator *= weight
-    described = loops.one, shape, table, 1, size, 0
-    scale = weight / denominator
-    scalars = weight, scale, float(smoothing), TOTAL, kernel.SUM
-    value = run(loops.differentiate, size, *described, *scalars)
-    return as_scalar(value / denominator, dtype), gradient
+    return weight if weight - weight == 0 else None
+
+
+def _are_weights(weights: Any, shape: tuple[int, ...]) -> bool:
+    """Tell whether weights are an array that is broadcast to this shape, and no single number."""
+    return (
+        type(weights) is np.ndarray
+        and weights.dtype is _LABELS.get(weights.dtype.num, (None,))[0]
+        and weights.ndim == len(shape)
+        and weights.size != 1
+        and all(size in (1, other) for size, other in zip(weights.shape, shape, strict=True))
+    )
 
 
 def _is_result(out: Any, logits: np.ndarray) -> bool:
@@ -195,23 +218,6 @@ def _is_result(out: Any, logits: np.ndarray) -> bool:
         and out.shape == logits.shape
         and out.flags.num & _WRITEABLE == _WRITEABLE
     )
-
-
-def _address(array: np.ndarray) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
-
-
-@functools.lru_cache(64)
-def _contiguous(size: int, x_code: int, z_code: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return shape and operands table of contiguous arrays, without their addresses."""
-    table = np.zeros((kernel.OPERANDS, STRIDES + 1), np.int64)
-    rows = ((kernel.LOGITS, x_code), (kernel.LABELS, z_code), (kernel.GRADIENT, x_code))
-    for row, code in rows:
-        table[row, CODE] = code
-        table[row, [ITEMSIZE, STRIDES]] = bytes_of(code)
-        table[row, PLAIN] = 1
-    return np.array((size,)), table
 
 
 def _steps_in_place(weights: Any, shape: Any, dtype: Any) -> tuple[int, int, int] | None:
@@ -256,50 +262,25 @@ def _reduce(
     if size == 0:
         return 0.0
     loops = _loops_for(arrays[kernel.LOGITS].dtype)
-    view = flatten(arrays)
+    layout = layout_of(arrays)
     scalars = weight, smoothing, reduction
-    if not _is_direct(arrays, view, loops.dtype):
-        return float(run(loops.reduce_any, size, *_described(loops, arrays), *scalars))
-    arguments, steps = _direct_arguments(arrays, view, loops.one)
-    place = view.rows, view.columns, *steps
-    if view.by_element:
-        place = *place, view.shape[-1]
-        return float(run(loops.reduce_elements, size, *arguments, *place, *scalars))
-    return float(run(loops.reduce_rows, size, *arguments, *place[:3], *scalars))
+    if not layout.is_contiguous:
+        return float(run(loops.reduce_any, size, *_described(loops, arrays, layout), *scalars))
+    arguments = _direct_arguments(arrays, layout, loops.one)
+    place, steps = (layout.rows, layout.columns), layout.weight_steps
+    if layout.by_element:
+        last = int(layout.shape[-1])
+        return float(run(loops.reduce_elements, size, *arguments, *place, *steps, last, *scalars))
+    return float(run(loops.reduce_rows, size, *arguments, *place, steps[0], *scalars))
 
 
-def _direct_arguments(
-    arrays: dict[int, np.ndarray], view: View, one: np.ndarray
-) -> tuple[list[Any], list[int]]:
-    """Return logits and labels as bytes, weights and dtype codes; and the steps of the weights."""
+def _direct_arguments(arrays: dict[int, np.ndarray], layout: Layout, one: np.ndarray) -> list[Any]:
+    """Return logits and labels as bytes, weights, and dtype codes."""
     operands = [arrays[kernel.LOGITS], arrays[kernel.LABELS]]
-    raw = [ravel(array, view).view(_BYTE) for array in operands]
+    raw = [layout.ravel(array).view(_BYTE) for array in operands]
     codes = [dtype_code(array.dtype) for array in operands]
-    if kernel.WEIGHTS not in arrays:
-        return [*raw, one, *codes], [0, 0]
-    weights = ravel(arrays[kernel.WEIGHTS], view)
-    steps = [step // weights.itemsize for step in [0, *view.strides[kernel.WEIGHTS]]]
-    return [*raw, weights, *codes], steps[-2:]
-
-
-def _is_direct(arrays: dict[int, np.ndarray], view: View, dtype: np.dtype[Any]) -> bool:
-    """Tell whether a loop over contiguous arrays applies."""
-    if kernel.LABELS not in arrays or kernel.WHERE in arrays or kernel.POS_WEIGHT in arrays:
-        return False
-    weights = arrays.get(kernel.WEIGHTS)
-    if weights is not None:
-        steps = view.strides[kernel.WEIGHTS]
-        if weights.dtype != dtype or len(steps) > 2 or steps[-1] not in (0, dtype.itemsize):
-            return False
-        if not weights.flags.aligned or not weights.flags.forc:
-            return False
-        if len(steps) == 2 and steps[0] and steps[1]:
-            return False
-    return all(
-        array.dtype.isnative and is_contiguous(array, view.strides[row], view)
-        for row, array in arrays.items()
-        if row != kernel.WEIGHTS
-    )
+    weights = layout.ravel(arrays[kernel.WEIGHTS]) if kernel.WEIGHTS in arrays else one
+    return [*raw, weights, *codes]
 
 
 def write(
@@ -313,14 +294,15 @@ def write(
         return out
     loops = _loops_for(logits.dtype)
     arrays = arrays | {kernel.RESULT: out}
-    view = flatten(arrays)
-    if out.dtype == loops.dtype and _is_direct(arrays, view, loops.dtype):
-        (*raw, weights, x_code, z_code), steps = _direct_arguments(arrays, view, loops.one)
-        flat = *raw, weights, ravel(out, view), x_code, z_code
-        place = view.rows, view.columns, *steps, view.shape[-1], weight, smoothing
-        run(loops.write_contiguous, logits.size, *flat, *place)
+    layout = layout_of(arrays)
+    if layout.is_contiguous:
+        *raw, x_code, z_code = _direct_arguments(arrays, layout, loops.one)
+        flat = *raw, layout.ravel(out), x_code, z_code
+        place = layout.rows, layout.columns, *layout.weight_steps, int(layout.shape[-1])
+        run(loops.write_contiguous, logits.size, *flat, *place, weight, smoothing)
     else:
-        run(loops.write_any, logits.size, *_described(loops, arrays), weight, smoothing)
+        described = _described(loops, arrays, layout)
+        run(loops.write_any, logits.size, *described, weight, smoothing)
     return out
 
 
@@ -366,7 +348,7 @@ def _differentiate(
     scale: float,
     smoothing: float,
     second: int,
-    total_code: int = kernel.SUM,
+    total_code: int = SUM,
 ) -> float:
     size = arrays[kernel.LOGITS].size
     if size == 0:
@@ -380,15 +362,9 @@ def denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) ->
     """Return what the reduction divides by, which weights and ``where`` alone decide."""
     logits, weights = arrays[kernel.LOGITS], arrays.get(kernel.WEIGHTS)
     size = logits.size
-    if reduction == kernel.SUM:
-        return 1.0
-    if size == 0:
-        return 0.0
-    if kernel.WHERE not in arrays:
-        if reduction == kernel.SUM_OVER_BATCH_SIZE:
-            return float(size)
-        if weights is None:
-            return weight * size if reduction == kernel.MEAN else float(size if weight else 0)
+    if size == 0 or is_known(reduction, weights is not None, kernel.WHERE in arrays):
+        count = float(size)
+        return float(divisor(reduction, weight, count, count, count))
     loops = _loops_for(logits.dtype)
     counted = {row: arrays[row] for row in (kernel.WEIGHTS, kernel.WHERE) if row in arrays}
     uses = 1
@@ -399,12 +375,13 @@ def denominator(arrays: dict[int, np.ndarray], weight: float, reduction: int) ->
     return uses * float(run(loops.denominator, logits.size, *described, weight, reduction))
 
 
-def _described(loops: _Loops, arrays: dict[int, np.ndarray]) -> tuple[Any, ...]:
+def _described(
+    loops: _Loops, arrays: dict[int, np.ndarray], layout: Layout | None = None
+) -> tuple[Any, ...]:
     """Return what the loops over operands of any layout want to know of them."""
-    view = flatten(arrays)
-    table = operands_table(arrays, view)
-    shape = np.array(view.shape, np.int64)
-    return loops.one, shape, table, view.rows, view.columns, view.by_element
+    layout = layout or layout_of(arrays)
+    table = layout.operands_table(arrays)
+    return loops.one, layout.shape, table, layout.rows, layout.columns, layout.by_element
 
 
 def result_like(logits: np.ndarray) -> np.ndarray:

@@ -32,18 +32,16 @@ from . import losses, nn
 from .arguments import dtype_code
 from .kernels import elements
 from .kernels.block import SHORT
+from .kernels.divisor import SUM, divisor, is_known
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
 from .kernels.lanes import Lanes, rounded
 from .kernels.loss import (
     GRADIENT,
     LABELS,
     LOGITS,
-    MEAN,
     OPERANDS,
     POS_WEIGHT,
     RESULT,
-    SUM,
-    SUM_OVER_BATCH_SIZE,
     WEIGHTS,
     WHERE,
     denominator,
@@ -292,7 +290,7 @@ def _(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any:
 
 @_jitable
 def _flatten(shape, table):
-    """Do as ``broadcasting.flatten``, with the operands table in the place of arrays."""
+    """Do as ``layout_of``, with the operands table in the place of arrays."""
     axes = np.empty(shape.size, np.int64)
     left = 0
     for axis in range(shape.size):
@@ -488,16 +486,11 @@ def _(
 
 @_jitable
 def _denominator_of(described, real, weight, code, weighted, excluded):
-    """Return what the reduction divides by, as does ``evaluation._denominator``."""
+    """Return what the reduction divides by, as does ``evaluation.denominator``."""
     _, _, rows, columns, _ = described
-    size = np.float64(rows * columns)
-    if code == SUM:
-        return 1.0
-    if not excluded:
-        if code == SUM_OVER_BATCH_SIZE:
-            return size
-        if not weighted:
-            return weight * size if code == MEAN else (size if weight != 0 else 0.0)
+    if is_known(code, weighted, excluded):
+        count = np.float64(rows * columns)
+        return divisor(code, weight, count, count, count)
     return denominator(np.full(1, real(1)), *described, weight, code)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from .kernels import loss as kernel
+from .kernels import divisor
 from .messages import shown
 
 
@@ -115,8 +115,8 @@ _VALUES = {str(member.value): member for member in Reduction}
 
 # What the kernels divide by, for every reduction but NONE.
 CODES: dict[str, int] = {
-    Reduction.SUM: kernel.SUM,
-    Reduction.MEAN: kernel.MEAN,
-    Reduction.SUM_OVER_BATCH_SIZE: kernel.SUM_OVER_BATCH_SIZE,
-    Reduction.SUM_BY_NONZERO_WEIGHTS: kernel.SUM_BY_NONZERO_WEIGHTS,
+    Reduction.SUM: divisor.SUM,
+    Reduction.MEAN: divisor.MEAN,
+    Reduction.SUM_OVER_BATCH_SIZE: divisor.SUM_OVER_BATCH_SIZE,
+    Reduction.SUM_BY_NONZERO_WEIGHTS: divisor.SUM_BY_NONZERO_WEIGHTS,
 }

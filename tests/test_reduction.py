@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 import sce_numba as sce
-from sce_numba import Reduction
+from sce_numba import Reduction, evaluation
+from sce_numba.reduction import CODES
+
+ROWS = np.ones((3, 1))
 
 STRINGS = {
     "NONE": "none",
@@ -157,3 +160,24 @@ def test_what_the_command_line_takes_is_what_is_suggested():
         assert parse_reduction(text) is Reduction.MEAN
     with pytest.raises(ValueError, match="Did you mean 'weighted_mean'"):
         sce.sigmoid_cross_entropy([1], [0.0], reduction="mean")
+
+
+@pytest.mark.parametrize(
+    "door",
+    [
+        lambda *given: sce.sigmoid_cross_entropy(*given, reduction="weighted_sum"),
+        lambda *given: sce.sigmoid_cross_entropy(*given, 2.0, reduction="weighted_sum"),
+        lambda *given: sce.sigmoid_cross_entropy(*given, ROWS, reduction="weighted_sum"),
+        lambda *given: sce.sigmoid_cross_entropy_value_and_grad(*given, reduction="weighted_sum"),
+        lambda *given: sce.sigmoid_cross_entropy_value_and_grad(
+            *given, ROWS, reduction="weighted_sum"
+        ),
+        lambda *given: sce.compute_weighted_loss(*given, reduction="weighted_sum"),
+        lambda *given: sce.LossAccumulator("weighted_sum").update(*given),
+    ],
+)
+def test_a_reduction_that_no_divisor_is_known_for_is_an_error_everywhere(door, monkeypatch):
+    monkeypatch.setitem(CODES, "weighted_sum", 4)
+    monkeypatch.setitem(evaluation._EVERY_CODE, "weighted_sum", 4)
+    with pytest.raises(ValueError, match="no divisor"):
+        door(np.ones((3, 2)), np.ones((3, 2)))

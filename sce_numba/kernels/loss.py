@@ -33,6 +33,7 @@ from .block import (
     total_weights,
     write_block,
 )
+from .divisor import SUM, divisor
 from .environment import enter_default, leave_default
 from .fused import halves, two_product, two_sum
 from .operand import FLOAT32, FLOAT64, ONE, address_of, at, bytes_of
@@ -42,7 +43,6 @@ from .softplus import OPTIONS
 from .staging import ADDRESS, address_in_place, read, write
 from .streaming import LINE
 
-SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
 # Rows of the operands table; the address of one that is not given is 0.
 LOGITS, LABELS, WEIGHTS, WHERE, POS_WEIGHT, RESULT, GRADIENT = 0, 1, 2, 3, 4, 5, 6
 OPERANDS = 7
@@ -98,13 +98,9 @@ def _add_up(partials):
 
 
 @register_jitable(**OPTIONS)
-def _denominator(sums, weight, reduction):
+def _divisor(sums, weight, reduction):
     """Return what a reduction divides by; all weights are to be multiplied by ``weight``."""
-    if reduction == MEAN:
-        return weight * sums[WEIGHT]
-    if reduction == SUM_BY_NONZERO_WEIGHTS:
-        return sums[PRESENT] if weight != 0.0 else 0.0
-    return sums[COUNT] if reduction == SUM_OVER_BATCH_SIZE else 1.0
+    return divisor(reduction, weight, sums[WEIGHT], sums[PRESENT], sums[COUNT])
 
 
 @register_jitable(**OPTIONS)
@@ -121,7 +117,8 @@ def reduced(partials, weight, reduction):
     if reduction < 0:
         lost = two_product(weight, total)[1] + weight * rest
         at(-reduction, 1, np.float64)[0] = lost if abs(lost) < np.inf else 0.0
-    denominator = _denominator(sums, weight, reduction)
+        reduction = SUM
+    denominator = _divisor(sums, weight, reduction)
     return leave_default(before, numerator / denominator if denominator != 0.0 else 0.0)
 
 
@@ -299,7 +296,7 @@ def denominator(like, shape, operands, rows, columns, by_element, weight, reduct
         sums[DONE] = leave_default(before, 1.0)
     check(partials[:, DONE])
     before, weight = enter_default((weight,))
-    return leave_default(before, _denominator(_add_up(partials), weight, reduction))
+    return leave_default(before, _divisor(_add_up(partials), weight, reduction))
 
 
 def write_contiguous(

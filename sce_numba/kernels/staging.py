@@ -20,7 +20,7 @@ from .streaming import LINE
 # Bytes copied at a time.
 COPIED = 4 * LINE
 
-# Columns of an operand, in the order in which `broadcasting` fills them; the strides follow.
+# Columns of an operand, in the order in which `layout` fills them; the strides follow.
 ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
 
 SIGN_F16, INFINITY_F16 = np.int32(0x8000), np.int32(0x7C00)

@@ -1,0 +1,149 @@
+"""What the kernels are told of arrays leads them to every element, in one order for all arrays.
+
+And the shortcuts for the commonest arguments return what the long way does, to the last bit.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference import REDUCTIONS
+
+import sce_numba as sce
+from sce_numba import evaluation
+from sce_numba.kernels.loss import LABELS, LOGITS, WEIGHTS
+from sce_numba.kernels.staging import ADDRESS, STRIDES
+from sce_numba.layout import address, layout_of
+
+
+def view_of(layout, arrays, row):
+    """Return what a kernel sees of an array: the joined axes, from the address on."""
+    strides = layout.operands_table(arrays)[row, STRIDES:]
+    return np.lib.stride_tricks.as_strided(arrays[row], tuple(layout.shape), tuple(strides))
+
+
+@st.composite
+def operands(draw):
+    """Draw logits, labels in a memory order of their own, and weights broadcast along some axes."""
+    shape = tuple(draw(st.lists(st.integers(1, 4), max_size=4)))
+    numbers = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    axes = range(len(shape))
+
+    def laid_out(array):
+        if not shape:
+            return np.asarray(array)
+        order, step = draw(st.permutations(axes)), draw(st.sampled_from([1, 2]))
+        packed = np.ascontiguousarray(array.transpose(order)).transpose(np.argsort(order))
+        return np.repeat(packed, step, axis=-1)[..., ::step]
+
+    kept = [draw(st.booleans()) for _ in axes]
+    where = tuple(slice(None) if keep else slice(1) for keep in kept)
+    arrays = {LOGITS: laid_out(numbers + 0.5), LABELS: laid_out(numbers)}
+    return arrays | {WEIGHTS: laid_out(numbers[where] + 0.25)}
+
+
+@given(operands())
+def test_every_array_is_seen_whole_and_in_the_order_of_the_logits(arrays):
+    layout = layout_of(arrays)
+    logits, labels, weights = (view_of(layout, arrays, row) for row in (LOGITS, LABELS, WEIGHTS))
+    assert sorted(logits.ravel()) == sorted(arrays[LOGITS].ravel())
+    np.testing.assert_array_equal(labels, logits - 0.5)
+    whole = np.broadcast_to(arrays[WEIGHTS], arrays[LOGITS].shape)
+    expected = dict(zip(arrays[LOGITS].ravel(), whole.ravel(), strict=True))
+    assert list(weights.ravel()) == [expected[logit] for logit in logits.ravel()]
+    assert layout.rows * layout.columns == arrays[LOGITS].size
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (6,), (1, 6), (2, 3, 4), (2, 1, 3)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_arrays_in_one_order_without_gaps_are_one_row(shape, order):
+    array = np.zeros(shape, order=order)
+    layout = layout_of({LOGITS: array, LABELS: array.copy("K")})
+    assert layout.is_contiguous
+    assert (layout.rows, layout.columns, list(layout.shape)) == (1, array.size, [array.size])
+
+
+def test_weights_of_rows_make_rows():
+    logits = np.zeros((3, 2000), np.float32)
+    layout = layout_of({LOGITS: logits, LABELS: logits, WEIGHTS: np.ones((3, 1), np.float32)})
+    assert (layout.rows, layout.columns, layout.weight_steps) == (3, 2000, (1, 0))
+    assert layout.is_contiguous
+    assert not layout.by_element
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(5),
+        np.zeros((4, 6))[1:, ::-2],
+        np.zeros(3, ">f4"),
+        np.frombuffer(bytes(17), np.uint8)[1:].view(np.float64),
+        np.broadcast_to(np.float16(1), (2, 3)),
+        np.zeros((0, 3)),
+        np.zeros(()),
+        np.zeros(3).view(np.ma.MaskedArray),
+    ],
+    ids=["plain", "strided", "swapped", "unaligned", "broadcast", "empty", "number", "subclass"],
+)
+def test_the_address_is_that_of_the_array_interface(array):
+    assert address(array) == array.__array_interface__["data"][0]
+
+
+def test_a_layout_that_is_remembered_holds_no_address():
+    first, second = (np.full((2, 3), value) for value in (1.0, 2.0))
+    tables = [layout_of({LOGITS: a}).operands_table({LOGITS: a}) for a in (first, second)]
+    assert [table[LOGITS, ADDRESS] for table in tables] == [address(first), address(second)]
+
+
+def same(one, two):
+    return type(one) is type(two) and np.asarray(one).tobytes() == np.asarray(two).tobytes()
+
+
+WEIGHT = {
+    "float": 0.75,
+    "int": 3,
+    "bool": True,
+    "zero": 0,
+    "float32": np.float32(0.3),
+    "int8": np.int8(-2),
+    "infinite": np.float64(np.inf),
+    "nan": np.float16(np.nan),
+    "rows": np.linspace(0, 2, 6, dtype=np.float32)[:, None],
+    "rows, float64": np.linspace(0, 2, 6)[:, None],
+    "columns, integers": np.arange(5)[None],
+    "elements, bool": np.eye(6, 5, dtype=bool),
+    "one": np.full((1, 1), 0.3),
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHT.values(), ids=WEIGHT)
+@pytest.mark.parametrize("smoothing", [0, 0.1, np.float32(0.1), True, np.int64(1)])
+def test_the_shortcuts_return_what_the_long_way_does(weights, smoothing, monkeypatch):
+    rng = np.random.default_rng(6)
+    logits = rng.normal(0, 4, (6, 5)).astype(np.float32)
+    labels = rng.random(logits.shape) < 0.4
+    taken = []
+    for name in ("evaluate_in_place", "differentiate_in_place"):
+        shortcut = getattr(evaluation, name)
+
+        def seen(*given, shortcut=shortcut):
+            taken.append(shortcut(*given) is not None)
+            return shortcut(*given)
+
+        monkeypatch.setattr(evaluation, name, seen)
+    found, expected = [], []
+    for results, reduction in itertools.product((found, expected), REDUCTIONS):
+        results.append(
+            sce.sigmoid_cross_entropy(labels, logits, weights, smoothing, reduction=reduction)
+        )
+        results += sce.sigmoid_cross_entropy_value_and_grad(
+            labels, logits, weights, smoothing, reduction=reduction
+        )
+        if results is found and reduction is REDUCTIONS[-1]:
+            finite_number = np.ndim(weights) == 0 and np.isfinite(weights)
+            assert any(taken) == (finite_number or np.size(weights) > 1)
+            monkeypatch.setattr(evaluation, "evaluate_in_place", lambda *given: None)
+            monkeypatch.setattr(evaluation, "differentiate_in_place", lambda *given: None)
+    assert all(map(same, found, expected))
