@@ -94,10 +94,10 @@ def test_the_second_process_compiles_nothing(cache):
     assert run(COUNT, NUMBA_CACHE_DIR=str(cache)) == [EXPECTED, "0"]
 
 
-def test_code_that_is_on_disk_and_not_damaged_is_at_hand(cache, tmp_path):
+def test_code_that_is_on_disk_and_not_damaged_is_found(cache, tmp_path):
     code = (
         "from sce_numba.evaluation import _DOUBLE\n"
-        "print(*map(_DOUBLE.reduce_rows.is_at_hand, ('serial', 'parallel')))"
+        "print(*map(_DOUBLE.reduce_rows.is_on_disk, ('serial', 'parallel')))"
     )
     assert run(code, NUMBA_CACHE_DIR=str(cache)) == ["True", "False"]
     (file,) = files(cache)

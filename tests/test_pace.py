@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 import sce_numba as sce
 from sce_numba.kernels import parallel
-from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, SHARE, TIMED, Pace
+from sce_numba.kernels.pace import EVERY, LEARNT, LONGEST, SHARE, Pace
 
 
 def calls(pace, count, alone, threads):
@@ -101,12 +102,47 @@ def test_an_affinity_that_is_narrowed_later_counts():
     assert parallel._cpus() <= len(before)
 
 
-def test_a_pause_is_spent_on_the_serial_loop_but_for_its_last_calls():
-    pace = Pace()
-    calls(pace, 200, 1.0, lambda call: 80.0)
-    rests = 0
-    while pace.rests():
-        rests += 1
-    assert rests > 100
-    assert calls(pace, TIMED + 1, 2.0, lambda call: 80.0) == [False] * TIMED + [True]
-    assert pace.alone == pytest.approx(1.6, abs=0.2)
+class SlowOnThreads:
+    """A loop that takes 2 ms on more threads than one, and notes how it was run."""
+
+    def __init__(self, monkeypatch, has_serial, on_disk):
+        self.ran, self.threads, self.on_disk = [], 4, on_disk
+        if has_serial:
+            self.serial = lambda: self.ran.append("serial")
+        monkeypatch.setattr(parallel, "_paces", {})
+        monkeypatch.setattr(parallel, "_cpus", lambda: 4)
+        monkeypatch.setattr(parallel, "_layer", lambda: "omp")
+        monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4)
+        monkeypatch.setattr(parallel.numba_threads, "_set_num_threads", self.set_threads)
+
+    def set_threads(self, count):
+        self.threads = count
+
+    def parallel(self):
+        self.ran.append(self.threads)
+        if self.threads > 1:
+            time.sleep(0.002)
+
+    def is_on_disk(self, _kind):
+        if self.on_disk:
+            self.serial = lambda: self.ran.append("serial")
+        return self.on_disk
+
+    def run(self, count):
+        for _ in range(count):
+            parallel.run(self, parallel.CROSSOVER)
+        return self.ran
+
+
+@pytest.mark.parametrize("has_serial", [False, True])
+def test_a_pause_is_spent_on_the_serial_loop_if_that_is_there(has_serial, monkeypatch):
+    ran = SlowOnThreads(monkeypatch, has_serial, on_disk=False).run(1000)
+    assert ran.count(4) < 20
+    assert ran.count("serial" if has_serial else 1) == 1000 - ran.count(4)
+
+
+def test_for_a_long_pause_the_serial_loop_is_loaded(monkeypatch):
+    ran = SlowOnThreads(monkeypatch, has_serial=False, on_disk=True).run(1000)
+    first = ran.index("serial")
+    assert set(ran[:first]) == {4, 1}
+    assert set(ran[first:]) <= {4, "serial"}

@@ -280,10 +280,8 @@ class Loop:
             if name not in self.__dict__:
                 self.__dict__[name] = self._compile(name)
 
-    def is_at_hand(self, kind: str) -> bool:
-        """Tell whether a kind is compiled, in this process or, when first asked, on disk."""
-        if kind in self.__dict__:
-            return True
+    def is_on_disk(self, kind: str) -> bool:
+        """Tell whether code of a kind was on disk when this was first asked."""
         if kind not in self._on_disk:
             try:
                 code = _Cache(self._function, kind).code(self._signature, cpu_target.target_context)

@@ -32,22 +32,16 @@ class Pace:
         # What threads cost more than one since they last paid, and of that the worst call.
         self._lost = self._worst = 0.0
         self._doubted = False
-        self._learnt = self._pause = 0
+        self._learnt = 0
+        self.pause = 0  # calls on one thread until threads are tried again
         # Calls on threads until one thread is timed. The first call of all warms the caches, and is
         # not what one thread would be measured by.
         self._left = 1
 
-    def rests(self) -> bool:
-        """Tell whether the next call is to run on one thread, and need not be timed."""
-        if self._pause <= TIMED:
-            return False
-        self._pause -= 1
-        return True
-
     def pays(self) -> bool:
         """Tell whether the next call is to run on threads."""
-        if self._pause > 0:
-            self._pause -= 1
+        if self.pause > 0:
+            self.pause -= 1
             return False
         return self._left > 0
 
@@ -78,6 +72,6 @@ class Pace:
         self._worst = max(self._worst, more)
         if self._lost > self._worst:
             share = SHARE if self._doubted else AT_FIRST
-            self._pause = int(min(max(share * self._lost / self.alone, SHORTEST), LONGEST))
+            self.pause = int(min(max(share * self._lost / self.alone, SHORTEST), LONGEST))
             self._lost = self._worst = 0.0
             self._doubted = True

@@ -32,7 +32,7 @@ from numba import config
 from numba.np.ufunc import parallel as numba_threads
 
 from .compile import Loop
-from .pace import LARGEST, Pace
+from .pace import LARGEST, TIMED, Pace
 
 # Below this number of elements, starting the threads costs about as much as they save: two threads
 # took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
@@ -42,6 +42,9 @@ CROSSOVER = 1 << 16
 # which outlasts the pause between two calls of a loop.  Its own default is ten times as long, a
 # time slice of the scheduler, in which the thread that is waited for may be without a CPU.
 SPINS = 30_000
+
+# For a pause of the threads that is longer, in calls, the serial loop is loaded from disk.
+LONG = 256
 
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
@@ -189,7 +192,13 @@ def run(loop: Loop, size: int, *arguments: Any) -> Any:
     if size < CROSSOVER or getattr(_alone, "wanted", False) or os.getpid() != _home:
         return loop.serial(*arguments)
     pace = _paces.get((loop, size.bit_length()))
-    if pace is not None and loop.is_at_hand("serial") and pace.rests():
+    # A region of one thread would take longer, but it is there, and spares loading other code.
+    if (
+        pace is not None
+        and pace.pause > TIMED
+        and ("serial" in vars(loop) or (pace.pause > LONG and loop.is_on_disk("serial")))
+    ):
+        pace.pause -= 1
         return loop.serial(*arguments)
     if not _may_launch():
         return loop.serial(*arguments)
@@ -228,7 +237,7 @@ def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tupl
     pace = _paces.get(key) or _paces.setdefault(key, Pace())
     pays = pace.pays()
     # GNU OpenMP runs a region of one thread as a call, which spares compiling the serial loop.
-    as_region = pays or (not loop.is_at_hand("serial") and _layer() == "omp")
+    as_region = pays or ("serial" not in vars(loop) and _layer() == "omp")
     compiled = loop.parallel if as_region else loop.serial  # compiling is not timed
     start = time.perf_counter()
     if as_region:
