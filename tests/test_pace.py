@@ -112,8 +112,10 @@ class SlowOnThreads:
         monkeypatch.setattr(parallel, "_paces", {})
         monkeypatch.setattr(parallel, "_cpus", lambda: 4)
         monkeypatch.setattr(parallel, "_layer", lambda: "omp")
-        monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4)
-        monkeypatch.setattr(parallel.numba_threads, "_set_num_threads", self.set_threads)
+        monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4, raising=False)
+        monkeypatch.setattr(
+            parallel.numba_threads, "_set_num_threads", self.set_threads, raising=False
+        )
 
     def set_threads(self, count):
         self.threads = count
