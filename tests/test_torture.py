@@ -109,9 +109,15 @@ def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
     setting = [4]
     monkeypatch.setattr(parallel, "_cpus", lambda: cpus)
     monkeypatch.setattr(parallel, "_layer", lambda: "tbb")
-    monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: setting[0])
+    # Neither is there before Numba has started its threads.
     monkeypatch.setattr(
-        parallel.numba_threads, "_set_num_threads", lambda count: setting.__setitem__(0, count)
+        parallel.numba_threads, "_get_num_threads", lambda: setting[0], raising=False
+    )
+    monkeypatch.setattr(
+        parallel.numba_threads,
+        "_set_num_threads",
+        lambda count: setting.__setitem__(0, count),
+        raising=False,
     )
     parallel.run(Loop(), parallel.CROSSOVER)
     assert counts == expected
