@@ -32,11 +32,9 @@ _BY_SIZE = {
     "f4": operand.FLOAT32,
     "f8": operand.FLOAT64,
 }
-# By NumPy's numbers of dtypes, of which two may be of one kind and size.
-_CODES = {
-    dtype.num: _BY_SIZE[f"{dtype.kind}{dtype.itemsize}"]
-    for dtype in map(np.dtype, "?bhilqBHILQefd")
-}
+# NumPy's own among them, of which two may be of one kind and size.
+NATIVE: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, "?bhilqBHILQefd"))
+_CODES = {dtype.num: _BY_SIZE[f"{dtype.kind}{dtype.itemsize}"] for dtype in NATIVE}
 _FLOATS = {operand.FLOAT16, operand.BFLOAT16, operand.FLOAT32, operand.FLOAT64}
 
 

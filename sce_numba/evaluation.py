@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numba import float32, float64, int64, types, uint8, void
 
-from .arguments import dtype_code
+from .arguments import NATIVE, dtype_code
 from .kernels import loss as kernel
 from .kernels.block import SHORT
 from .kernels.compile import Loop
@@ -16,7 +16,7 @@ from .kernels.divisor import SUM, divisor, is_known
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
 from .kernels.operand import FLOAT16, FLOAT32, FLOAT64
 from .kernels.parallel import CROSSOVER, run
-from .layout import Layout, layout_of
+from .layout import Layout, computed_in, layout_of
 from .reduction import CODES, Reduction
 
 
@@ -52,9 +52,7 @@ _SINGLE, _DOUBLE = _Loops(np.float32, float32), _Loops(np.float64, float64)
 _BYTE = np.dtype(np.uint8)
 # By number, the native dtypes that are read in place: labels with their code, logits with the
 # loops as well.
-_LABELS: dict[int, Any] = {
-    dtype.num: (dtype, dtype_code(dtype)) for dtype in map(np.dtype, "?bhilqBHILQefd")
-}
+_LABELS: dict[int, Any] = {dtype.num: (dtype, dtype_code(dtype)) for dtype in NATIVE}
 _LOGITS: dict[int, Any] = {
     np.dtype(kind).num: (np.dtype(kind), code, loops)
     for kind, code, loops in (
@@ -64,7 +62,7 @@ _LOGITS: dict[int, Any] = {
     )
 }
 # What a weight or label smoothing may be to be taken as it is.
-_NUMBERS = {bool, int, float, *(np.dtype(kind).type for kind in "?bhilqBHILQefd")}
+_NUMBERS = {bool, int, float, *(dtype.type for dtype in NATIVE)}
 # Bits of `flags.num`: C order and aligned, and writeable as well.
 _C_ORDER = 0x101
 _WRITEABLE = 0x501
@@ -75,7 +73,7 @@ _EVERY_CODE = CODES | {Reduction.NONE: _NONE}
 
 
 def _loops_for(dtype: np.dtype[Any]) -> _Loops:
-    return _DOUBLE if dtype.kind == "f" and dtype.itemsize == 8 else _SINGLE
+    return _DOUBLE if computed_in(dtype) == _DOUBLE.dtype else _SINGLE
 
 
 def evaluate_in_place(

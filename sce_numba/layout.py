@@ -40,6 +40,8 @@ _PROBE = np.zeros(1)
 _IS_THERE = sys.implementation.name == "cpython" and _data_field(_PROBE) == _interface(_PROBE)
 address = _data_field if _IS_THERE else _interface
 
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+
 # Of so many layouts those last used are remembered.
 REMEMBERED = 256
 
@@ -77,6 +79,11 @@ class Layout(NamedTuple):
         """Return a contiguous array as one dimension in the order of the view, without a copy."""
         rest = [k for k in range(array.ndim) if k not in self.axes]
         return array.transpose(rest + self.axes).reshape(-1)
+
+
+def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype in which losses of logits of a dtype are computed."""
+    return _DOUBLE if dtype.kind == "f" and dtype.itemsize == 8 else _SINGLE
 
 
 def layout_of(arrays: dict[int, np.ndarray]) -> Layout:
@@ -152,8 +159,7 @@ def _are_contiguous(
     """
     if kernel.LABELS not in operands or kernel.WHERE in operands or kernel.POS_WEIGHT in operands:
         return False
-    logits = operands[kernel.LOGITS].dtype
-    computed = np.dtype(np.float64 if logits.kind == "f" and logits.itemsize == 8 else np.float32)
+    computed = computed_in(operands[kernel.LOGITS].dtype)
     for row, operand in operands.items():
         if not operand.is_aligned or not operand.dtype.isnative:
             return False

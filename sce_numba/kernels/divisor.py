@@ -1,11 +1,11 @@
 """What each reduction divides the sum of the weighted losses by: one function, for every door.
 
-=========================  =====================================================================
-``SUM``                    1
-``MEAN``                   the sum of the weights
-``SUM_OVER_BATCH_SIZE``    the number of elements
-``SUM_BY_NONZERO_WEIGHTS`` the number of weights that are not 0
-=========================  =====================================================================
+==========================  ====================================
+``SUM``                     1
+``MEAN``                    the sum of the weights
+``SUM_OVER_BATCH_SIZE``     the number of elements
+``SUM_BY_NONZERO_WEIGHTS``  the number of weights that are not 0
+==========================  ====================================
 """
 
 from __future__ import annotations

@@ -63,10 +63,9 @@ for _formula in (halves, two_product, two_sum):
 
 @register_jitable(**OPTIONS)
 def _add(sums, numerator, lost, weight, present, count):
-    result = sums[NUMERATOR] + numerator
+    result, rest = two_sum(sums[NUMERATOR], numerator)
     if abs(result) < np.inf:
-        virtual = result - sums[NUMERATOR]
-        sums[LOST] += (sums[NUMERATOR] - (result - virtual)) + (numerator - virtual) + lost
+        sums[LOST] += rest + lost
     sums[NUMERATOR] = result
     sums[WEIGHT] += weight
     sums[PRESENT] += present
