@@ -1,7 +1,8 @@
 """The command line: ``python -m sce_numba``.
 
 Alone it compares the package with plain NumPy on real data. ``evaluate`` computes the loss of
-arrays in files, ``versions`` prints what a bug report needs.
+arrays in files, ``compile`` fills the cache of compiled code, ``versions`` prints what a bug report
+needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy.typing as npt
 
 import sce_numba as sce
 
-from .command_line import evaluate, streams
+from .command_line import evaluate, prepare, streams
 from .command_line.evaluate import INTERRUPTED
 from .command_line.npy import NPY
 from .command_line.report import json_text
@@ -79,6 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         used; with status 0 after ``--help``.
     """
     streams.replace_closed()
+    streams.tell_of_compilation()
     try:
         if sys.stdout is None:
             return unwritable("it is closed")
@@ -113,8 +115,9 @@ def command_parser() -> Parser:
         "reduction with plain NumPy on a data set that comes with the package.",
     )
     parser.set_defaults(run=compare)
-    commands = parser.add_subparsers(title="commands", metavar="{evaluate,versions}")
+    commands = parser.add_subparsers(title="commands", metavar="{evaluate,compile,versions}")
     evaluate.add_to(commands)
+    prepare.add_to(commands)
     versions = commands.add_parser("versions", help="print what a bug report needs")
     versions.set_defaults(run=print_versions)
     return parser

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .array_libraries import conversion, readable
 from .kernels import operand
-from .kernels.loss import LOGITS, RESULT
+from .kernels.view import LOGITS, RESULT
 from .messages import shown
 from .reduction import CODES, Reduction
 

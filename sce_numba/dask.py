@@ -47,7 +47,7 @@ from dask.utils import funcname
 from . import arguments, nn
 from .array_libraries import readable
 from .evaluation import as_scalar
-from .kernels import loss as kernel
+from .kernels import view
 from .loss_collections import record
 from .loss_sums import (
     LossSums,
@@ -141,7 +141,7 @@ def _check(
     _check_unknown_sizes(operands)
     standing = {name: _stand_in(operand, name) for name, operand in operands.items()}
     if "losses" in standing:
-        arrays = {kernel.LOGITS: arguments.as_floats(standing["losses"], "losses")}
+        arrays = {view.LOGITS: arguments.as_floats(standing["losses"], "losses")}
     else:
         name = "labels" if "labels" in standing else "multi_class_labels"
         arrays, _ = elements(standing[name], standing["logits"], label_smoothing, name)

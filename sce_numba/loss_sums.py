@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from . import arguments, evaluation
 from .exact_sum import ExactSum
-from .kernels import loss as kernel
+from .kernels import view
 from .losses import elements, weigh
 from .reduction import Reduction
 
@@ -65,7 +65,7 @@ def sums_of_part(
 
 def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
     """Return what ``sums_of_part`` does, for losses that are already computed."""
-    arrays = {kernel.LOGITS: arguments.as_floats(losses, "losses")}
+    arrays = {view.LOGITS: arguments.as_floats(losses, "losses")}
     code, weight = weigh(arrays, weights, reduction)
     assert code is not None
     return LossSums(*evaluation.sums(arrays, weight, 0.0, code))
@@ -79,7 +79,7 @@ def denominator_of_part(
     where: ArrayLike | None = None,
 ) -> float:
     """Return what a reduction divides by, for which of the logits the shape alone matters."""
-    arrays = {kernel.LOGITS: arguments.as_floats(logits, "logits")}
+    arrays = {view.LOGITS: arguments.as_floats(logits, "logits")}
     code, weight = weigh(arrays, weights, reduction, where=where)
     assert code is not None
     return evaluation.denominator(arrays, weight, code)
@@ -101,5 +101,5 @@ def gradient_of_part(
     """
     arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
     _, weight = weigh(arrays, weights, Reduction.SUM, pos_weight, where)
-    gradient = arrays[kernel.GRADIENT] = evaluation.result_like(arrays[kernel.LOGITS])
+    gradient = arrays[view.GRADIENT] = evaluation.result_like(arrays[view.LOGITS])
     return gradient, evaluation.differentiate_sum(arrays, weight, smoothing, denominator)

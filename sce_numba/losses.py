@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import arguments, evaluation
+from . import arguments, evaluation, numba_extension
 from .array_libraries import door_for
-from .kernels import loss as kernel
+from .kernels import view
 from .loss_collections import GraphKeys, record
 from .reduction import Reduction
 
@@ -235,13 +235,13 @@ def sigmoid_cross_entropy_value_and_grad(
     code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     losses = _losses_out(out, code, arrays)
     if code is None:
-        values = arrays[kernel.LOGITS]
-        arrays[kernel.RESULT] = evaluation.result_like(values) if losses is None else losses
-    arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
+        values = arrays[view.LOGITS]
+        arrays[view.RESULT] = evaluation.result_like(values) if losses is None else losses
+    arrays[view.GRADIENT] = _result(grad_out, arrays, "grad_out")
     loss = evaluation.differentiate_loss(arrays, weight, smoothing, code)
     loss = loss if out is None else out
     record(loss, scope, loss_collection, reduction)
-    return loss, arrays[kernel.GRADIENT] if grad_out is None else grad_out
+    return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
 
 
 def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
@@ -356,12 +356,12 @@ def sigmoid_cross_entropy_gradient_hessian(
         )
     arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
     _, weight = weigh(arrays, weights, Reduction.NONE, pos_weight, where)
-    arrays[kernel.RESULT] = _result(hess_out, arrays, "hess_out")
-    arrays[kernel.GRADIENT] = _result(grad_out, arrays, "grad_out")
+    arrays[view.RESULT] = _result(hess_out, arrays, "hess_out")
+    arrays[view.GRADIENT] = _result(grad_out, arrays, "grad_out")
     evaluation.gradient_hessian(arrays, weight, smoothing)
     return (
-        arrays[kernel.GRADIENT] if grad_out is None else grad_out,
-        arrays[kernel.RESULT] if hess_out is None else hess_out,
+        arrays[view.GRADIENT] if grad_out is None else grad_out,
+        arrays[view.RESULT] if hess_out is None else hess_out,
     )
 
 
@@ -427,7 +427,7 @@ def compute_weighted_loss(
             reduction=reduction,
         )
     values, dtype = arguments.as_losses(losses)
-    arrays = {kernel.LOGITS: values}
+    arrays = {view.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
     loss = _evaluate(arrays, weight, 0.0, code)
     if dtype.kind in "iu":
@@ -445,7 +445,7 @@ def elements(
     """Return labels and logits, each for its row of the operands, and the label smoothing."""
     labels, values = arguments.as_labels_and_logits(labels_given, labels_name, logits)
     smoothing = arguments.as_label_smoothing(label_smoothing)
-    return {kernel.LOGITS: values, kernel.LABELS: labels}, smoothing
+    return {view.LOGITS: values, view.LABELS: labels}, smoothing
 
 
 def weigh(
@@ -456,15 +456,15 @@ def weigh(
     where: ArrayLike | None = None,
 ) -> tuple[int | None, float]:
     """Add what weighs and excludes elements; return the reduction's code and a scalar weight."""
-    values = arrays[kernel.LOGITS]
+    values = arrays[view.LOGITS]
     code = arguments.as_reduction(reduction)
     weight, weight_array = arguments.as_weights(weights, values)
     if weight_array is not None:
-        arrays[kernel.WEIGHTS] = weight_array
+        arrays[view.WEIGHTS] = weight_array
     if pos_weight is not None:
-        arrays[kernel.POS_WEIGHT] = arguments.as_pos_weight(pos_weight, values)
+        arrays[view.POS_WEIGHT] = arguments.as_pos_weight(pos_weight, values)
     if where is not None:
-        arrays[kernel.WHERE] = arguments.as_where(where, values)
+        arrays[view.WHERE] = arguments.as_where(where, values)
     return code, weight
 
 
@@ -483,7 +483,7 @@ def _losses_out(
 def _result(out: np.ndarray | None, arrays: dict[int, np.ndarray], name: str) -> np.ndarray:
     """Return ``out``, checked, or new memory."""
     if out is None:
-        return evaluation.result_like(arrays[kernel.LOGITS])
+        return evaluation.result_like(arrays[view.LOGITS])
     return arguments.as_out(out, arrays, name)
 
 
@@ -497,3 +497,6 @@ def _evaluate(
     if code is None:
         return evaluation.write(arrays, weight, smoothing, out)
     return evaluation.reduce(arrays, weight, smoothing, code)
+
+
+numba_extension.functions_are_defined()

@@ -1,17 +1,19 @@
 """The functions of this package inside what users compile themselves, with ``@numba.njit``.
 
-Numba imports this module when it first compiles anything, by way of an entry point; where the
-package is on the path without being installed, ``import sce_numba.njit`` does the same.  Nothing is
+This module is imported when Numba first compiles anything in a program that uses the package, by
+way of an entry point (see ``numba_extension``); where the package is on the path without being
+installed, ``import sce_numba.njit`` does the same.  Nothing is
 compiled before it is used.
 
 Numbers are computed by the formulas of ``kernels.elements``, as code without branches and calls
-that LLVM inlines and makes vectors of.  Arrays go through the loops of ``kernels.loss`` and
-``kernels.gradient``, the very functions that Python-level calls run, on the calling thread.
+that LLVM inlines and makes vectors of.  Arrays go through the very functions that Python-level
+calls run (see ``kernels.jobs``), on the calling thread.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -31,28 +33,43 @@ from numba.np.numpy_support import as_dtype
 from . import losses, nn
 from .arguments import dtype_code
 from .kernels import elements
-from .kernels.block import SHORT
-from .kernels.divisor import SUM, divisor, is_known
-from .kernels.gradient import HESSIAN, LOSSES, TOTAL, differentiate
+from .kernels.compile import OPTIONS
+from .kernels.divisor import SUM, check, divisor, is_known
+from .kernels.flatten import flatten, groups_of, words_of
+from .kernels.gradient import HESSIAN, LOSSES, TOTAL
+from .kernels.jobs import Job, write_function
 from .kernels.lanes import Lanes, rounded
-from .kernels.loss import (
+from .kernels.operand import FLOAT32, FLOAT64, LINE, ONE
+from .kernels.softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .kernels.tiles import SCRATCH, Form, from_a_line_on
+from .kernels.view import (
+    ADDRESSES,
+    BY_ELEMENT,
+    CODE,
+    COLUMNS,
     GRADIENT,
+    GROUPS,
+    ITEMSIZE,
     LABELS,
+    LAYOUT,
     LOGITS,
     OPERANDS,
+    PLAIN,
     POS_WEIGHT,
+    RANK,
+    REDUCTION,
     RESULT,
+    ROWS,
+    SCALE,
+    SECOND,
+    SHAPE,
+    SMOOTHING,
+    STRIDES,
+    WEIGHT,
     WEIGHTS,
     WHERE,
-    denominator,
-    reduce_any,
-    reduce_rows,
-    write_any,
-    write_contiguous,
+    WORDS,
 )
-from .kernels.operand import address_of
-from .kernels.softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
-from .kernels.staging import ADDRESS, CODE, ITEMSIZE, PLAIN, STRIDES
 from .loss_collections import GraphKeys
 from .reduction import CODES, Reduction
 
@@ -60,12 +77,8 @@ from .reduction import CODES, Reduction
 # are called inherit no `parallel`, no parallel region begins here.
 _OPTIONS = OPTIONS | {"forceinline": False}
 _jitable = register_jitable(**_OPTIONS)
-for _loop in (reduce_rows, reduce_any, denominator, write_contiguous, write_any, differentiate):
-    _jitable(_loop)
-
-
-def register() -> None:
-    """Do nothing: importing this module is what Numba's entry point is for."""
+for _function in (groups_of, flatten, words_of, is_known, from_a_line_on):
+    _jitable(_function)
 
 
 # ---- What is accepted -----------------------------------------------------------------------
@@ -163,7 +176,8 @@ def _reduction(value: Any) -> int | None:
         Reduction.validate(value)
     except ValueError as error:
         raise TypingError(str(error)) from None
-    return CODES.get(value)
+    code = CODES.get(value)
+    return None if code is None else check(code)
 
 
 # A member of Reduction is a literal of its string, wherever it comes from.
@@ -266,83 +280,134 @@ def _enter(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any: ...
 
 @_overload(_enter)
 def _(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any:
-    """Describe an array in its row of the operands table, broadcast to a shape."""
+    """Describe an array in its row, broadcast to a shape; return its address."""
     if not _given(array):
-        return lambda table, row, array, shape, name: None
-    code, plain = dtype_code(as_dtype(array.dtype)), int(array.aligned)
+
+        def enter_none(table, row, array, shape, name):
+            table[row, CODE] = ONE
+            return 0
+
+        return enter_none
+    dtype, rank, plain = as_dtype(array.dtype), array.ndim, int(array.aligned)
+    code, itemsize = dtype_code(dtype), dtype.itemsize
     message = f"Argument `{name.literal_value}` can not be broadcast to the shape of the logits."
 
     def enter(table, row, array, shape, name):
-        operand = table[row]
-        operand[ADDRESS], operand[CODE] = address_of(array), code
-        operand[ITEMSIZE], operand[PLAIN] = array.itemsize, plain
-        ahead = shape.size - array.ndim
+        table[row, CODE], table[row, ITEMSIZE], table[row, PLAIN] = code, itemsize, plain
+        ahead = len(shape) - rank
         if ahead < 0:
             raise ValueError(message)
-        for axis in range(array.ndim):
+        for axis in range(rank):
             length = array.shape[axis]
-            if length not in (1, shape[ahead + axis]):
+            if length != 1 and length != shape[ahead + axis]:
                 raise ValueError(message)
-            operand[STRIDES + ahead + axis] = array.strides[axis] if length != 1 else 0
+            step = array.strides[axis] if length != 1 else 0
+            table[row, STRIDES + ahead + axis] = step
+        return _address_of(array)
 
     return enter
 
 
-@_jitable
-def _flatten(shape, table):
-    """Do as ``layout_of``, with the operands table in the place of arrays."""
-    axes = np.empty(shape.size, np.int64)
-    left = 0
-    for axis in range(shape.size):
-        if shape[axis] != 1:
-            step, place = abs(table[LOGITS, STRIDES + axis]), left
-            while place > 0 and abs(table[LOGITS, STRIDES + axes[place - 1]]) < step:
-                axes[place] = axes[place - 1]
-                place -= 1
-            axes[place] = axis
-            left += 1
-    joined, operands = np.ones(max(left, 1), np.int64), table.copy()
-    operands[:, STRIDES:] = 0
-    last = -1
-    for axis in axes[:left]:
-        size, steps = shape[axis], table[:, STRIDES + axis]
-        if last >= 0 and np.all(operands[:, STRIDES + last] == steps * size):
-            joined[last] *= size
-        else:
-            last += 1
-            joined[last] = size
-        operands[:, STRIDES + last] = steps
-    if last < 0:
-        last = 0
-        operands[:, STRIDES] = operands[:, ITEMSIZE]
-    return joined[: last + 1], operands
+@intrinsic
+def _address_of(_typing, array):
+    """Return the address of the first element, 0 for None."""
+
+    def codegen(context, builder, signature, arguments):
+        if not _given(array):
+            return context.get_constant(types.int64, 0)
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.int64))
+
+    return types.int64(array), codegen
+
+
+@intrinsic
+def _word(_typing, number):
+    """Return the bits of a float64 as a whole number."""
+
+    def codegen(context, builder, _signature, arguments):
+        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
+
+    return types.int64(types.float64), codegen
 
 
 @_jitable
-def _described(labels, logits, weights, pos_weight, where, result, gradient):
-    """Return what the loops over operands of any layout want to know, and a scalar weight."""
-    shape = np.array(logits.shape)
-    table = np.zeros((OPERANDS, STRIDES + shape.size), np.int64)
-    _enter(table, LOGITS, logits, shape, "logits")
-    _enter(table, LABELS, labels, shape, "labels")
-    _enter(table, POS_WEIGHT, pos_weight, shape, "pos_weight")
-    _enter(table, WHERE, where, shape, "where")
-    _enter(table, RESULT, result, shape, "result")
-    _enter(table, GRADIENT, gradient, shape, "gradient")
+def _call(labels, logits, weights, pos_weight, where, result, gradient, computed):
+    """Return the words of a call and of its layout (see ``kernels.view``), and a scalar weight."""
+    shape = logits.shape
+    rank = len(shape)
+    table, axes = np.zeros((OPERANDS, STRIDES + rank), np.int64), np.zeros(rank, np.int64)
+    call, words = np.zeros(WORDS, np.int64), np.zeros(words_of(rank), np.int64)
     weight = np.float64(weights.flat[0]) if weights.size == 1 else np.inf
     # As in `arguments.as_weights`: one finite weight can be applied to the sum.
     if np.isfinite(weight):
-        _enter(table, WEIGHTS, None, shape, "weights")
+        table[WEIGHTS, CODE] = ONE
     else:
-        _enter(table, WEIGHTS, weights, shape, "weights")
+        call[ADDRESSES + WEIGHTS] = _enter(table, WEIGHTS, weights, shape, "weights")
         weight = 1.0
-    joined, operands = _flatten(shape, table)
-    columns = joined[-1] if joined[-1] >= SHORT else logits.size
-    last = joined.size - 1
-    across = columns != joined[last] or operands[WEIGHTS, STRIDES + last] != 0
-    by_element = operands[WEIGHTS, ADDRESS] != 0 and across
-    by_element |= where is not None or pos_weight is not None
-    return (joined, operands, logits.size // columns, columns, np.int64(by_element)), weight
+    call[ADDRESSES + LOGITS] = _enter(table, LOGITS, logits, shape, "logits")
+    call[ADDRESSES + LABELS] = _enter(table, LABELS, labels, shape, "labels")
+    call[ADDRESSES + POS_WEIGHT] = _enter(table, POS_WEIGHT, pos_weight, shape, "pos_weight")
+    call[ADDRESSES + WHERE] = _enter(table, WHERE, where, shape, "where")
+    call[ADDRESSES + RESULT] = _enter(table, RESULT, result, shape, "result")
+    call[ADDRESSES + GRADIENT] = _enter(table, GRADIENT, gradient, shape, "gradient")
+    flatten(shape, table, computed, words, axes)
+    call[LAYOUT] = _address_of(words)
+    return call, words, weight
+
+
+@cache
+def _whole(job: Job) -> Any:
+    """Return what runs a job in compiled code: a function of the addresses of call and scratch."""
+
+    @intrinsic
+    def whole(_typing, call, scratch):
+        def codegen(_context, builder, _signature, arguments):
+            function = builder.module.globals.get(f"sce_numba.{job.name}.whole")
+            if function is None:
+                function = write_function(job, "whole", builder.module, "internal")
+            return builder.call(function, arguments)
+
+        return types.float64(types.int64, types.int64), codegen
+
+    return whole
+
+
+def _job(kind: str, real: Any, *form: bool) -> Job:
+    return Job(kind, np.float32 if real.instance_type == types.float32 else np.float64, Form(*form))
+
+
+def _runner(kind: str) -> Any:
+    """Return what runs a job in compiled code, given weight, smoothing and scale."""
+
+    def run(real: Any, call: Any, words: Any, numbers: Any) -> Any: ...
+
+    @_overload(run)
+    def _(real: Any, call: Any, words: Any, numbers: Any) -> Any:
+        # Which of the two is needed is known only in a call.
+        by_element = _whole(_job(kind, real, True, True))
+        by_row = _whole(_job(kind, real, True, False))
+
+        def run(real, call, words, numbers):
+            weight, smoothing, scale = numbers
+            call[WEIGHT], call[SMOOTHING] = _word(weight), _word(smoothing)
+            call[SCALE] = _word(scale)
+            scratch = np.empty(SCRATCH + LINE, np.uint8)
+            place = from_a_line_on(_address_of(scratch))
+            if words[BY_ELEMENT] != 0:
+                result = by_element(_address_of(call), place)
+            else:
+                result = by_row(_address_of(call), place)
+            _hold(words, scratch, call)
+            return result
+
+        return run
+
+    return run
+
+
+_run_totals, _run_losses = _runner("totals"), _runner("losses")
+_run_slopes, _run_weights = _runner("slopes"), _runner("weights")
 
 
 @_jitable
@@ -406,12 +471,62 @@ def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
     )
 
 
-@_jitable
-def _one_or_infinite(weight, real):
-    """Return an array of one number, and a finite one, whose product is the weight."""
-    if np.isfinite(weight):
-        return np.full(1, real(1)), np.float64(weight)
-    return np.full(1, real(weight)), 1.0
+def _row_runner(kind: str) -> Any:
+    """Return what runs a job for arrays without gaps, in one order, with one weight for all."""
+
+    def run(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any: ...
+
+    @_overload(run)
+    def _(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any:
+        whole = _whole(_job(kind, real, False, False))
+        labels, logits, _ = arrays.types
+        first = SHAPE + 1
+        x, z, w, out = (first + (STRIDES + 1) * k for k in (LOGITS, LABELS, WEIGHTS, RESULT))
+        x_dtype, z_dtype = as_dtype(logits.dtype), as_dtype(labels.dtype)
+        x_code: Any = dtype_code(x_dtype)
+        z_code: Any = dtype_code(z_dtype)
+        x_size, z_size = x_dtype.itemsize, z_dtype.itemsize
+        length = words_of(1)
+
+        def run(real, arrays, weight, smoothing, code):
+            labels, logits, result = arrays
+            # Behind the words of the call is one for a weight that has to be an array's.
+            call, words = np.zeros(WORDS + 1, np.int64), np.zeros(length, np.int64)
+            words[ROWS], words[COLUMNS], words[RANK], words[SHAPE] = 1, logits.size, 1, logits.size
+            words[GROUPS] = groups_of(1, logits.size)
+            words[x + CODE], words[x + ITEMSIZE], words[x + STRIDES] = x_code, x_size, x_size
+            words[z + CODE], words[z + ITEMSIZE], words[z + STRIDES] = z_code, z_size, z_size
+            words[w + CODE], words[w + ITEMSIZE] = FLOAT64, 8
+            words[out + CODE], words[out + ITEMSIZE], words[out + STRIDES] = x_code, x_size, x_size
+            call[LAYOUT], call[REDUCTION] = _address_of(words), code
+            call[ADDRESSES + LOGITS] = _address_of(logits)
+            call[ADDRESSES + LABELS] = _address_of(labels)
+            call[ADDRESSES + RESULT] = _address_of(result)
+            factor = np.float64(weight)
+            if not np.isfinite(factor):
+                call[WORDS], factor = _word(factor), 1.0
+                call[ADDRESSES + WEIGHTS] = _address_of(call) + 8 * WORDS
+            call[WEIGHT], call[SMOOTHING] = _word(factor), _word(np.float64(smoothing))
+            value = whole(_address_of(call), 0)
+            _hold(words, call)
+            return value
+
+        return run
+
+    return run
+
+
+_total_row, _write_row = _row_runner("totals"), _row_runner("losses")
+
+
+@intrinsic
+def _divisor(_typing, reduction, weight, sum_of_weights, present, count):
+    """Return what a reduction divides by (see ``kernels.divisor``)."""
+
+    def codegen(_context, builder, _signature, arguments):
+        return divisor(*(Lanes(builder, value) for value in arguments)).value
+
+    return types.float64(types.int64, *[types.float64] * 4), codegen
 
 
 def _evaluate(
@@ -427,71 +542,62 @@ def _(
 ) -> Any:  # fmt: skip
     """Return the reduced loss, or the losses for ``None`` as the code of the reduction."""
     real = logits.dtype
+    computed = FLOAT32 if real == types.float32 else FLOAT64
     direct = _is_direct(labels, logits, weights) and not _given(pos_weight) and not _given(where)
-    x_code = dtype_code(as_dtype(real))
-    z_code = dtype_code(as_dtype(labels.dtype)) if _given(labels) else 0
 
     def reduce_direct(labels, logits, weights, smoothing, code, pos_weight, where, name):
         _check_shapes(labels, logits, weights, name)
         _check_smoothing(smoothing)
-        size = logits.size
-        if size == 0:
+        if logits.size == 0:
             return real(0.0)
-        one, weight = _one_or_infinite(weights, real)
-        scalars = np.float64(smoothing), code
-        value = reduce_rows(logits, labels, one, x_code, z_code, 1, size, 0, weight, *scalars)
-        return real(value)
+        return real(_total_row(real, (labels, logits, None), weights, smoothing, code))
 
-    def reduce_described(labels, logits, weights, smoothing, code, pos_weight, where, name):
+    def reduce_any(labels, logits, weights, smoothing, code, pos_weight, where, name):
         _check_shapes(labels, logits, weights, name)
         _check_smoothing(smoothing)
         x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
         q, keep = _as_array(pos_weight), _as_array(where)
         if x.size == 0:
             return real(0.0)
-        described, weight = _described(z, x, w, q, keep, None, None)
-        one = np.full(1, real(1))
-        value = reduce_any(one, *described, weight, np.float64(smoothing), code)
-        _hold(w, q, keep)
+        call, words, weight = _call(z, x, w, q, keep, None, None, computed)
+        call[REDUCTION] = code
+        value = _run_totals(real, call, words, (weight, np.float64(smoothing), 1.0))
+        _hold(x, z, w, q, keep)
         return real(value)
 
     def write_direct(labels, logits, weights, smoothing, code, pos_weight, where, name):
         _check_shapes(labels, logits, weights, name)
         _check_smoothing(smoothing)
         out = np.empty_like(logits)
-        size = logits.size
-        if size > 0:
-            one, weight = _one_or_infinite(weights, real)
-            place = x_code, z_code, 1, size, 0, 0, size
-            write_contiguous(logits, labels, one, out, *place, weight, np.float64(smoothing))
+        if logits.size > 0:
+            _write_row(real, (labels, logits, out), weights, smoothing, SUM)
         return out
 
-    def write_described(labels, logits, weights, smoothing, code, pos_weight, where, name):
+    def write_any(labels, logits, weights, smoothing, code, pos_weight, where, name):
         _check_shapes(labels, logits, weights, name)
         _check_smoothing(smoothing)
         out = np.empty_like(logits)
         x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
         q, keep = _as_array(pos_weight), _as_array(where)
         if x.size > 0:
-            described, weight = _described(z, x, w, q, keep, _as_array(out), None)
-            one = np.full(1, real(1))
-            write_any(one, *described, weight, np.float64(smoothing))
-        _hold(w, q, keep)
+            call, words, weight = _call(z, x, w, q, keep, _as_array(out), None, computed)
+            _run_losses(real, call, words, (weight, np.float64(smoothing), 1.0))
+        _hold(x, z, w, q, keep)
         return out
 
     if _given(code):
-        return reduce_direct if direct else reduce_described
-    return write_direct if direct else write_described
+        return reduce_direct if direct else reduce_any
+    return write_direct if direct else write_any
 
 
 @_jitable
-def _denominator_of(described, real, weight, code, weighted, excluded):
+def _denominator(real, call, words, weight, code, excluded, size):
     """Return what the reduction divides by, as does ``evaluation.denominator``."""
-    _, _, rows, columns, _ = described
-    if is_known(code, weighted, excluded):
-        count = np.float64(rows * columns)
-        return divisor(code, weight, count, count, count)
-    return denominator(np.full(1, real(1)), *described, weight, code)
+    if is_known(code, call[ADDRESSES + WEIGHTS] != 0, excluded):
+        count = np.float64(size)
+        return _divisor(code, weight, count, count, count)
+    call[REDUCTION] = code
+    return _run_weights(real, call, words, (weight, 0.0, 1.0))
 
 
 def _differentiate(
@@ -507,6 +613,7 @@ def _(
 ) -> Any:  # fmt: skip
     """Return the gradient, and with it what ``second`` says: the loss, the losses or hessians."""
     real = logits.dtype
+    computed = FLOAT32 if real == types.float32 else FLOAT64
     excluded = _given(where)
 
     def with_loss(labels, logits, weights, smoothing, code, pos_weight, where, second):
@@ -517,17 +624,16 @@ def _(
         q, keep = _as_array(pos_weight), _as_array(where)
         if x.size == 0:
             return gradient, real(0.0)
-        described, weight = _described(z, x, w, q, keep, None, _as_array(gradient))
-        weighted = described[1][WEIGHTS, ADDRESS] != 0
-        divisor = _denominator_of(described, real, weight, code, weighted, excluded)
-        if divisor == 0.0:
+        call, words, weight = _call(z, x, w, q, keep, None, _as_array(gradient), computed)
+        by = _denominator(real, call, words, weight, code, excluded, x.size)
+        if by == 0.0:
             gradient[...] = 0
             return gradient, real(0.0)
-        one = np.full(1, real(1))
-        scales = weight, weight / divisor, np.float64(smoothing)
-        value = differentiate(one, *described, *scales, second, SUM)
-        _hold(w, q, keep)
-        return gradient, real(value / divisor)
+        call[REDUCTION], call[SECOND] = SUM, second
+        numbers = weight, np.float64(smoothing), weight / by
+        value = _run_slopes(real, call, words, numbers)
+        _hold(x, z, w, q, keep)
+        return gradient, real(value / by)
 
     def with_elements(labels, logits, weights, smoothing, code, pos_weight, where, second):
         _check_shapes(labels, logits, weights, "multi_class_labels")
@@ -537,11 +643,10 @@ def _(
         q, keep = _as_array(pos_weight), _as_array(where)
         if x.size > 0:
             results = _as_array(others), _as_array(gradient)
-            described, weight = _described(z, x, w, q, keep, *results)
-            one = np.full(1, real(1))
-            scales = weight, weight, np.float64(smoothing)
-            differentiate(one, *described, *scales, second, SUM)
-        _hold(w, q, keep)
+            call, words, weight = _call(z, x, w, q, keep, *results, computed)
+            call[REDUCTION], call[SECOND] = SUM, second
+            _run_slopes(real, call, words, (weight, np.float64(smoothing), weight))
+        _hold(x, z, w, q, keep)
         return gradient, others
 
     return with_loss if _given(code) else with_elements

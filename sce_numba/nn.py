@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import arguments, evaluation
+from . import arguments, evaluation, numba_extension
 from .array_libraries import door_for
-from .kernels import loss as kernel
+from .kernels import view
 from .reduction import Reduction
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -86,7 +86,7 @@ def sigmoid_cross_entropy_with_logits(
     if door is not None:
         return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
-    arrays = {kernel.LOGITS: values, kernel.LABELS: label_array}
+    arrays = {view.LOGITS: values, view.LABELS: label_array}
     if out is None:
         return evaluation.write(arrays, 1.0, 0.0, None)
     evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
@@ -176,11 +176,14 @@ def weighted_cross_entropy_with_logits(
         )
     label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
     arrays = {
-        kernel.LOGITS: values,
-        kernel.LABELS: label_array,
-        kernel.POS_WEIGHT: arguments.as_pos_weight(pos_weight, values),
+        view.LOGITS: values,
+        view.LABELS: label_array,
+        view.POS_WEIGHT: arguments.as_pos_weight(pos_weight, values),
     }
     if out is None:
         return evaluation.write(arrays, 1.0, 0.0, None)
     evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
     return out
+
+
+numba_extension.functions_are_defined()

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 from numba.core import config
 
-from .kernels.compile import cache_folder, why_not
+from .kernels.cache import cache_folder, why_not
 
 __version__ = "0.1.0"
 

@@ -2,6 +2,7 @@
 
 import doctest
 import importlib
+import inspect
 import json
 import random
 
@@ -10,6 +11,7 @@ import pytest
 
 import sce_numba as sce
 from asv_bench import compare, cost_model, gate, peers, report, timing
+from asv_bench.benchmarks import call_overhead
 from asv_bench.jobs import Job
 
 
@@ -28,6 +30,37 @@ def job(**arguments):
     logits = rng.normal(0, 3, (20, 7)).astype(np.float32)
     labels = (rng.random((20, 7)) < 0.5).astype(arguments.pop("label_dtype", np.float32))
     return Job("job", labels, logits, **arguments)
+
+
+def computing():
+    """Return the public functions that compute losses or gradients, by name."""
+    functions = {name: getattr(sce, name) for name in sce.__all__}
+    functions["LossAccumulator.update"] = sce.LossAccumulator.update
+    found = {}
+    for name, function in functions.items():
+        if inspect.isroutine(function):
+            parameters = set(inspect.signature(function).parameters)
+            if parameters & {"logits", "losses"}:
+                found[name] = parameters
+    return found
+
+
+def test_every_public_function_is_timed_with_and_without_weights():
+    assert set(call_overhead.NEEDED) == set(computing())
+    for name, parameters in computing().items():
+        assert ("weights" in call_overhead.NEEDED[name]) == ("weights" in parameters), name
+
+
+@pytest.mark.parametrize("given", ["default", "weighted"])
+@pytest.mark.parametrize("function", call_overhead.NEEDED)
+def test_what_is_timed_can_be_called(function, given):
+    timed = call_overhead.PublicFunction()
+    if given == "weighted" and "weights" not in call_overhead.NEEDED[function]:
+        with pytest.raises(NotImplementedError):
+            timed.setup(function, given)
+    else:
+        timed.setup(function, given)
+        timed.call(**timed.arguments)
 
 
 def test_examples_in_the_report_hold():

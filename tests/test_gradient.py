@@ -118,7 +118,7 @@ def test_gradient_of_soft_labels_is_within_2_ulp_of_the_greater_term():
 
 @pytest.mark.parametrize("sign", [-1, 1])
 @pytest.mark.parametrize("smoothing", [0, 1e-4, 0.1])
-@pytest.mark.parametrize("pos_weight", [None, 3.0, 0.3])
+@pytest.mark.parametrize("pos_weight", [None, 3.0, pytest.param(0.3, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_gradient_of_tiny_labels_is_exact_to_the_ulp_of_sigmoid_and_label(
     dtype, pos_weight, smoothing, sign

@@ -18,6 +18,8 @@ import pytest
 
 import sce_numba as sce
 
+pytestmark = pytest.mark.thorough
+
 ROWS, COLUMNS = 2**16 + 1, 2**15 + 3
 SIZE = ROWS * COLUMNS
 assert SIZE > 2**31

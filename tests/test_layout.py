@@ -13,15 +13,33 @@ from reference import REDUCTIONS
 
 import sce_numba as sce
 from sce_numba import evaluation
-from sce_numba.kernels.loss import LABELS, LOGITS, WEIGHTS
-from sce_numba.kernels.staging import ADDRESS, STRIDES
-from sce_numba.layout import address, layout_of
+from sce_numba.kernels.array_address import address
+from sce_numba.kernels.tiles import Form
+from sce_numba.kernels.view import (
+    COLUMNS,
+    LABELS,
+    LOGITS,
+    OPERANDS,
+    RANK,
+    ROWS,
+    SHAPE,
+    STRIDES,
+    WEIGHTS,
+    WHERE,
+)
+from sce_numba.layout import layout_of
+
+
+def shape_of(layout):
+    return tuple(layout.words[SHAPE : SHAPE + layout.words[RANK]])
 
 
 def view_of(layout, arrays, row):
     """Return what a kernel sees of an array: the joined axes, from the address on."""
-    strides = layout.operands_table(arrays)[row, STRIDES:]
-    return np.lib.stride_tricks.as_strided(arrays[row], tuple(layout.shape), tuple(strides))
+    shape = shape_of(layout)
+    width = STRIDES + len(shape)
+    table = layout.words[SHAPE + len(shape) :][: OPERANDS * width].reshape(OPERANDS, width)
+    return np.lib.stride_tricks.as_strided(arrays[row], shape, tuple(table[row, STRIDES:]))
 
 
 @st.composite
@@ -53,7 +71,7 @@ def test_every_array_is_seen_whole_and_in_the_order_of_the_logits(arrays):
     whole = np.broadcast_to(arrays[WEIGHTS], arrays[LOGITS].shape)
     expected = dict(zip(arrays[LOGITS].ravel(), whole.ravel(), strict=True))
     assert list(weights.ravel()) == [expected[logit] for logit in logits.ravel()]
-    assert layout.rows * layout.columns == arrays[LOGITS].size
+    assert layout.words[ROWS] * layout.words[COLUMNS] == arrays[LOGITS].size
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (6,), (1, 6), (2, 3, 4), (2, 1, 3)])
@@ -61,16 +79,27 @@ def test_every_array_is_seen_whole_and_in_the_order_of_the_logits(arrays):
 def test_arrays_in_one_order_without_gaps_are_one_row(shape, order):
     array = np.zeros(shape, order=order)
     layout = layout_of({LOGITS: array, LABELS: array.copy("K")})
-    assert layout.is_contiguous
-    assert (layout.rows, layout.columns, list(layout.shape)) == (1, array.size, [array.size])
+    assert layout.form == Form(staged=False, by_element=False)
+    assert (layout.words[ROWS], layout.words[COLUMNS]) == (1, array.size)
+    assert shape_of(layout) == (array.size,)
 
 
-def test_weights_of_rows_make_rows():
+def form_of(**others):
     logits = np.zeros((3, 2000), np.float32)
-    layout = layout_of({LOGITS: logits, LABELS: logits, WEIGHTS: np.ones((3, 1), np.float32)})
-    assert (layout.rows, layout.columns, layout.weight_steps) == (3, 2000, (1, 0))
-    assert layout.is_contiguous
-    assert not layout.by_element
+    arrays = {LOGITS: logits, LABELS: logits} | {WEIGHTS: np.ones((3, 1), np.float32)}
+    rows = {"weights": WEIGHTS, "where": WHERE, "labels": LABELS}
+    return layout_of(arrays | {rows[name]: array for name, array in others.items()}).form
+
+
+def test_weights_of_rows_need_no_code_for_weights_of_elements():
+    assert form_of() == Form(staged=False, by_element=False)
+    assert form_of(weights=np.ones((1, 2000))) == Form(staged=False, by_element=True)
+
+
+def test_what_has_to_be_gathered_or_left_out_is_staged():
+    assert form_of(labels=np.zeros((3, 4000), bool)[:, ::2]) == Form(True, False)
+    assert form_of(weights=np.ones((3, 1), ">f4")) == Form(True, False)
+    assert form_of(where=np.ones((3, 2000), bool)) == Form(True, True)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +122,9 @@ def test_the_address_is_that_of_the_array_interface(array):
 
 def test_a_layout_that_is_remembered_holds_no_address():
     first, second = (np.full((2, 3), value) for value in (1.0, 2.0))
-    tables = [layout_of({LOGITS: a}).operands_table({LOGITS: a}) for a in (first, second)]
-    assert [table[LOGITS, ADDRESS] for table in tables] == [address(first), address(second)]
+    assert layout_of({LOGITS: first}) is layout_of({LOGITS: second})
+    losses = [sce.sigmoid_cross_entropy(array, array) for array in (first, second)]
+    assert losses[0] != losses[1]
 
 
 def same(one, two):

@@ -55,6 +55,9 @@ def special(dtype):
     return np.array(values, dtype)
 
 
+THOROUGH = pytest.mark.thorough
+
+
 @pytest.fixture(scope="module", params=[np.float32, np.float64], ids=["float32", "float64"])
 def logits(request):
     return sample(request.param, 200_000, 20)
@@ -98,7 +101,10 @@ def test_options_of_the_caller_change_no_bit_of_a_number(logits, options):
         assert np.array_equal(bits(actual), bits(expected))
 
 
-@pytest.mark.parametrize("kind", [bool, np.uint8, np.int64, np.float32, np.float64])
+KINDS = [np.uint8, np.int64, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("kind", [bool, *(pytest.param(k, marks=THOROUGH) for k in KINDS)])
 def test_labels_may_be_bool_integer_or_float(kind):
     for dtype in (np.float32, np.float64):
         logits = np.linspace(-30, 30, 301).astype(dtype)
@@ -134,50 +140,62 @@ def layouts():
     }
 
 
-@pytest.mark.parametrize("name", layouts())
+@njit
+def smoothed_and_mean(labels, logits, weights):
+    return (
+        sce.sigmoid_cross_entropy(labels, logits, weights, 0.1),
+        sce.sigmoid_cross_entropy(
+            multi_class_labels=labels, logits=logits, reduction="weighted_mean"
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[THOROUGH] if name in ("mixed", "three axes") else [])
+        for name in layouts()
+    ],
+)
 def test_arrays_of_any_layout_give_the_bits_of_a_call_from_python(name):
     labels, logits = layouts()[name]
 
-    @njit
-    def reduced(labels, logits, weights):
-        return (
-            sce.sigmoid_cross_entropy(labels, logits, weights, 0.1),
-            sce.sigmoid_cross_entropy(
-                multi_class_labels=labels, logits=logits, reduction="weighted_mean"
-            ),
-        )
-
     assert_same(losses_of(labels, logits), losses_of.py_func(labels, logits))
     for actual, expected in zip(
-        reduced(labels, logits, 2.0), reduced.py_func(labels, logits, 2.0), strict=True
+        smoothed_and_mean(labels, logits, 2.0),
+        smoothed_and_mean.py_func(labels, logits, 2.0),
+        strict=True,
     ):
         assert logits.dtype.type(actual) == expected
 
 
+@njit
+def every_reduction(labels, logits, weights):
+    return (
+        sce.sigmoid_cross_entropy(labels, logits, weights, reduction="weighted_sum"),
+        sce.sigmoid_cross_entropy(labels, logits, weights, reduction="weighted_mean"),
+        sce.sigmoid_cross_entropy(labels, logits, weights),
+        sce.sigmoid_cross_entropy(
+            labels, logits, weights, reduction="weighted_sum_over_batch_size"
+        ),
+    )
+
+
+@njit
+def elements(labels, logits, weights):
+    return sce.sigmoid_cross_entropy(labels, logits, weights, reduction="none")
+
+
 @pytest.mark.parametrize("shape", [(300, 1), (1, 400), (300, 400), (1, 1)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=THOROUGH)])
 def test_weights_are_those_of_a_call_from_python(shape, dtype):
     rng = np.random.default_rng(3)
     logits = rng.normal(0, 3, (300, 400)).astype(dtype)
     labels, weights = rng.integers(0, 2, logits.shape), rng.integers(0, 4, shape) / 4
 
-    @njit
-    def reduced(labels, logits, weights):
-        return (
-            sce.sigmoid_cross_entropy(labels, logits, weights, reduction="weighted_sum"),
-            sce.sigmoid_cross_entropy(labels, logits, weights, reduction="weighted_mean"),
-            sce.sigmoid_cross_entropy(labels, logits, weights),
-            sce.sigmoid_cross_entropy(
-                labels, logits, weights, reduction="weighted_sum_over_batch_size"
-            ),
-        )
-
-    @njit
-    def elements(labels, logits, weights):
-        return sce.sigmoid_cross_entropy(labels, logits, weights, reduction="none")
-
     # Quarters add up without rounding, in whatever order.
-    assert reduced(labels, logits, weights) == tuple(reduced.py_func(labels, logits, weights))
+    expected = tuple(every_reduction.py_func(labels, logits, weights))
+    assert every_reduction(labels, logits, weights) == expected
     assert_same(elements(labels, logits, weights), elements.py_func(labels, logits, weights))
 
 
@@ -195,6 +213,7 @@ def test_a_scalar_weight_may_be_any_number(weight):
     )
 
 
+@pytest.mark.thorough
 def test_where_and_pos_weight_reach_value_and_gradient():
     rng = np.random.default_rng(4)
     logits = rng.normal(0, 3, (40, 300)).astype(np.float32)
@@ -416,7 +435,7 @@ def test_neither_import_nor_registration_compiles_anything():
         "from numba.core import event\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
         "    import sce_numba.njit\n"
-        "    sce_numba.njit.register()\n"
+        "    from sce_numba import numba_extension; numba_extension.register()\n"
         "print(len(recorder.buffer))"
     )
     assert run("-c", code) == "0"

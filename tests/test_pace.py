@@ -105,46 +105,24 @@ def test_an_affinity_that_is_narrowed_later_counts():
 class SlowOnThreads:
     """A loop that takes 2 ms on more threads than one, and notes how it was run."""
 
-    def __init__(self, monkeypatch, has_serial, on_disk):
-        self.ran, self.threads, self.on_disk = [], 4, on_disk
-        if has_serial:
-            self.serial = lambda: self.ran.append("serial")
-        monkeypatch.setattr(parallel, "_paces", {})
-        monkeypatch.setattr(parallel, "_cpus", lambda: 4)
-        monkeypatch.setattr(parallel, "_layer", lambda: "omp")
-        monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4, raising=False)
-        monkeypatch.setattr(
-            parallel.numba_threads, "_set_num_threads", self.set_threads, raising=False
-        )
+    def __init__(self):
+        self.ran = []
 
-    def set_threads(self, count):
-        self.threads = count
+    def serial(self):
+        self.ran.append("serial")
 
     def parallel(self):
-        self.ran.append(self.threads)
-        if self.threads > 1:
-            time.sleep(0.002)
-
-    def is_on_disk(self, _kind):
-        if self.on_disk:
-            self.serial = lambda: self.ran.append("serial")
-        return self.on_disk
-
-    def run(self, count):
-        for _ in range(count):
-            parallel.run(self, parallel.CROSSOVER)
-        return self.ran
+        self.ran.append("parallel")
+        time.sleep(0.002)
 
 
-@pytest.mark.parametrize("has_serial", [False, True])
-def test_a_pause_is_spent_on_the_serial_loop_if_that_is_there(has_serial, monkeypatch):
-    ran = SlowOnThreads(monkeypatch, has_serial, on_disk=False).run(1000)
-    assert ran.count(4) < 20
-    assert ran.count("serial" if has_serial else 1) == 1000 - ran.count(4)
-
-
-def test_for_a_long_pause_the_serial_loop_is_loaded(monkeypatch):
-    ran = SlowOnThreads(monkeypatch, has_serial=False, on_disk=True).run(1000)
-    first = ran.index("serial")
-    assert set(ran[:first]) == {4, 1}
-    assert set(ran[first:]) <= {4, "serial"}
+def test_a_pause_of_the_threads_is_spent_on_the_serial_loop(monkeypatch):
+    monkeypatch.setattr(parallel, "_paces", {})
+    monkeypatch.setattr(parallel, "_cpus", lambda: 4)
+    monkeypatch.setattr(parallel, "_layer", lambda: "omp")
+    monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4, raising=False)
+    loop = SlowOnThreads()
+    for _ in range(1000):
+        parallel.run(loop, parallel.CROSSOVER)
+    assert loop.ran.count("parallel") < 20
+    assert len(loop.ran) == 1000

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import sce_numba as sce
+from sce_numba import processes
 from sce_numba.kernels import parallel
 
 SHAPE = (300, 1100)
@@ -108,7 +109,7 @@ def two_threads(monkeypatch):
     """Let calls go to two threads, which are told from one by the answer."""
     monkeypatch.setattr(parallel, "_cpus", lambda: 2)
     monkeypatch.setattr(parallel, "_may_enter", lambda: True)
-    monkeypatch.setattr(parallel, "_home", os.getpid())
+    monkeypatch.setattr(processes, "_home", os.getpid())
     monkeypatch.setattr(parallel, "LARGEST", 0)
     monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 2, raising=False)
 
@@ -195,12 +196,12 @@ def test_one_call_at_a_time_is_at_the_threads(two_threads):
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_child_with_the_number_of_its_parent_is_a_child():
     # As in another namespace of processes, where both may be number 1.
-    assert parallel._home == os.getpid()
+    assert processes.is_home()
     child = os.fork()
     if child == 0:
-        os._exit(0 if parallel._home is None else 7)
+        os._exit(7 if processes.is_home() else 0)
     assert os.waitpid(child, 0)[1] == 0
-    assert parallel._home == os.getpid()
+    assert processes.is_home()
 
 
 IN_MEMORY = """

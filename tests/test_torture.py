@@ -22,8 +22,20 @@ LAYERED = [
     "inside_a_parallel_region_of_the_users",
     "beside_a_parallel_region_of_the_users",
 ]
+# What is run without --all.
+ESSENCE = {
+    ("many_threads_call_at_once", "omp"),
+    ("fork_while_other_threads_call", "omp"),
+    ("inside_a_parallel_region_of_the_users", "omp"),
+    ("fork_after_a_parallel_call", "unset"),
+    ("memory_that_runs_out", "unset"),
+}
 CELLS = [(name, layer) for name in LAYERED for layer in ("omp", "workqueue", "tbb")]
 CELLS += [(name, "unset") for name in run.names() if name not in LAYERED]
+assert set(CELLS) >= ESSENCE
+CELLS = [
+    cell if cell in ESSENCE else pytest.param(*cell, marks=pytest.mark.thorough) for cell in CELLS
+]
 
 
 @pytest.fixture(scope="module")

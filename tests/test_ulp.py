@@ -101,7 +101,7 @@ def test_float64_is_within_2_ulp_for_hard_labels(double, label):
 
 
 @pytest.mark.parametrize("smoothing", [0, 1e-4, 0.1])
-@pytest.mark.parametrize("pos_weight", [0.3, 3.0])
+@pytest.mark.parametrize("pos_weight", [pytest.param(0.3, marks=pytest.mark.thorough), 3.0])
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=needs_longdouble)])
 def test_losses_with_weighted_positives_are_within_4_ulp(dtype, pos_weight, smoothing):
     logits = sample(dtype, 1_000_000, 20)

@@ -251,6 +251,7 @@ def test_dask_gives_the_same():
     np.testing.assert_allclose(slopes.compute(), gradient, rtol=3e-7)
 
 
+@pytest.mark.thorough
 def test_compiled_code_gives_the_same():
     @numba.njit
     def ours(labels, logits, weights, pos_weight):

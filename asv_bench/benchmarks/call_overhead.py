@@ -58,3 +58,43 @@ class CallWithGradient:
     def time_value_and_grad(self):
         for _ in range(CALLS):
             sce.sigmoid_cross_entropy_value_and_grad(self.labels, self.logits)
+
+
+# What each public function is given, the weights where it takes any.
+PAIR = ("multi_class_labels", "logits", "weights")
+NEEDED = {
+    "sigmoid_cross_entropy": PAIR,
+    "sigmoid_cross_entropy_gradient": ("labels", "logits"),
+    "sigmoid_cross_entropy_gradient_hessian": PAIR,
+    "sigmoid_cross_entropy_value_and_grad": PAIR,
+    "sigmoid_cross_entropy_with_logits": ("labels", "logits"),
+    "weighted_cross_entropy_with_logits": ("labels", "logits", "pos_weight"),
+    "compute_weighted_loss": ("losses", "weights"),
+    "LossAccumulator.update": ("labels", "logits", "weights"),
+}
+
+
+class PublicFunction:
+    """Every public function, with default arguments and with weights of rows, NumPy's float64."""
+
+    params = (list(NEEDED), ["default", "weighted"])
+    param_names = ("function", "given")
+
+    def setup(self, function, given):
+        Call.setup(self)
+        names = {"logits": self.logits, "labels": self.labels, "multi_class_labels": self.labels}
+        names |= {"losses": self.logits, "pos_weight": 2.0}
+        needed = NEEDED[function]
+        self.arguments = {name: names[name] for name in needed if name != "weights"}
+        if given == "weighted":
+            if "weights" not in needed:
+                raise NotImplementedError("this function takes no weights")
+            self.arguments["weights"] = self.weights.astype(np.float64)
+        name, _, method = function.partition(".")
+        self.call = getattr(sce, name)
+        if method:
+            self.call = getattr(self.call(), method)
+
+    def time_call(self, function, given):
+        for _ in range(CALLS):
+            self.call(**self.arguments)

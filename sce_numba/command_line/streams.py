@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -27,6 +28,14 @@ def say(line: str) -> None:
     """Print a line on standard error, if that can be."""
     with suppress(OSError):
         print(line, file=sys.stderr, flush=True)
+
+
+def tell_of_compilation() -> None:
+    """Have somebody who waits at a terminal told that code is being compiled."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        logger = logging.getLogger("sce_numba")
+        logger.addHandler(logging.StreamHandler(sys.stderr))
+        logger.setLevel(logging.INFO)
 
 
 def drop_unwritten() -> None:

@@ -13,38 +13,53 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 
 from .elements import Element, linear_part, loss
 from .fused import fma, two_sum
 from .lanes import (
     LANES,
     absolute,
+    apart,
     before,
-    block_function,
     branch,
     constant,
     differ,
+    for_each,
+    integer,
+    least,
     loop,
     loop_while,
     only,
+    real,
     rounded,
     select,
     split,
     spread,
     to_dtype,
     to_float64,
+    when,
 )
-from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store, tail
+from .memory import copy
+from .operand import (
+    FLOAT32,
+    FLOAT64,
+    LINE,
+    ONE,
+    Operand,
+    advanced,
+    copy_tail,
+    is_absent,
+    load,
+    store,
+)
 from .softplus import (
-    OPTIONS,
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
     exp_minus_abs,
     log1p_wide,
     vanished,
 )
-from .streaming import LINE, fence, fetch_ahead
+from .streaming import fence, prefetch
 
 # Elements in a block.  Part of the definition of every sum: the blocks, and the order in which
 # they are added, depend on the shapes alone, never on the number of threads.  A product of
@@ -63,34 +78,32 @@ SMALLEST, GREATEST = 2.0**-126, 2.0**128 - 2.0**104
 TAIL, TAILS = 512, 5
 
 
-class Operands(NamedTuple):
-    """Where a block lies: addresses, dtype codes and bytes an element of its operands.
+class Block(NamedTuple):
+    """The operands of a block of ``size`` elements, and what holds for all of them.
 
-    A missing operand has the code ``ONE``.  Without labels the values of ``x`` are the losses.
-    The dtype of ``w`` and ``q`` is that of what is computed, or float64 (see ``in_own_dtype``), and
-    ``q`` is a number where elements are excluded (see ``not_excluded``).  ``wide`` is other than 0
-    where only float64 has the digits, or the range, of what the exponentials are combined with.
+    Without labels the values of ``x`` are the losses.  The dtype of ``w`` and ``q`` is that of what
+    is computed, or float64 (see ``in_own_dtype``).  ``wide`` is other than 0 where only float64 has
+    the digits, or the range, of what the exponentials are combined with.
     """
 
-    x: Any
-    x_code: Any
-    x_size: Any
-    z: Any
-    z_code: Any
-    z_size: Any
-    w: Any
-    w_code: Any
-    w_size: Any
-    q: Any
-    q_code: Any
-    q_size: Any
-    keep: Any
-    keep_code: Any
-    tails: Any
+    size: Any
+    x: Operand
+    z: Operand
+    w: Operand
+    q: Operand
+    keep: Operand
     a: Any
     b: Any
     scale: Any
     wide: Any
+    tails: Any  # memory for what is left after whole steps, ``TAILS`` times ``TAIL`` bytes
+
+
+def with_tails(block: Block, step: int) -> Block:
+    """Copy the tails of the operands, so that a block can be read in whole steps; return it."""
+    for number, operand in enumerate((block.x, block.z, block.w, block.q, block.keep)):
+        copy_tail(operand, block.size, step, block.tails + number * TAIL)
+    return block
 
 
 def step_of(dtype: Any) -> int:
@@ -167,64 +180,50 @@ def in_precision(
     return branch(wide, lambda: compute(np.float64), lambda: compute(dtype))
 
 
-class Pair(NamedTuple):
-    """Where logits and labels lie that are all there is, as in ``Operands``."""
-
-    x: Any
-    x_code: Any
-    x_size: Any
-    z: Any
-    z_code: Any
-    z_size: Any
-    tails: Any
-    a: Any
-    b: Any
-
-
-def read_pair(
-    dtype: Any, k: Any, size: Any, given: Pair, ahead: Any
-) -> tuple[Any, Callable[[Any], Element]]:
+def read_pair(dtype: Any, k: Any, block: Block, ahead: Any) -> tuple[Any, Callable[[Any], Element]]:
     """Return the logits of step k, zeros beyond the last, and what makes elements in some dtype.
 
-    That dtype may be float64 if the labels are.  With ``ahead``, memory is asked for early.
+    There are logits and labels only.  That dtype may be float64 if the labels are.  With
+    ``ahead``, memory is asked for early.
     """
-    width = step_of(dtype)
-    last = size - k * width < width
-    at_x = select(last, given.tails, given.x + k * (width * given.x_size))
-    at_z = select(last, given.tails + TAIL, given.z + k * (width * given.z_size))
-    fetch_ahead(at_x, given.x_size, width, ahead)
-    fetch_ahead(at_z, given.z_size, width, ahead)
-    x = load(dtype, at_x, given.x_code, width, floats_only=True)
+    width, x, z = step_of(dtype), block.x, block.z
+    last = block.size - k * width < width
+    at_x = select(last, block.tails, x.address + k * (width * x.itemsize))
+    at_z = select(last, block.tails + TAIL, z.address + k * (width * z.itemsize))
+    prefetch(at_x, x.itemsize, width, ahead)
+    prefetch(at_z, z.itemsize, width, ahead)
+    logits = load(dtype, at_x, x.code, width, floats_only=True)
 
-    def element(own):
-        z = load(own, at_z, given.z_code if own is dtype else FLOAT64, width)
-        a, b = spread(given.a, own, width), spread(given.b, own, width)
-        return Element(own, to_dtype(x, own), z, a, b, given.b != 0.0)
+    def element(own: Any) -> Element:
+        labels = load(own, at_z, z.code if own is dtype else FLOAT64, width)
+        a, b = spread(block.a, own, width), spread(block.b, own, width)
+        return Element(own, to_dtype(logits, own), labels, a, b, block.b != 0.0)
 
-    return x, element
+    return logits, element
 
 
-@block_function(results=2)
-def _total_merged(dtype, size, *pair):
+@apart("ff")
+def total_merged(dtype: Any, block: Block) -> tuple[Any, Any]:
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
-    width, given = step_of(dtype), Pair(*pair)
+    width, size = step_of(dtype), block.size
+    block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
-    def step(k, u, total, lost, r, exponent):
-        x, element = read_pair(dtype, k, size, given, ahead=size < BLOCK)
+    def step(k: Any, u: Any, total: Any, lost: Any, r: Any, exponent: Any) -> tuple[Any, ...]:
+        x, element = read_pair(dtype, k, block, ahead=size < BLOCK)
         (linear,) = in_precision(
-            dtype, given.z_code == FLOAT64, lambda own: (to_float64(linear_part(element(own))),)
+            dtype, block.z.code == FLOAT64, lambda own: (to_float64(linear_part(element(own))),)
         )
         total, lost = add_step(dtype, total, lost, linear)
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
         return u, total, lost, *begin_exp_minus_abs_normal(dtype, x)
 
     steps = steps_of(dtype, size)
-    integer = np.int32 if dtype is np.float32 else np.int64
+    whole = np.int32 if dtype is np.float32 else np.int64
     none, nowhere = vanished(dtype)
-    start = constant(size, none, dtype, width), constant(size, nowhere, integer, width)
+    start = constant(size, none, dtype, width), constant(size, nowhere, whole, width)
     u, total, lost, r, exponent = loop(steps, (zero, zero, zero, *start), step)
     t = end_exp_minus_abs_normal(dtype, r, exponent)
     left = size - (steps - 1) * width
@@ -235,8 +234,7 @@ def read_step(
     own: Any,
     dtype: Any,
     k: Any,
-    size: Any,
-    given: Operands,
+    block: Block,
     weights: Any = None,
     scaled: bool = False,
     ahead: Any = True,
@@ -251,75 +249,80 @@ def read_step(
     """
     weights = weights or dtype
     width = step_of(own)
-    left = size - k * width
+    left = block.size - k * width
     last = left < width
-    some = last | (given.keep_code != ONE)
+    some = last | (block.keep.code != ONE)
 
-    def read(number, address, code, itemsize, dtype, **options):
-        place = select(last, given.tails + number * TAIL, address + k * (width * itemsize))
-        if number < 3:
-            fetch_ahead(place, itemsize, width, ahead)
-        return load(dtype, place, code, width, **options)
+    def read(number: int, operand: Operand, dtype: Any, **options: Any) -> Any:
+        place = operand.address + k * (width * operand.itemsize)
+        place = select(last, block.tails + number * TAIL, place)
+        if number < 3 and not is_absent(operand):
+            prefetch(place, operand.itemsize, width, ahead)
+        return load(dtype, place, operand.code, width, **options)
 
-    def labels():
-        operand = 1, given.z, given.z_code, given.z_size
+    def labels() -> Any:
         if own is dtype:
-            return read(*operand, own)
+            return read(1, block.z, own)
         (z,) = branch(
-            given.z_code == FLOAT64,
-            lambda: (read(1, given.z, FLOAT64, 8, dtype),),
-            lambda: (to_float64(read(*operand, own)),),
+            block.z.code == FLOAT64,
+            lambda: (read(1, block.z._replace(code=FLOAT64, itemsize=8), dtype),),
+            lambda: (to_float64(read(1, block.z, own)),),
         )
         return z
 
-    def included(*operands):
-        def kept():
-            flags = read(4, given.keep, given.keep_code, 1, own, flags_only=True)
+    def included(*operands: Any) -> Any:
+        def kept() -> Any:
+            flags = read(4, block.keep, own, flags_only=True)
             mask = select(before(left, width), flags, 0.0) != 0.0
             return tuple(select(mask, lanes, 0.0) for lanes in operands)
 
         return branch(some, kept, lambda: operands)
 
-    def positives():
-        return read(3, given.q, given.q_code, given.q_size, dtype, own_only=True)
+    def positives() -> Any:
+        return included(read(3, block.q, dtype, own_only=True))[0]
 
-    w = read(2, given.w, given.w_code, given.w_size, weights, own_only=True)
+    w = read(2, block.w, weights, own_only=True)
     x, z, w = included(
-        read(0, given.x, given.x_code, given.x_size, own, floats_only=True),
+        read(0, block.x, own, floats_only=True),
         labels(),
-        w * spread(given.scale, weights, width) if scaled else w,
+        w * spread(block.scale, weights, width) if scaled else w,
     )
-    a, b = spread(given.a, dtype, width), spread(given.b, dtype, width)
-    options = given.b != 0.0, given.q_code != ONE, positives, own
+    a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
+    options = block.b != 0.0, block.q.code != ONE, positives, own
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
 
 
-def _values(dtype: Any, x: Any, element: Element, given: Operands) -> Any:
+def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
     """Return the losses; those that are given stand in the place of the logits."""
     (values,) = branch(
-        given.z_code == ONE,
+        block.z.code == ONE,
         lambda: (element.x,),
         lambda: (loss(element, exp_minus_abs(dtype, x)),),
     )
     return values
 
 
-def _sums(dtype, size, tally, given, scaled):
+@apart("fffff")
+def _sums(dtype: Any, block: Block, tally: Any, scaled: bool) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
     Without ``tally`` the last three stay 0.
     """
+    size = block.size
+    block = with_tails(block, step_of(dtype))
     zero = constant(size, 0.0, np.float64)
 
-    def step(k, total, lost, weight, weight_lost, present):
-        def compute(own):
-            x, element, w, _ = read_step(dtype, own, k, size, given, np.float64, scaled)
-            return to_float64(_values(dtype, x, element, given)), w
+    def step(
+        k: Any, total: Any, lost: Any, weight: Any, weight_lost: Any, present: Any
+    ) -> tuple[Any, ...]:
+        def compute(own: Any) -> tuple[Any, Any]:
+            x, element, w, _ = read_step(dtype, own, k, block, np.float64, scaled)
+            return to_float64(_values(dtype, x, element, block)), w
 
-        values, w = in_precision(dtype, given.wide != 0, compute)
+        values, w = in_precision(dtype, block.wide != 0, compute)
         total, lost = add_weighted_step(dtype, total, lost, values, w)
 
-        def counted():
+        def counted() -> tuple[Any, ...]:
             there = select(w != 0.0, constant(size, 1.0, dtype, step_of(dtype)), 0.0)
             return (
                 *add_step(dtype, weight, weight_lost, w),
@@ -334,28 +337,17 @@ def _sums(dtype, size, tally, given, scaled):
     return *sum_lanes(*sums[:2]), *sum_lanes(*sums[2:]), present
 
 
-@block_function(results=5)
-def _total_weighted(dtype, size, tally, *operands):
-    """Return the sums, computed in the dtype of the logits."""
-    return _sums(dtype, size, tally, Operands(*operands), scaled=False)
-
-
-@block_function(results=5)
-def _total_exact(dtype, size, tally, *operands):
-    """Return the sums, computed in float64."""
-    return _sums(np.float64, size, tally, Operands(*operands), scaled=True)
-
-
-@block_function(results=4)
-def _total_weights(dtype, size, *operands):
+@apart("ffff")
+def total_weights(dtype: Any, block: Block) -> tuple[Any, ...]:
     """Return the sum of weights, what it lost, how many are not 0, and how many are included."""
+    size = block.size
+    block = with_tails(block, step_of(dtype))
     zero = constant(size, 0.0, np.float64)
-    given = Operands(*operands)
 
-    def step(k, total, lost, present, count):
-        _, _, w, included = read_step(dtype, dtype, k, size, given, np.float64)
-        total, lost = add_step(dtype, total, lost, w)
+    def step(k: Any, total: Any, lost: Any, present: Any, count: Any) -> tuple[Any, ...]:
         one = constant(size, 1.0, dtype, step_of(dtype))
+        _, _, w, included = read_step(dtype, dtype, k, block, np.float64)
+        total, lost = add_step(dtype, total, lost, w)
         parts = step_of(dtype) // LANES
         present = sum(split(select(w != 0.0, one, 0.0), parts), present)
         return total, lost, present, sum(split(included(one)[0], parts), count)
@@ -365,236 +357,162 @@ def _total_weights(dtype, size, *operands):
     return *sum_lanes(total, lost), *(sum_lanes(to_float64(c), zero)[0] for c in counts)
 
 
-@block_function(results=0)
-def _write_weighted(dtype, size, out, rest, past_caches, *operands):
-    """Write w value of every element to ``out``, but those after the last whole step to ``rest``.
+@apart("")
+def write_block(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[Any, ...]:
+    """Write w value of every element to ``out``, past the caches if told so."""
+    itemsize = STEP_BYTES // step_of(dtype)
+    head = least((-out & (LINE - 1)) // itemsize, block.size)
+    head = select(past_caches != 0, head, integer(out, 0))
+    operands = block.x, block.z, block.w, block.q, block.keep
 
-    With ``past_caches``, ``out`` must be a multiple of the size of a cache line.
-    """
-    width, given = step_of(dtype), Operands(*operands)
+    def part(first: Any, stop: Any) -> None:
+        x, z, w, q, keep = (advanced(operand, first) for operand in operands)
+        rest = block._replace(size=stop - first, x=x, z=z, w=w, q=q, keep=keep)
+        _write_part(dtype, rest, out + first * itemsize, past_caches)
 
-    def step(k):
-        def compute(own):
+    when(head != 0, lambda: part(integer(out, 0), head))
+    when(head < block.size, lambda: part(head, block.size))
+    fence(out, past_caches != 0)
+    return ()
+
+
+@apart("")
+def _write_part(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[Any, ...]:
+    """Write w value of every element; past the caches if ``out`` is the start of a line."""
+    width, size = step_of(dtype), block.size
+    block = with_tails(block, width)
+
+    def step(k: Any) -> None:
+        def compute(own: Any) -> tuple[Any]:
             ahead = size < BLOCK
-            x, element, w, _ = read_step(dtype, own, k, size, given, scaled=True, ahead=ahead)
-            return (rounded(_values(dtype, x, element, given) * w, dtype),)
+            x, element, w, _ = read_step(dtype, own, k, block, scaled=True, ahead=ahead)
+            return (rounded(_values(dtype, x, element, block) * w, dtype),)
 
-        (result,) = in_precision(dtype, given.wide != 0, compute)
+        (result,) = in_precision(dtype, block.wide != 0, compute)
         last = size - k * width < width
-        place = select(last, rest, out + k * STEP_BYTES)
+        # The results after the last whole step take the place of the logits there.
+        place = select(last, block.tails, out + k * STEP_BYTES)
+        ordinary = last | (past_caches == 0)
+        when(ordinary, lambda: store(result, place))
+        when(ordinary == 0, lambda: store(result, place, past_caches=True))
 
-        def write(**options):
-            store(result, place, **options)
-            return ()
-
-        branch(last | (past_caches == 0), write, lambda: write(past_caches=True))
-        return ()
-
-    loop(steps_of(dtype, size), (), step)
-
-
-@block_function(results=1)
-def _number(dtype, address, code):
-    return (to_float64(only(load(dtype, address, code, 1))),)
+    for_each(steps_of(dtype, size), step)
+    left = size & (width - 1)
+    itemsize = STEP_BYTES // width
+    copy(block.tails, out + (size - left) * itemsize, left * itemsize)
+    return ()
 
 
-@register_jitable(**OPTIONS)
-def number(operand):
+@apart("f")
+def number(operand: Operand) -> tuple[Any]:
     """Return the first element of an operand."""
-    return _number(at(operand[0], 1, np.float64), (operand[0], operand[1]))[0]
+    return (to_float64(only(load(np.float64, operand.address, operand.code, 1))),)
 
 
-@register_jitable(**OPTIONS)
-def scratch_for_tails(threads):
-    """Return memory for the tails of the operands of a block, a row for each thread."""
-    return np.empty((threads, TAILS * TAIL // 8), np.float64)
-
-
-@register_jitable(**OPTIONS)
-def described(x, z, w, q, keep, size, step, scale, wide, a, b, tails):
-    """Copy the tails of the operands and return the arguments that describe them all.
-
-    ``x``, ``z``, ``w``, ``q`` and ``keep`` are triples of address, dtype code and bytes an element.
-    """
-    memory = address_of(tails)
-    tail(x, size, step, memory)
-    tail(z, size, step, memory + TAIL)
-    tail(w, size, step, memory + 2 * TAIL)
-    tail(q, size, step, memory + 3 * TAIL)
-    tail(keep, size, step, memory + 4 * TAIL)
-    return x + z + w + q + (keep[0], keep[1], memory, a, b, scale, np.int64(wide))
-
-
-@register_jitable(**OPTIONS)
-def described_pair(x, z, size, step, a, b, tails):
-    """Do as ``described`` for a ``Pair``."""
-    memory = address_of(tails)
-    tail(x, size, step, memory)
-    tail(z, size, step, memory + TAIL)
-    return x + z + (memory, a, b)
-
-
-@block_function(results=1)
-def _convert(dtype, size, source, code, itemsize, tail_at, target):
+@apart("f")
+def _convert(dtype: Any, operand: Operand, size: Any, target: Any, tail: Any) -> tuple[Any]:
     """Write the elements of an operand, converted, to the memory at ``target``, in whole steps.
 
     Return 1, and write no more, where one of them has digits that ``dtype`` lacks; else 0.
     """
     width = step_of(dtype)
+    copy_tail(operand, size, width, tail)
 
-    def step(k, found):
+    def step(k: Any, found: Any) -> tuple[Any, Any]:
         last = size - k * width < width
-        place = select(last, tail_at, source + k * (width * itemsize))
-        given = load(np.float64, place, code, width)
+        place = select(last, tail, operand.address + k * (width * operand.itemsize))
+        given = load(np.float64, place, operand.code, width)
         converted = rounded(given, dtype)
         store(converted, target + k * STEP_BYTES)
-        return k + 1, select(differ(to_float64(converted), given), 1.0, found)
+        return k + 1, select(differ(to_float64(converted), given), real(size, 1.0), found)
 
-    start = size - size, only(constant(size, 0.0, np.float64, 1))
     steps = steps_of(dtype, size)
+    start = integer(size, 0), real(size, 0.0)
     return loop_while(start, lambda k, found: (k < steps) & (found == 0.0), step)[1:]
 
 
-@register_jitable(**OPTIONS)
-def _has_digits_beyond(like, operand, size, target, tails):
-    address, code, itemsize = operand
-    memory = address_of(tails)
-    tail(operand, size, STEP_BYTES // like.itemsize, memory)
-    return _convert(like, (size, address, code, itemsize, memory, target))[0] != 0.0
+@apart("iii")
+def _in_own_dtype(
+    dtype: Any, operand: Operand, size: Any, scratch: Any, tails: Any
+) -> tuple[Any, ...]:
+    own, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+
+    def converted() -> tuple[Any, ...]:
+        (has_more,) = _convert(dtype, operand, size, scratch, tails)
+
+        def as_float64() -> tuple[Any, ...]:
+            def made() -> tuple[Any, ...]:
+                _convert(np.float64, operand, size, scratch, tails)
+                return scratch, integer(size, FLOAT64), integer(size, 8)
+
+            return branch(operand.code == FLOAT64, lambda: tuple(operand), made)
+
+        def as_it_is() -> tuple[Any, ...]:
+            return scratch, integer(size, own), integer(size, itemsize)
+
+        return branch(has_more != 0.0, as_float64, as_it_is)
+
+    needs_none = (operand.code == own) | (operand.code == ONE)
+    return branch(needs_none, lambda: tuple(operand), converted)
 
 
-@register_jitable(**OPTIONS)
-def in_own_dtype(like, operand, size, scratch, tails):
-    """Return weights in the dtype of ``like``, converted to scratch memory if they are not.
+def in_own_dtype(dtype: Any, operand: Operand, size: Any, scratch: Any, tails: Any) -> Operand:
+    """Return weights in the dtype that is computed in, converted to scratch memory if need be.
 
     Where they have digits that this dtype lacks they are float64.
     """
-    own = FLOAT32 if like.itemsize == 4 else FLOAT64
-    if operand[1] in (own, ONE):
-        return operand
-    target = address_of(scratch)
-    if not _has_digits_beyond(like, operand, size, target, tails):
-        return target, own, like.itemsize
-    if operand[1] == FLOAT64:
-        return operand
-    _has_digits_beyond(tails, operand, size, target, tails)
-    return target, FLOAT64, 8
+    return Operand(*_in_own_dtype(dtype, operand, size, scratch, tails))
 
 
-@register_jitable(**OPTIONS)
-def is_wide(like, z, w, q, scale):
-    """Tell whether an operand, or what multiplies the weights, is too wide for ``like``."""
-    if like.itemsize == 8:
-        return False
-    size = abs(scale)
-    beyond = 0.0 < size < SMALLEST or GREATEST < size < np.inf
-    return beyond or z[1] == FLOAT64 or w[1] == FLOAT64 or q[1] == FLOAT64
+def is_wide(dtype: Any, scale: Any, *operands: Operand) -> Any:
+    """Tell whether an operand, or what multiplies the weights, is too wide for a dtype."""
+    if dtype is np.float64:
+        return integer(scale, 0)
+    size = absolute(scale)
+    wide = ((size > 0.0) & (size < SMALLEST)) | ((size > GREATEST) & (size < np.inf))
+    for operand in operands:
+        if not is_absent(operand):
+            wide = wide | (operand.code == FLOAT64)
+    return select(wide, integer(scale, 1), integer(scale, 0))
 
 
-@register_jitable(**OPTIONS)
-def not_excluded(operand, keep, size, scratch):
-    """Return weights, which are float32 or float64, with zeros where elements are excluded."""
-    if operand[1] == ONE or keep[1] == ONE:
-        return operand
-    target = address_of(scratch)
-    if operand[1] == FLOAT32:
-        _keep(operand[0], keep[0], size, np.float32, target)
-    else:
-        _keep(operand[0], keep[0], size, np.float64, target)
-    return target, operand[1], operand[2]
+def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
+    """Return sum weight loss, and what it lost, for one weight."""
 
+    def exact() -> Any:
+        return total_exact(block._replace(scale=weight), integer(weight, 0))[:2]
 
-@register_jitable(**OPTIONS)
-def _keep(address, keep, size, dtype, target):
-    flags, given, to = at(keep, size, np.uint8), at(address, size, dtype), at(target, size, dtype)
-    for i in range(size):
-        to[i] = given[i] if flags[i] != 0 else 0.0
-
-
-@register_jitable(**OPTIONS)
-def _advanced(operand, elements):
-    return operand[0] + elements * operand[2], operand[1], operand[2]
-
-
-@register_jitable(**OPTIONS)
-def write_block(out, x, z, w, q, keep, size, scale, a, b, tails, past_caches):
-    """Write w value of every element to the array ``out``, past the caches if told so."""
-    head = min(-address_of(out) % LINE // out.itemsize, size) if past_caches else 0
-    first, stop = 0, head if head > 0 else size
-    step = STEP_BYTES // out.itemsize
-    # The results after the last whole step take the place of the logits there.
-    rest = address_of(tails)
-    wide = is_wide(out, z, w, q, scale)
-    while first < size:
-        part = out[first:stop]
-        operands = described(
-            _advanced(x, first),
-            _advanced(z, first),
-            _advanced(w, first),
-            _advanced(q, first),
-            _advanced(keep, first),
-            part.size,
-            step,
-            scale,
-            wide,
-            a,
-            b,
-            tails,
+    def merged() -> tuple[Any, Any]:
+        total, lost = total_merged(dtype, block)
+        size = absolute(total)
+        return branch(
+            (size > TINY) & (size < np.inf), lambda: (weight * total, weight * lost), exact
         )
-        place = address_of(part), rest, np.int64(past_caches)
-        _write_weighted(out, (part.size,) + place + operands)  # noqa: RUF005
-        done = part.size - part.size % step
-        results = at(rest, part.size - done, out.dtype)
-        for i in range(results.size):
-            part[done + i] = results[i]
-        first, stop = stop, size
-    if past_caches:
-        fence()
 
-
-@register_jitable(**OPTIONS)
-def total_loss(like, x, z, size, weight, a, b, tails):
-    """Return sum weight loss, and what it lost."""
     # Without labels there are no logarithms to merge.
-    if z[1] != ONE and abs(weight) < np.inf and size >= SHORT:
-        pair = described_pair(x, z, size, STEP_BYTES // like.itemsize, a, b, tails)
-        total, lost = _total_merged(like, (size,) + pair)  # noqa: RUF005
-        if TINY < abs(total) < np.inf:
-            return weight * total, weight * lost
-    one = 0, ONE, 0
-    sums = total_exact(like, x, z, one, one, one, size, weight, 0, a, b, tails)
-    return sums[0], sums[1]
+    mergeable = (block.z.code != ONE) & (absolute(weight) < np.inf) & (block.size >= SHORT)
+    return branch(mergeable, merged, exact)
 
 
-@register_jitable(**OPTIONS)
-def total_exact(like, x, z, w, q, keep, size, scale, tally, a, b, tails):
+def total_exact(block: Block, tally: Any) -> Any:
     """Return the sums of ``total_weighted_loss``, computed in float64."""
-    operands = described(x, z, w, q, keep, size, STEP_BYTES // 8, scale, 0, a, b, tails)
-    return _total_exact(like, (size, tally) + operands)  # noqa: RUF005
+    return _sums(np.float64, block._replace(wide=0), tally, True)
 
 
-@register_jitable(**OPTIONS)
-def total_weights(like, w, keep, size, tails):
-    """Return the sum of weights, how many of them are not 0, and how many are included."""
-    one = 0, ONE, 0
-    step = STEP_BYTES // like.itemsize
-    operands = described(one, one, w, one, keep, size, step, 1.0, 0, 1.0, 0.0, tails)
-    total, lost, present, count = _total_weights(like, (size,) + operands)  # noqa: RUF005
-    return total + lost, present, count
-
-
-@register_jitable(**OPTIONS)
-def total_weighted_loss(like, x, z, w, q, keep, size, tally, a, b, tails):
+def total_weighted_loss(dtype: Any, block: Block, tally: Any) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
     Without ``tally`` the last three are 0.
     """
-    if size >= SHORT:
+
+    def exact() -> Any:
+        return total_exact(block, tally)
+
+    def usual() -> tuple[Any, ...]:
         # Weights are float64 in sums, whatever they are.
-        wide = is_wide(like, z, z, q, 1.0)
-        step = STEP_BYTES // like.itemsize
-        operands = described(x, z, w, q, keep, size, step, 1.0, wide, a, b, tails)
-        sums = _total_weighted(like, (size, tally) + operands)  # noqa: RUF005
-        if TINY < abs(sums[0]) < np.inf:
-            return sums
-    return total_exact(like, x, z, w, q, keep, size, 1.0, tally, a, b, tails)
+        wide = is_wide(dtype, real(block.size, 1.0), block.z, block.q)
+        sums = _sums(dtype, block._replace(wide=wide), tally, False)
+        size = absolute(sums[0])
+        return branch((size > TINY) & (size < np.inf), lambda: sums, exact)
+
+    return branch(block.size >= SHORT, usual, exact)

@@ -1,59 +1,48 @@
-"""Compile the loops when they are first needed, each dtype and each of serial and parallel alone.
+"""Compile the kernels when they are first needed.
 
-Importing the package compiles nothing.  Only the outermost loops are cached on disk: cached
-functions that call other cached functions can disagree on symbol names when two processes compile
-at once.
-
-Numba finds the folder of the cache; the files are our own, because Numba's have an index beside
-them.  Two processes that write at once leave an index that names the other's code, its key knows
-neither whether a loop is parallel nor what stands in the other files that it calls, and a damaged
-file raises, or crashes.  Here a file holds one compiled loop, and begins with a checksum of that
-code and of all sources that went into it: whatever is cut short, damaged or stale is compiled anew.
-It is a pickle, which is code: one that another user could have written is not loaded.
+Importing the package compiles nothing.  Each job (see ``jobs``) is compiled by LLVM into an object
+file of its own.  Numba compiles one loop, the parallel one over groups of tiles, which calls a job
+by its address.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib.resources
+import ctypes
+import functools
 import logging
 import os
-import pickle
 import sys
 import threading
-import time
-import uuid
-from collections.abc import Callable
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import llvmlite
 import numba
 import numpy as np
-from numba import config, njit
-from numba.core.caching import CompileResultCacheImpl, NullCache
+from llvmlite import ir
+from numba import config, njit, prange, types
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.registry import cpu_target
-from numba.core.serialize import dumps
+from numba.extending import intrinsic
+from numba.np.ufunc import parallel as numba_threads
 
-from ..private_files import NotPrivateError, make_private, read_private, write_private
-from .softplus import OPTIONS
+from . import machine_code
+from .array_address import address
+from .cache import cache_for
+from .jobs import KINDS, PARTIAL, Job, interpreted
+from .operand import LINE
+from .tiles import SCRATCH, Form, from_a_line_on
 
 _log = logging.getLogger("sce_numba")
 
-# With NUMBA_DISABLE_JIT the formulas are made for Python's interpreter when they are imported, and
-# can't be made for the compiler later on; nor the other way round.
-_INTERPRETED = bool(config.DISABLE_JIT)
+OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "fastmath": False,  # that of a caller would be inherited
+    "nogil": True,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
 
 # Bytes, as the main thread has on most systems; what isn't touched takes no memory.
 _STACK = 1 << 23
-
-# After so many seconds an unfinished file is that of a process that was killed.
-_LEFT_BEHIND = 3600
-
-# Which folders are not used, and why, in the last search for one.
-_refused: list[str] = []
 
 # A child that is forked while a thread compiles would inherit a lock that nobody releases, and
 # wait for it when it compiles or loads code itself.  So a fork waits for the end of a compilation,
@@ -64,132 +53,6 @@ if hasattr(os, "register_at_fork"):
         after_in_parent=global_compiler_lock.release,
         after_in_child=global_compiler_lock.release,
     )
-
-
-@cache
-def _sources() -> bytes:
-    """Return a digest of the source of everything that is compiled; empty where there is none."""
-    digest = hashlib.sha256()
-    # Unlike a glob of the folder, this sees into a zip file.
-    files = importlib.resources.files(__package__).iterdir()
-    sources = {file.name: file.read_bytes() for file in files if file.name.endswith(".py")}
-    for name in sorted(sources):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(sources[name]).digest())
-    return digest.digest() if sources else b""
-
-
-def _make(folder: str) -> None:
-    try:
-        make_private(folder)
-    except NotPrivateError as error:
-        _refused.append(str(error))
-        raise
-
-
-def _careful(locator: type) -> type:
-    """Return one of Numba's ways to find a folder, for folders that only this user can write to."""
-
-    class Careful(locator):
-        def ensure_cache_path(self) -> None:
-            _make(self.get_cache_path())
-            super().ensure_cache_path()
-
-    return Careful
-
-
-class _Folder(CompileResultCacheImpl):
-    _locator_classes = tuple(map(_careful, CompileResultCacheImpl._locator_classes))
-
-
-class _Cache(NullCache):
-    """Compiled code of one function on disk: found by what was asked for, believed by checksum."""
-
-    def __init__(self, function: Callable[..., Any], kind: str) -> None:
-        """Raise an exception where there is no place for files, or nothing to tell stale code."""
-        _refused.clear()
-        self._numba = _Folder(function)
-        _make(self.cache_path)  # NUMBA_CACHE_LOCATOR_CLASSES may name others
-        self._numba.locator.ensure_cache_path()
-        self._name, self._kind = function.__name__, kind
-        if not _sources():
-            raise RuntimeError("there is no source that a checksum could be made of")
-
-    @property
-    def cache_path(self) -> str:
-        return str(self._numba.locator.get_cache_path())
-
-    def _file(self, signature: Any, codegen: Any) -> Path:
-        # The magic tuple names the CPU and its features: machines that share a folder don't share
-        # code.  A pickle is for one version of Python and of Numba.
-        versions = sys.implementation.cache_tag, numba.__version__, llvmlite.__version__
-        key = repr((signature, self._kind, config.OPT, codegen.magic_tuple(), versions))
-        digest = hashlib.sha256(key.encode()).hexdigest()[:32]
-        return Path(self.cache_path, f"sce_numba.{self._name}.{digest}.nbc")
-
-    def code(self, signature: Any, target_context: Any) -> bytes | None:
-        """Return compiled code as it is on disk, or None for whatever reason there is none."""
-        file = self._file(signature, target_context.codegen())
-        try:
-            content = read_private(file)
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            _log.debug("%s can't be read (%s), and is compiled anew", file, error)
-            return None
-        code = content[32:]
-        if content[:32] != hashlib.sha256(_sources() + code).digest():
-            _log.debug("%s is stale or damaged, and is compiled anew", file)
-            return None
-        return code
-
-    def load_overload(self, signature: Any, target_context: Any) -> Any:
-        """Return the compile result, or None for whatever reason there is none."""
-        target_context.refresh()
-        code = self.code(signature, target_context)
-        if code is None:
-            return None
-        try:
-            return self._numba.rebuild(target_context, pickle.loads(code))
-        except Exception as error:
-            _log.debug("code of %s can't be used (%s), and is compiled anew", self._name, error)
-            return None
-
-    def save_overload(self, signature: Any, result: Any) -> None:
-        """Write a file that appears at once or not at all; without it nothing is wrong but slow."""
-        if not self._numba.check_cachable(result):
-            return
-        file = self._file(signature, result.codegen)
-        code = dumps(self._numba.reduce(result))
-        unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
-        try:
-            try:
-                write_private(unfinished, hashlib.sha256(_sources() + code).digest() + code)
-                os.replace(unfinished, file)
-            finally:
-                unfinished.unlink(missing_ok=True)
-            for other in file.parent.glob("sce_numba.*.tmp"):
-                if other.stat().st_mtime < time.time() - _LEFT_BEHIND:
-                    other.unlink()
-        except OSError as error:
-            _log.debug("%s can't be written: %s", file, error)
-
-
-def cache_folder() -> str | None:
-    """Return where compiled code is kept, or None where nothing can be written."""
-    try:
-        return _Cache(Loop._set, "").cache_path
-    except Exception:  # Numba's reasons are many: no place, no such locator, a name it can't read
-        return None
-
-
-def why_not() -> str:
-    """Tell why a folder was passed over in the last search, or why there is none."""
-    return ", ".join(dict.fromkeys(_refused)) or "there is no folder to keep compiled code in"
-
-
-@cache
-def _say(text: str) -> None:
-    _log.info(text)
 
 
 def _apart(function: Callable[[str], None], name: str) -> None:
@@ -244,33 +107,17 @@ def _start(work: Callable[[], None]) -> Callable[[], None]:
     return join
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a loop that runs as Python, and warns of NaN and infinity no more than compiled."""
+class _Lazy:
+    """An object whose parts are made when they are first asked for, by one thread at a time."""
 
-    def run(*arguments: Any) -> Any:
-        with np.errstate(all="ignore"):
-            return function(*arguments)
-
-    return run
-
-
-class Loop:
-    """A loop over blocks with fixed argument types, compiled when it is first called."""
-
-    serial: Callable[..., Any]  # on the calling thread
-    parallel: Callable[..., Any]  # on Numba's threads
-
-    def __init__(self, function: Callable[..., Any], signature: Any) -> None:
-        self._function = function
-        self._signature = signature
-        self._on_disk: dict[str, bool] = {}
+    _parts: tuple[str, ...] = ()
 
     if not TYPE_CHECKING:
 
         def __getattr__(self, name):
             # Python asks for what isn't there yet.  Numba's lock is the only one: with another
             # (that of `cached_property`) a fork could happen while a thread that waits holds it.
-            if name not in ("serial", "parallel"):
+            if name not in self._parts:
                 raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
             _apart(self._set, name)
             return self.__dict__[name]
@@ -278,36 +125,174 @@ class Loop:
     def _set(self, name: str) -> None:
         with global_compiler_lock:
             if name not in self.__dict__:
-                self.__dict__[name] = self._compile(name)
+                self._make(name)
 
-    def is_on_disk(self, kind: str) -> bool:
-        """Tell whether code of a kind was on disk when this was first asked."""
-        if kind not in self._on_disk:
-            try:
-                code = _Cache(self._function, kind).code(self._signature, cpu_target.target_context)
-            except Exception:  # as in `cache_folder`
-                code = None
-            self._on_disk[kind] = code is not None
-        return self._on_disk[kind]
+    def _make(self, name: str) -> None:
+        raise NotImplementedError
 
-    def _compile(self, kind: str) -> Callable[..., Any]:
-        if _INTERPRETED:
-            return _quiet(self._function)
-        options = OPTIONS | {"no_cpython_wrapper": False}
+
+def _address_of_bytes(text: bytes) -> int:
+    found = ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p).value
+    assert found is not None
+    return found
+
+
+def _code(name: str, key: Any, load: Callable[[bytes], Any], compiled: Callable[[], bytes]) -> Any:
+    """Return what ``load`` makes of code that is on disk, or is compiled now and kept there."""
+    cache = cache_for(name, key)
+    code = cache.load() if cache else None
+    if code is not None:
+        try:
+            return load(code)
+        except Exception as error:
+            _log.debug("code of %s can't be used (%s), and is compiled anew", name, error)
+    _log.info("compiling %s for this processor", name)
+    code = compiled()
+    found = load(code)
+    if cache:
+        cache.save(code)
+    return found
+
+
+class Kernel(_Lazy):
+    """A job as compiled code, for calls from Python; compiled when it is first called."""
+
+    _parts = ("whole", "group", "finish")
+    whole: Callable[..., float]
+    group: int
+    finish: Callable[..., float]
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self._scratch = job.needs_scratch
+
+    def _make(self, _name: str) -> None:
+        if config.DISABLE_JIT:
+            run = interpreted(self.job, "whole")
+            self.group = 0
+            self.whole = lambda call, scratch: run(_address_of_bytes(call), scratch)
+            return
+        job = self.job
+        load = functools.partial(machine_code.load, job.symbols)
+        found = _code(job.name, job, load, functools.partial(machine_code.compiled, job))
+        self.group = found[1]
+        self.finish, self.whole = _CALL(found[2]), _CALL(found[0])
+
+    def serial(self, call: bytes, _groups: int) -> float:
+        """Do all on this thread."""
+        if not self._scratch:
+            return self.whole(call, 0)
+        memory = np.empty(SCRATCH + LINE, np.uint8)
+        return self.whole(call, from_a_line_on(address(memory)))
+
+    @property
+    def parallel(self) -> Callable[[bytes, int], float]:
+        """Return what does it on Numba's threads, compiled."""
+        if not self.group:  # it runs in Python's interpreter
+            return self.serial
+        _DEAL.loop  # noqa: B018
+        return self._parallel
+
+    def _parallel(self, call: bytes, groups: int) -> float:
+        threads = numba_threads._get_num_threads() if self._scratch else 0
+        partials = np.zeros((groups, PARTIAL))
+        memory = np.empty(SCRATCH * threads + LINE, np.uint8)
+        scratch = from_a_line_on(address(memory))
+        to, row = address(partials), SCRATCH if self._scratch else 0
+        _DEAL.loop(self.group, _address_of_bytes(call), groups, to, scratch, row)
+        result = self.finish(call, to)
+        # Numba loses an exception inside a parallel region, and with it what was still to do.
+        if partials[0, -1] != groups:
+            raise MemoryError("A thread could not do its part, most likely for want of memory.")
+        return result
+
+
+_CALL = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_ssize_t)
+
+
+@functools.cache
+def kernel(kind: str, dtype: Any, form: Form) -> Kernel:
+    """Return the one kernel that does a job."""
+    return Kernel(Job(kind, dtype, form))
+
+
+def compile_all(dtypes: Iterable[Any]) -> int:
+    """Compile every job that computes in one of the dtypes; return how many there are."""
+    forms = [Form(staged, by_element) for staged in (False, True) for by_element in (False, True)]
+    jobs = [
+        kernel(kind, dtype, form)
+        for kind in KINDS
+        for dtype in dtypes
+        for form in forms
+        if form.staged or kind != "weights"
+    ]
+    for code in jobs:
+        code.group  # noqa: B018
+    _DEAL.loop  # noqa: B018
+    return len(jobs)
+
+
+def deal(function, call, groups, partials, scratch, row):
+    """Deal out groups of tiles to threads, each with a row of scratch memory of its own."""
+    for group in prange(groups):
+        own = scratch + numba.get_thread_id() * row
+        call_group(function, call, np.int64(group), partials, own)
+
+
+@intrinsic
+def call_group(typing, function, call, group, partials, scratch):
+    """Call compiled code by its address."""
+
+    def codegen(context, builder, _signature, arguments):
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * 4)
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), codegen
+
+
+class _Deal(_Lazy):
+    """The loop over groups, compiled by Numba when it is first called.
+
+    What Numba makes of it is called by its address as well, so that a process which finds the code
+    on disk need not get Numba's compiler ready.
+    """
+
+    _parts = ("loop",)
+
+    def _make(self, _name: str) -> None:
+        versions = sys.implementation.cache_tag, numba.__version__
+        function = _NUMBA(_code("deal", versions, self._loaded, self._compiled))
+        result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
+
+        def loop(*arguments: int) -> None:
+            if function(result, exception, *arguments):
+                raise MemoryError("The parallel loop could not be run.")
+
+        self.loop = loop
+
+    def _compiled(self) -> bytes:
+        """Return the name of the compiled function and its object file."""
+        signature = (types.int64,) * 6
         disabled, config.DISABLE_JIT = config.DISABLE_JIT, False
         try:
-            dispatcher = njit(parallel=kind == "parallel", **options)(self._function)
-            try:
-                dispatcher._cache = _Cache(self._function, kind)
-                if _refused:
-                    _say(f"keeping compiled code in {dispatcher._cache.cache_path}, as {why_not()}")
-            except Exception:  # as in `cache_folder`
-                _say(
-                    f"compiling in memory, in every process anew, as {why_not()}; "
-                    "set NUMBA_CACHE_DIR to a folder that only you can write to"
-                )
-            dispatcher.compile(self._signature)
+            dispatcher = njit(parallel=True, **OPTIONS)(deal)
+            dispatcher.compile(signature)
         finally:
             config.DISABLE_JIT = disabled
-        dispatcher.disable_compile()
-        return dispatcher  # type: ignore[no-any-return]
+        result = dispatcher.overloads[signature]
+        _, _, (code, _) = result.library.serialize_using_object_code()
+        return str(result.fndesc.llvm_func_name).encode() + b"\0" + bytes(code)
+
+    def _loaded(self, code: bytes) -> int:
+        numba.get_num_threads()  # starts the threads, and makes what the code calls known to LLVM
+        name, _, objects = code.partition(b"\0")
+        (found,) = machine_code.load([name.decode()], objects)
+        return found
+
+
+# How Numba calls a compiled function: where the result goes, where an exception, the arguments.
+_NUMBA = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 6)
+
+_DEAL = _Deal()

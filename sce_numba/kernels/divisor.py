@@ -10,33 +10,32 @@
 
 from __future__ import annotations
 
-from numba.extending import register_jitable
+from typing import Any
 
-from .softplus import OPTIONS
+from .lanes import select
 
 SUM, MEAN, SUM_OVER_BATCH_SIZE, SUM_BY_NONZERO_WEIGHTS = 0, 1, 2, 3
 
 
-@register_jitable(**OPTIONS)
-def divisor(reduction, weight, sum_of_weights, present, count):
+def check(reduction: int) -> int:
+    """Return the code of a reduction, if its divisor is known."""
+    if not SUM <= reduction <= SUM_BY_NONZERO_WEIGHTS:
+        raise ValueError("There is no divisor for this reduction.")
+    return reduction
+
+
+def divisor(reduction: Any, weight: Any, sum_of_weights: Any, present: Any, count: Any) -> Any:
     """Return what a reduction divides by.
 
     ``present`` of the ``count`` elements have a weight that is not 0; ``weight`` multiplies all
     weights.
     """
-    if reduction == SUM:
-        return 1.0
-    if reduction == MEAN:
-        return weight * sum_of_weights
-    if reduction == SUM_OVER_BATCH_SIZE:
-        return count
-    if reduction == SUM_BY_NONZERO_WEIGHTS:
-        return present if weight != 0.0 else 0.0
-    raise ValueError("There is no divisor for this reduction.")
+    others = select(reduction == SUM_OVER_BATCH_SIZE, count, select(weight != 0.0, present, 0.0))
+    mean = select(reduction == MEAN, weight * sum_of_weights, others)
+    return select(reduction == SUM, 1.0, mean)
 
 
-@register_jitable(**OPTIONS)
-def is_known(reduction, weighted, excluded):
+def is_known(reduction: int, weighted: bool, excluded: bool) -> bool:
     """Tell whether the number of elements alone decides the divisor, but for a scalar weight."""
     if reduction == SUM:
         return True

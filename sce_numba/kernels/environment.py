@@ -9,94 +9,46 @@ Nothing is done on other processors than those of x86.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from .lanes import Lanes, call_llvm
 
 # Of the register MXCSR: the flags of what has happened, and all else as it is by default.
 FLAGS, DEFAULT = 0x3F, 0x1F80
-# A bit that flushes results to 0: in the default environment it is none, which LLVM doesn't know.
-FLUSH = 0x8000
+_WORD = ir.IntType(32)
 
 
-def enter_default(numbers: tuple[float, ...]) -> Any:
-    """Set the default environment; return that which was set, and the numbers.
+def in_default_environment(example: Any, work: Callable[[], Any]) -> Any:
+    """Do something in the default environment, with no other than calls of functions in it."""
+    if not isinstance(example, Lanes) or not _is_x86(example.builder):
+        return work()
+    builder = example.builder
+    place = builder.alloca(_WORD)
+    _access(builder, "stmxcsr", place)
+    before = builder.load(place)
+    control = builder.and_(before, _WORD(~FLAGS & 0xFFFFFFFF))
+    is_other = builder.icmp_unsigned("!=", control, _WORD(DEFAULT))
+    _set(builder, is_other, _WORD(DEFAULT))
+    result = work()
+    _set(builder, is_other, before)
+    return result
 
-    To the compiler these are others from here on: nothing made of them can be computed before.
-    """
-    return 0, *numbers
+
+def _is_x86(builder: ir.IRBuilder) -> bool:
+    return str(builder.module.triple).startswith(("x86_64", "i686", "i386"))
 
 
-def leave_default(before: int, number: float) -> float:
-    """Set the environment there was; return the number, which has been computed before."""
-    return number
+def _access(builder: ir.IRBuilder, name: str, place: ir.Value) -> None:
+    """Store or load the register."""
+    byte = builder.bitcast(place, ir.IntType(8).as_pointer())
+    call_llvm(builder, f"llvm.x86.sse.{name}", ir.VoidType(), [byte])
 
 
-if not config.DISABLE_JIT:
-    _WORD = ir.IntType(32)
-
-    def _access(builder: ir.IRBuilder, name: str, place: ir.Value) -> None:
-        """Store or load the register."""
-        byte = ir.IntType(8).as_pointer()
-        function = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(ir.VoidType(), [byte]), f"llvm.x86.sse.{name}"
-        )
-        builder.call(function, [builder.bitcast(place, byte)])
-
-    def _get(builder: ir.IRBuilder) -> ir.Value:
-        place = cgutils.alloca_once(builder, _WORD)
-        _access(builder, "stmxcsr", place)
-        return builder.load(place)
-
-    def _set(builder: ir.IRBuilder, before: ir.Value, wanted: ir.Value) -> None:
-        """Set an environment, unless that before is the default one."""
-        control = builder.and_(before, _WORD(~FLAGS & 0xFFFFFFFF))
-        place = cgutils.alloca_once(builder, _WORD)
-        with builder.if_then(builder.icmp_unsigned("!=", control, _WORD(DEFAULT)), likely=False):
-            builder.store(wanted, place)
-            _access(builder, "ldmxcsr", place)
-
-    def _nothing(builder: ir.IRBuilder) -> ir.Value:
-        """Return a 0 of 64 bits that is known only now."""
-        return builder.zext(builder.and_(_get(builder), _WORD(FLUSH)), ir.IntType(64))
-
-    def _is_x86(builder: ir.IRBuilder) -> bool:
-        return str(builder.module.triple).startswith(("x86_64", "i686", "i386"))
-
-    @intrinsic
-    def enter_default(_typing, numbers):
-        """Set the default environment; return that which was set, and the numbers."""
-
-        def codegen(context, builder, signature, arguments):
-            before, values = _WORD(DEFAULT), cgutils.unpack_tuple(builder, arguments[0])
-            if _is_x86(builder):
-                before = _get(builder)
-                _set(builder, before, _WORD(DEFAULT))
-                nothing = _nothing(builder)
-                values = [
-                    builder.bitcast(
-                        builder.or_(builder.bitcast(value, nothing.type), nothing), value.type
-                    )
-                    for value in values
-                ]
-            return context.make_tuple(builder, signature.return_type, [before, *values])
-
-        return types.Tuple((types.int32, *numbers))(numbers), codegen
-
-    @intrinsic
-    def leave_default(_typing, before, number):
-        """Set the environment there was; return the number, which has been computed before."""
-
-        def codegen(context, builder, _signature, arguments):
-            before, value = arguments
-            if _is_x86(builder):
-                nothing = _nothing(builder)
-                own = builder.and_(builder.bitcast(value, nothing.type), nothing)
-                before = builder.or_(before, builder.trunc(own, _WORD))
-                _set(builder, before, before)
-            return value
-
-        return types.float64(before, number), codegen
+def _set(builder: ir.IRBuilder, wanted: ir.Value, control: ir.Value) -> None:
+    place = builder.alloca(_WORD)
+    with builder.if_then(wanted, likely=False):
+        builder.store(control, place)
+        _access(builder, "ldmxcsr", place)

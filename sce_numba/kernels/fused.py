@@ -14,12 +14,12 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
 from numba.core.registry import cpu_target
 
 from .lanes import (
     Lanes,
     absolute,
+    apart,
     bits,
     from_bits,
     is_single,
@@ -62,7 +62,8 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
     if _has_instruction():
         return llvm_function("fmuladd", *values)
-    return _call(_single if is_single(example) else _double, *values)
+    (result,) = (_single if is_single(example) else _double)(*values)
+    return result
 
 
 def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
@@ -72,26 +73,14 @@ def two_sum(a: Any, b: Any) -> tuple[Any, Any]:
     return total, (a - (total - part)) + (b - part)
 
 
-def _call(formula: Any, *values: Lanes) -> Lanes:
-    """Call a formula as a function of its own, lest each of its many uses be compiled."""
-    builder, kind = values[0].builder, values[0].value.type
-    name = f"sce_numba{formula.__name__}_{getattr(kind, 'count', 1)}"
-    function = builder.module.globals.get(name)
-    if function is None:
-        function = ir.Function(builder.module, ir.FunctionType(kind, [kind] * len(values)), name)
-        function.linkage = "linkonce_odr"
-        function.attributes.add("noinline")
-        inside = ir.IRBuilder(function.append_basic_block())
-        inside.ret(formula(*(Lanes(inside, given) for given in function.args)).value)
-    return Lanes(builder, builder.call(function, [value.value for value in values]))
-
-
-def _single(a: Any, b: Any, c: Any) -> Any:
+@apart("v")
+def _single(a: Any, b: Any, c: Any) -> tuple[Any]:
     """Return a b + c of float32 by float64, in which the product is exact."""
-    return rounded(_odd_sum(to_float64(a) * to_float64(b), to_float64(c)), np.float32)
+    return (rounded(_odd_sum(to_float64(a) * to_float64(b), to_float64(c)), np.float32),)
 
 
-def _double(a: Any, b: Any, c: Any) -> Any:
+@apart("v")
+def _double(a: Any, b: Any, c: Any) -> tuple[Any]:
     """Return a b + c of float64."""
     shrink = select(absolute(a) > LARGE, a.constant(SHRINK), 1.0)
     a, c = a * shrink, c * shrink
@@ -100,7 +89,7 @@ def _double(a: Any, b: Any, c: Any) -> Any:
     high, more = two_sum(product, low)
     result = high + _odd_sum(rest, more)
     # Infinite and NaN operands leave NaN in what was lost.
-    return select(result == result, result, a * b + c) / shrink
+    return (select(result == result, result, a * b + c) / shrink,)
 
 
 def halves(x: Any) -> tuple[Any, Any]:

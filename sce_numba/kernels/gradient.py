@@ -9,70 +9,49 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import prange
-from numba.extending import register_jitable
 
 from .block import (
-    BLOCK,
     SHORT,
     STEP_BYTES,
     TINY,
-    Operands,
-    Pair,
+    Block,
     add_step,
     add_weighted_step,
-    described,
-    described_pair,
-    in_own_dtype,
     in_precision,
     is_wide,
     merge_step,
-    not_excluded,
-    number,
     read_pair,
     read_step,
-    scratch_for_tails,
     step_of,
     steps_of,
     sum_lanes,
     sum_merged,
     total_exact,
+    with_tails,
 )
 from .elements import gradient, hessian, linear_part, loss
-from .environment import enter_default, leave_default
 from .lanes import (
+    absolute,
+    apart,
     before,
-    block_function,
     branch,
     constant,
+    integer,
     loop,
     rounded,
     select,
     spread,
     to_float64,
+    when,
 )
-from .loss import (
-    DONE,
-    GRADIENT,
-    LABELS,
-    LOGITS,
-    POS_WEIGHT,
-    RESULT,
-    STREAMED,
-    SUMS,
-    WEIGHTS,
-    WHERE,
-    add_row,
-    plan,
-    reduced,
-    tile_of,
-)
-from .operand import FLOAT32, FLOAT64, ONE, address_of, at, load, store
-from .scratch import thread, threads, zeros
-from .short_rows import BESIDE, read_across
-from .softplus import OPTIONS, exp_minus_abs_and_rest, sigmoid_from_exp
-from .staging import ADDRESS, address_in_place, copy_past_caches, read, write
-from .streaming import LINE, fence
+from .loss import STREAMED, address_of_own
+from .memory import copy
+from .operand import FLOAT32, FLOAT64, LINE, load, store
+from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .staging import write
+from .streaming import copy_past_caches, fence
+from .tiles import RESULTS, ROW, Form, Sums, open_tile, row_sums, tile_loop
+from .view import GRADIENT, RESULT, SCALE, SECOND, Call
 
 # Lines are copied this many steps after they were written, which must be at least two.
 LAG = 3
@@ -101,36 +80,36 @@ def _put(dtype: Any, k: Any, size: Any, values: Any, target: _Target) -> None:
     last = size - k * width < width
     store(values, select(last, target.scratch, target.at) + k * STEP_BYTES)
 
-    def copy():
+    def copy_a_step() -> None:
         behind = (k - LAG) * STEP_BYTES
         lanes = load(dtype, target.ready + behind, code, width)
         store(lanes, target.lines + behind, past_caches=True)
-        return ()
 
-    branch((target.lines != 0) & (k >= LAG), copy, lambda: ())
+    when((target.lines != 0) & (k >= LAG), copy_a_step)
 
 
-@block_function(results=2)
-def _differentiate_merged(dtype, size, scale, *rest):
-    """Write gradients times ``scale``; return the sum of the losses and what it lost.
+@apart("ff")
+def _differentiate_merged(dtype: Any, block: Block, target: _Target) -> tuple[Any, Any]:
+    """Write gradients times the scale; return the sum of the losses and what it lost.
 
     All weights are 1 and nothing is excluded.
     """
-    width, target, given = step_of(dtype), _Target(*rest[:4]), Pair(*rest[4:])
+    width, size = step_of(dtype), block.size
+    block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
-    def step(k, u, total, lost):
+    def step(k: Any, u: Any, total: Any, lost: Any) -> tuple[Any, ...]:
         left = size - k * width
-        x, element_in = read_pair(dtype, k, size, given, ahead=True)
+        x, element_in = read_pair(dtype, k, block, ahead=True)
         t, d = exp_minus_abs_and_rest(dtype, x)
         s = sigmoid_from_exp(t, d)
 
-        def compute(own):
+        def compute(own: Any) -> tuple[Any, Any]:
             element = element_in(own)
-            slopes = gradient(element, s) * spread(scale, own, width)
+            slopes = gradient(element, s) * spread(block.scale, own, width)
             return rounded(slopes, dtype), to_float64(linear_part(element))
 
-        slopes, linear = in_precision(dtype, given.z_code == FLOAT64, compute)
+        slopes, linear = in_precision(dtype, block.z.code == FLOAT64, compute)
         _put(dtype, k, size, slopes, target)
         (kept,) = branch(left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
         total, lost = add_step(dtype, total, lost, linear)
@@ -139,22 +118,24 @@ def _differentiate_merged(dtype, size, scale, *rest):
     return sum_merged(*loop(steps_of(dtype, size), (zero, zero, zero), step))
 
 
-@block_function(results=2)
-def _differentiate(dtype, size, second, scale, *rest):
-    """Write gradients times ``scale``; return the sum of the losses and what it lost.
+@apart("ff")
+def _differentiate(
+    dtype: Any, block: Block, second: Any, target: _Target, other: _Target
+) -> tuple[Any, Any]:
+    """Write gradients times the scale; return the sum of the losses and what it lost.
 
-    Instead of the sum, losses or hessians may be written, times ``scale`` as well.
+    Instead of the sum, losses or hessians may be written, times the scale as well.
     """
-    width = step_of(dtype)
-    target, other, given = _Target(*rest[:4]), _Target(*rest[4:8]), Operands(*rest[8:])
+    width, size = step_of(dtype), block.size
+    block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
-    def step(k, total, lost):
-        def compute(own):
-            x, element, w, included = read_step(dtype, own, k, size, given)
+    def step(k: Any, total: Any, lost: Any) -> tuple[Any, Any]:
+        def compute(own: Any) -> tuple[Any, Any]:
+            x, element, w, included = read_step(dtype, own, k, block)
             t, d = exp_minus_abs_and_rest(dtype, x)
             s = sigmoid_from_exp(t, d)
-            factors = w * spread(scale, own, width)
+            factors = w * spread(block.scale, own, width)
             # Once more, as the scale may be infinite or NaN.
             (slopes,) = included(gradient(element, s) * factors)
             _put(dtype, k, size, rounded(slopes, dtype), target)
@@ -162,7 +143,7 @@ def _differentiate(dtype, size, second, scale, *rest):
                 second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
             )
 
-            def put_values():
+            def put_values() -> tuple[Any, Any]:
                 (weighted,) = included(values * factors)
                 _put(dtype, k, size, rounded(weighted, dtype), other)
                 return total, lost
@@ -173,117 +154,145 @@ def _differentiate(dtype, size, second, scale, *rest):
                 put_values,
             )
 
-        return in_precision(dtype, given.wide != 0, compute)
+        return in_precision(dtype, block.wide != 0, compute)
 
     return sum_lanes(*loop(steps_of(dtype, size), (zero, zero), step))
 
 
-@register_jitable(**OPTIONS)
-def _target(values, place, past_caches):
-    """Return the ``_Target`` of a block, with scratch memory in ``values``."""
-    scratch, head = address_of(values), -place % LINE
-    if place == 0:
-        return scratch, scratch, scratch, 0
-    if past_caches:
-        return scratch, scratch, scratch + head, place + head
-    return place, scratch, scratch, 0
+def _target(place: Any, scratch: Any, past_caches: Any) -> _Target:
+    """Return the ``_Target`` of a block whose results lie at ``place``, or 0 for elsewhere."""
+    zero = integer(place, 0)
+    streamed = past_caches & (place != 0)
+    direct = (place != 0) & (streamed == 0)
+    head = select(streamed, -place & (LINE - 1), zero)
+    return _Target(
+        select(direct, place, scratch),
+        scratch,
+        scratch + head,
+        select(streamed, place + head, zero),
+    )
 
 
-@register_jitable(**OPTIONS)
-def _deliver(shape, operand, start, values, place, raw, past_caches):
-    """Write what has not been written to its place yet."""
-    if place == 0:
-        write(shape, operand, start, values, raw, past_caches)
-        return
-    step = STEP_BYTES // values.itemsize
-    result = at(place, values.size, values.dtype)
-    if not past_caches:
-        for i in range(values.size - values.size % step, values.size):
-            result[i] = values[i]
-        return
-    copied = max((values.size + step - 1) // step - LAG, 0) * step
-    head = -place % LINE // values.itemsize if copied > 0 else 0
-    for i in range(head):
-        result[i] = values[i]
-    copy_past_caches(values[head + copied :], result[head + copied :])
+@apart("")
+def _deliver_in_place(
+    dtype: Any, size: Any, place: Any, scratch: Any, past_caches: Any
+) -> tuple[Any, ...]:
+    """Write what ``_put`` has not written to its place yet."""
+    width = step_of(dtype)
+    itemsize = STEP_BYTES // width
+
+    def last_step() -> None:
+        done = size - (size & (width - 1))
+        copy(scratch + done * itemsize, place + done * itemsize, (size - done) * itemsize)
+
+    def what_lags_behind() -> None:
+        steps = steps_of(dtype, size) - LAG
+        copied = select(steps > 0, steps * width, integer(size, 0))
+        head = select(copied > 0, (-place & (LINE - 1)) // itemsize, integer(size, 0))
+        copy(scratch, place, head * itemsize)
+        done = head + copied
+        copy_past_caches(dtype, size - done, scratch + done * itemsize, place + done * itemsize)
+
+    when(past_caches, what_lags_behind)
+    when(past_caches == 0, last_step)
+    return ()
 
 
-@register_jitable(**OPTIONS)
-def _place_of(shape, operands, row, code, start, size):
-    """Return the address of results that can be written while operands are read, else 0."""
-    own = operands[row, ADDRESS]
-    if own == 0:
-        return 0
-    # Operands that are overwritten may have to be read once more.
-    for other in range(RESULT):
-        if operands[other, ADDRESS] == own:
-            return 0
-    return address_in_place(shape, operands[row], code, start, size)
+class _Results:
+    """One of the results of a tile: where it goes, and what brings it there."""
 
+    def __init__(
+        self,
+        dtype: Any,
+        form: Form,
+        call: Call,
+        row: int,
+        start: Any,
+        size: Any,
+        scratch: Any,
+        past_caches: Any,
+    ) -> None:
+        self.dtype, self.form, self.start, self.size = dtype, form, start, size
+        self.array, self.past_caches = call.array(row), past_caches
+        self.raw = scratch
+        self.scratch = scratch + (RESULTS + GRADIENT - row) * ROW
+        self.place = self._place(call)
+        self.target = _target(self.place, self.scratch, past_caches)
 
-def differentiate(
-    like, shape, operands, rows, columns, by_element, weight, scale, smoothing, second, total_code
-):
-    """Write gradients times ``scale``, and return the sum of the losses times ``weight``.
+    def _place(self, call: Call) -> Any:
+        """Return where results can be written while operands are read, else 0."""
+        zero, own = integer(self.size, 0), self.array.address
+        # Operands that are overwritten may have to be read once more.
+        taken = own == 0
+        for other in range(RESULT):
+            taken = taken | (call.array(other).address == own)
+        if self.form.staged:
+            (place,) = branch(
+                taken,
+                lambda: (zero,),
+                lambda: (address_of_own(self.dtype, self.array, self.start, self.size),),
+            )
+            return place
+        return select(taken, zero, own + self.start * self.array.itemsize)
 
-    ``total_code`` is ``SUM``, or less the address of a float64 for what rounding that sum lost.
+    def deliver(self) -> None:
+        """Write what has not been written to its place yet."""
+        dtype, size, scratch, past = self.dtype, self.size, self.scratch, self.past_caches
 
-    The operands may be of any dtype and layout; what is computed is in the dtype of ``like``.
-    """
-    code = FLOAT32 if like.itemsize == 4 else FLOAT64
-    step = STEP_BYTES // like.itemsize
-    past_caches = rows * columns * like.itemsize >= STREAMED
-    in_row, tiles, groups = plan(rows, columns)
-    partials = zeros(groups, SUMS)
-    memory = np.empty((threads(), 7, BLOCK + BESIDE), np.uint64)
-    memory_for_results = np.empty((threads(), 2, BLOCK), like.dtype)
-    memory_for_tails = scratch_for_tails(threads())
-    for index in prange(groups):
-        group = np.int64(index)
-        before, smooth, factor = enter_default((smoothing, scale))
-        a, b = 1.0 - smooth, 0.5 * smooth
-        raw, results = memory[thread()], memory_for_results[thread()]
-        tails = memory_for_tails[thread()]
-        for tile in range(tiles * group // groups, tiles * (group + 1) // groups):
-            row, column, size = tile_of(tile, in_row, columns)
-            start = row * columns + column
-            x = read(shape, operands[LOGITS], start, size, raw[0])
-            z = read(shape, operands[LABELS], start, size, raw[1])
-            w = q = keep = 0, ONE, 0
-            own = 1.0
-            if by_element:
-                w = read_across(shape, operands[WEIGHTS], start, size, raw[2])
-                w = in_own_dtype(like, w, size, raw[5], tails)
-                q = read_across(shape, operands[POS_WEIGHT], start, size, raw[3])
-                q = in_own_dtype(like, q, size, raw[6], tails)
-                keep = read(shape, operands[WHERE], start, size, raw[4])
-                q = not_excluded(q, keep, size, raw[6])
-            elif operands[WEIGHTS, ADDRESS] != 0:
-                own = number(read(shape, operands[WEIGHTS], start, 1, raw[2]))
-            place = _place_of(shape, operands, GRADIENT, code, start, size)
-            other_place = _place_of(shape, operands, RESULT, code, start, size)
-            values, others = results[0, :size], results[1, :size]
-            target = _target(values, place, past_caches)
-            wide = is_wide(like, z, w, q, factor * own)
-            merged = second == TOTAL and not by_element
-            if merged and not is_wide(like, w, w, w, factor * own):
-                pair = described_pair(x, z, size, step, a, b, tails)
-                total, lost = _differentiate_merged(like, (size, factor * own) + target + pair)  # noqa: RUF005
-            else:
-                other = _target(others, other_place, past_caches)
-                given = described(x, z, w, q, keep, size, step, 1.0, wide, a, b, tails)
-                mode = size, second, factor * own
-                total, lost = _differentiate(like, mode + target + other + given)
-            total, lost = own * total, own * lost
-            if second == TOTAL and not (size >= SHORT and TINY < abs(total) < np.inf):
-                found = total_exact(like, x, z, w, q, keep, size, own, 0, a, b, tails)
-                total, lost = found[0], found[1]
-            add_row(partials[group], total, lost, own, size)
+        def elsewhere() -> None:
             # Only now, as the gradient may take the place of the logits.
-            _deliver(shape, operands[GRADIENT], start, values, place, raw[0], past_caches)
-            if second != TOTAL:
-                _deliver(shape, operands[RESULT], start, others, other_place, raw[0], past_caches)
-        if past_caches:
-            fence()
-        partials[group, DONE] = leave_default(before, 1.0)
-    return reduced(partials, weight, total_code)
+            if self.form.staged:
+                write(dtype, self.array, self.start, size, scratch, self.raw, past)
+                return
+            itemsize = np.dtype(dtype).itemsize
+            place = self.array.address + self.start * itemsize
+            when(past, lambda: copy_past_caches(dtype, size, scratch, place))
+            when(past == 0, lambda: copy(scratch, place, size * itemsize))
+
+        in_place = dtype, size, self.place, scratch, past
+        when(self.place != 0, lambda: _deliver_in_place(*in_place))
+        when(self.place == 0, elsewhere)
+
+
+def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
+    """Write the gradients of a group of tiles, times the scale, and return the losses' sum."""
+    second, scale = call.number(SECOND), call.number(SCALE)
+    past_caches = call.rows * call.columns * np.dtype(dtype).itemsize >= STREAMED
+
+    def tile(row: Any, column: Any, size: Any) -> Sums:
+        start = row * call.columns + column
+        block, weight = open_tile(dtype, form, call, start, size, scratch)
+        place = start, size, scratch, past_caches
+        first = _Results(dtype, form, call, GRADIENT, *place)
+        other = _Results(dtype, form, call, RESULT, *place)
+        factor = scale * weight
+        wide = is_wide(dtype, factor, block.z, block.w, block.q)
+        block = block._replace(scale=factor, wide=wide)
+
+        def usual() -> Any:
+            return _differentiate(dtype, block, second, first.target, other.target)
+
+        if form.by_element:
+            total, lost = usual()
+        else:
+            # What the labels are is looked at there.
+            mergeable = (second == TOTAL) & (is_wide(dtype, factor) == 0)
+            total, lost = branch(
+                mergeable, lambda: _differentiate_merged(dtype, block, first.target), usual
+            )
+        total, lost = weight * total, weight * lost
+        magnitude = absolute(total)
+        good = (size >= SHORT) & (magnitude > TINY) & (magnitude < np.inf)
+
+        def exact() -> Any:
+            alone = block._replace(scale=weight)
+            return total_exact(alone, integer(size, 0))[:2]
+
+        total, lost = branch((second != TOTAL) | good, lambda: (total, lost), exact)
+        first.deliver()
+        when(second != TOTAL, other.deliver)
+        return row_sums(total, lost, weight, to_float64(size))
+
+    sums = tile_loop(call, group, call.columns, 0, tile)
+    fence(group, past_caches)
+    return sums

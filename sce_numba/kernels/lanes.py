@@ -12,15 +12,13 @@ carries a fast-math flag: a product and a sum are rounded once where the formula
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import config, types
-from numba.core import cgutils
-from numba.extending import intrinsic
 
 LANES = 16
 
@@ -84,7 +82,15 @@ class Lanes:
         return self._with("fdiv", other)
 
     def __neg__(self) -> Lanes:
-        return Lanes(self.builder, self.builder.fneg(self.value))
+        return Lanes(
+            self.builder, (self.builder.fneg if self.is_float else self.builder.neg)(self.value)
+        )
+
+    def __floordiv__(self, other: Any) -> Lanes:
+        return self._with("sdiv", other)  # of numbers that are not negative
+
+    def __mod__(self, other: Any) -> Lanes:
+        return self._with("srem", other)
 
     def __lshift__(self, other: Any) -> Lanes:
         return self._with("shl", other)
@@ -130,10 +136,16 @@ def llvm_function(name: str, first: Lanes, *others: Lanes) -> Lanes:
     element = f"f{_FLOATS[_element(kind)]}"
     suffix = f"v{kind.count}{element}" if isinstance(kind, ir.VectorType) else element
     values = [value.value for value in (first, *others)]
-    function = cgutils.get_or_insert_function(
-        builder.module, ir.FunctionType(kind, [kind] * len(values)), f"llvm.{name}.{suffix}"
-    )
-    return Lanes(builder, builder.call(function, values))
+    return Lanes(builder, call_llvm(builder, f"llvm.{name}.{suffix}", kind, values))
+
+
+def call_llvm(builder: ir.IRBuilder, name: str, result: ir.Type, values: list[ir.Value]) -> Any:
+    """Call one of the functions that LLVM knows by name."""
+    function = builder.module.globals.get(name)
+    if function is None:
+        kind = ir.FunctionType(result, [value.type for value in values])
+        function = ir.Function(builder.module, kind, name)
+    return builder.call(function, values)
 
 
 def is_single(x: Lanes) -> bool:
@@ -148,6 +160,8 @@ def absolute(x: Any) -> Any:
 
 def select(condition: Any, yes: Any, no: Any) -> Any:
     """Return ``yes`` where the condition holds, else ``no``; one of them may be a number."""
+    if type(condition) is bool:
+        return yes if condition else no
     if not isinstance(condition, Lanes):
         if np.ndim(condition) == 0:
             return yes if condition else no
@@ -179,7 +193,7 @@ def from_bits(x: Any) -> Any:
 def to_float64(x: Any) -> Any:
     """Convert integers, or float32, to float64."""
     if not isinstance(x, Lanes):
-        return x.astype(np.float64)
+        return x.astype(np.float64) if isinstance(x, np.ndarray) else float(x)
     kind = _like(x.value.type, ir.DoubleType())
     if x.value.type == kind:
         return x
@@ -334,37 +348,113 @@ def _llvm_type(dtype: Any) -> ir.Type:
     return ir.FloatType() if dtype is np.float32 else ir.DoubleType()
 
 
-def block_function(results: int) -> Callable[[Callable[..., Any]], Any]:
-    """Make a formula callable from compiled loops as ``function(like, arguments)``.
+def integer(example: Any, number: int) -> Any:
+    """Return a whole number of 64 bits; ``example`` is any value that the formula was given."""
+    if not isinstance(example, Lanes):
+        return number
+    return Lanes(example.builder, ir.Constant(ir.IntType(64), number))
 
-    The formula computes in the dtype of the array ``like``, its first argument; the others come
-    from the tuple ``arguments`` of integers and float64.  It returns ``results`` float64.
+
+def real(example: Any, number: float) -> Any:
+    """Return a float64; ``example`` is any value that the formula was given."""
+    if not isinstance(example, Lanes):
+        return number
+    return Lanes(example.builder, ir.Constant(ir.DoubleType(), number))
+
+
+def least(a: Any, b: Any) -> Any:
+    """Return the smaller of two numbers."""
+    return select(a < b, a, b)
+
+
+def when(condition: Any, work: Callable[[], Any]) -> None:
+    """Do something where a condition holds."""
+
+    def do() -> tuple[Any, ...]:
+        work()
+        return ()
+
+    branch(condition, do, lambda: ())
+
+
+def for_each(count: Any, work: Callable[[Any], Any]) -> None:
+    """Do something for 0, ..., count - 1."""
+
+    def do(k: Any) -> tuple[Any, ...]:
+        work(k)
+        return ()
+
+    loop(count, (), do)
+
+
+def _replace(value: Any, leaf: Callable[[Lanes], Any]) -> Any:
+    """Return a value, a tuple perhaps, with something else in the place of lanes."""
+    if isinstance(value, tuple):
+        items = [_replace(item, leaf) for item in value]
+        return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    return leaf(value) if isinstance(value, Lanes) else value
+
+
+_RESULTS = {"i": ir.IntType(64), "f": ir.DoubleType()}
+
+
+def apart(results: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make a formula a function that is compiled once and called, not compiled in each of its uses.
+
+    ``results`` has a letter for each number that it returns in a tuple: ``i`` for a whole number,
+    ``f`` for a float64, ``v`` for lanes like the first that it is given.  What is not lanes among
+    the arguments is known while code is made, and there is a function for each such choice.
     """
 
-    def decorate(formula: Callable[..., Any]) -> Any:
-        if config.DISABLE_JIT:
+    def decorate(formula: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(formula)
+        def call(*arguments: Any) -> Any:
+            given: list[Lanes] = []
 
-            def run(like: np.ndarray, arguments: tuple[Any, ...]) -> Any:
-                with np.errstate(all="ignore"):
-                    return formula(like.dtype.type, *arguments)
+            def note(lane: Lanes) -> str:
+                given.append(lane)
+                return str(lane.value.type)
 
-            return run
+            key = _replace(arguments, note)
+            if not given:
+                return formula(*arguments)
+            builder = given[0].builder
+            functions = builder.module.__dict__.setdefault("sce_numba", {})
+            function = functions.get((formula, key))
+            if function is None:
+                own = given[0].value.type
+                kinds = [own if letter == "v" else _RESULTS[letter] for letter in results]
+                function = functions[formula, key] = _function(
+                    builder.module, formula, arguments, [lane.value.type for lane in given], kinds
+                )
+            found = builder.call(function, [lane.value for lane in given])
+            return tuple(
+                Lanes(builder, builder.extract_value(found, k)) for k in range(len(results))
+            )
 
-        @intrinsic
-        def compiled(typing, like, arguments):
-            dtype = np.float32 if like.dtype == types.float32 else np.float64
-
-            def codegen(context, builder, signature, given):
-                values = [Lanes(builder, v) for v in cgutils.unpack_tuple(builder, given[1])]
-                found = formula(dtype, *values)
-                if not results:
-                    return context.get_dummy_value()
-                numbers = [value.value for value in found]
-                return context.make_tuple(builder, signature.return_type, numbers)
-
-            returned = types.UniTuple(types.float64, results) if results else types.void
-            return returned(like, arguments), codegen
-
-        return compiled
+        return call
 
     return decorate
+
+
+def _function(
+    module: ir.Module,
+    formula: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    given: list[ir.Type],
+    results: list[ir.Type],
+) -> ir.Function:
+    """Write a formula as a function of its own."""
+    returned = ir.LiteralStructType(results)
+    name = module.get_unique_name(f"sce_numba.{formula.__name__}")
+    function = ir.Function(module, ir.FunctionType(returned, given), name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    builder = ir.IRBuilder(function.append_basic_block())
+    lanes = iter(function.args)
+    found = formula(*_replace(arguments, lambda _: Lanes(builder, next(lanes))))
+    result: ir.Value = ir.Constant(returned, ir.Undefined)
+    for k in range(len(results)):
+        result = builder.insert_value(result, found[k].value, k)
+    builder.ret(result)
+    return function

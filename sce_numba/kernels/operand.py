@@ -6,18 +6,17 @@ branch that it costs for each vector always goes the same way.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, config, types
-from numba.extending import intrinsic, register_jitable
 
-from .lanes import Lanes
-from .softplus import OPTIONS
-from .streaming import LINE
+from .lanes import Lanes, apart, constant, when
+from .memory import at, copy, pointer
+
+# Bytes in a line of the caches.
+LINE = 64
 
 BOOL, INT8, INT16, INT32, INT64 = 0, 1, 2, 3, 4
 UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
@@ -43,70 +42,47 @@ _UNSIGNED = {UINT8, UINT16, UINT32, UINT64}
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 
-def _pointer(address: int) -> Any:
-    return ctypes.c_void_p(int(address))
+class Operand(NamedTuple):
+    """Where the elements of a block lie: their address, dtype code and bytes an element."""
+
+    address: Any
+    code: Any
+    itemsize: Any
 
 
-if not config.DISABLE_JIT:
-
-    @intrinsic
-    def _pointer(_typing, address):
-        """Read an integer as an address."""
-
-        def codegen(context, builder, _signature, arguments):
-            return builder.inttoptr(arguments[0], context.get_value_type(types.voidptr))
-
-        return types.voidptr(types.intp), codegen
+ABSENT = Operand(0, ONE, 0)
 
 
-@register_jitable(**OPTIONS)
-def at(address, size, dtype):
-    """Return the contiguous array of ``size`` elements that starts at ``address``."""
-    return carray(_pointer(address), (size,), dtype)
+def is_absent(operand: Operand) -> bool:
+    """Tell whether it is known, while code is made, that an operand isn't there."""
+    return isinstance(operand.code, int) and operand.code == ONE
 
 
-@register_jitable(**OPTIONS)
-def address_of(array):
-    """Return the address of the first element; signed, lest sums with it become floats."""
-    return np.int64(array.ctypes.data)
+def advanced(operand: Operand, count: Any) -> Operand:
+    """Return an operand without its first elements."""
+    if is_absent(operand):
+        return operand
+    return operand._replace(address=operand.address + count * operand.itemsize)
 
 
-@register_jitable(**OPTIONS)
-def _copy(source, target, size, dtype):
-    elements, to = at(source, size, dtype), at(target, size, dtype)
-    for i in range(size):
-        to[i] = elements[i]
+@apart("")
+def _copy_tail(operand: Operand, size: Any, step: int, target: Any) -> tuple[Any, ...]:
+    rest = size & (step - 1)
+
+    def copy_rest() -> None:
+        zeros = constant(size, 0.0, np.float64, step)
+        store(zeros, target)
+        start = operand.address + (size - rest) * operand.itemsize
+        copy(start, target, rest * operand.itemsize)
+
+    when((rest != 0) & (operand.itemsize != 0), copy_rest)
+    return ()
 
 
-@register_jitable(**OPTIONS)
-def tail(operand, size, step, target):
+def copy_tail(operand: Operand, size: Any, step: int, target: Any) -> None:
     """Copy what is left of a block after its whole steps of ``step`` elements, zeros behind it."""
-    address, _, itemsize = operand
-    rest = size % step
-    if rest == 0 or itemsize == 0:
-        return
-    at(target, step, np.float64)[:] = 0.0
-    source = address + (size - rest) * itemsize
-    if itemsize == 1:
-        _copy(source, target, rest, np.uint8)
-    elif itemsize == 2:
-        _copy(source, target, rest, np.uint16)
-    elif itemsize == 4:
-        _copy(source, target, rest, np.uint32)
-    else:
-        _copy(source, target, rest, np.uint64)
-
-
-@register_jitable(**OPTIONS)
-def bytes_of(code):
-    """Return the bytes an element."""
-    if code in (BOOL, INT8, UINT8):
-        return 1
-    if code in (INT16, UINT16, FLOAT16, BFLOAT16):
-        return 2
-    if code in (INT32, UINT32, FLOAT32):
-        return 4
-    return 8
+    if not is_absent(operand):
+        _copy_tail(operand, size, step, target)
 
 
 def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> list[int]:
@@ -227,7 +203,7 @@ def store(values: Any, address: Any, past_caches: bool = False) -> None:
         at(address, values.size, values.dtype)[:] = values
         return
     builder, kind = values.builder, values.value.type
-    target = builder.inttoptr(address.value, kind.as_pointer())
+    target = pointer(address, kind)
     itemsize = 4 if kind.element == _FLOAT else 8
     written = builder.store(values.value, target, align=LINE if past_caches else itemsize)
     if past_caches:

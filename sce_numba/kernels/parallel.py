@@ -31,7 +31,7 @@ import numba
 from numba import config
 from numba.np.ufunc import parallel as numba_threads
 
-from .compile import Loop
+from ..processes import is_home
 from .pace import LARGEST, TIMED, Pace
 
 # Below this number of elements, starting the threads costs about as much as they save: two threads
@@ -43,9 +43,6 @@ CROSSOVER = 1 << 16
 # time slice of the scheduler, in which the thread that is waited for may be without a CPU.
 SPINS = 30_000
 
-# For a pause of the threads that is longer, in calls, the serial loop is loaded from disk.
-LONG = 256
-
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
 
@@ -53,38 +50,8 @@ TEAMS = 4
 # come between any two steps, before or after it is released as well.
 _launch: dict[str, int] = {}
 _alone = threading.local()
-_paces: dict[tuple[Loop, int], Pace] = {}
+_paces: dict[tuple[Any, int], Pace] = {}
 _teams = {threading.main_thread().ident}
-
-
-def _forked_with_threads() -> bool:
-    """Tell whether this process is a fork of one where Numba or GNU OpenMP had been at work."""
-    try:
-        # Bit 6 of the flags, which Linux sets by fork and deletes by exec.
-        flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
-        if not flags & 0x40:
-            return False
-        if numba_threads._is_initialized:
-            return True
-        ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
-    except (OSError, ValueError, IndexError, AttributeError):
-        return False
-    return True
-
-
-# Where parallel regions may be entered: in the process that imported this, not in its children.
-_home = None if _forked_with_threads() else os.getpid()
-
-
-def _leave_home() -> None:
-    global _home
-    _home = None
-
-
-# That is called in every child but one that C code forked; and the comparison of numbers fails for
-# a child in another namespace, where it may have the number of its parent.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_home)
 
 
 def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -> float:
@@ -187,17 +154,12 @@ def one_thread() -> Iterator[None]:
         _alone.wanted = before
 
 
-def run(loop: Loop, size: int, *arguments: Any) -> Any:
+def run(loop: Any, size: int, *arguments: Any) -> Any:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
-    if size < CROSSOVER or getattr(_alone, "wanted", False) or os.getpid() != _home:
+    if size < CROSSOVER or getattr(_alone, "wanted", False) or not is_home():
         return loop.serial(*arguments)
     pace = _paces.get((loop, size.bit_length()))
-    # A region of one thread would take longer, but it is there, and spares loading other code.
-    if (
-        pace is not None
-        and pace.pause > TIMED
-        and ("serial" in vars(loop) or (pace.pause > LONG and loop.is_on_disk("serial")))
-    ):
+    if pace is not None and pace.pause > TIMED:
         pace.pause -= 1
         return loop.serial(*arguments)
     if not _may_launch():
@@ -229,27 +191,22 @@ def _may_launch() -> bool:
     return True
 
 
-def _run_measured(loop: Loop, size: int, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+def _run_measured(loop: Any, size: int, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
     """Run a loop on threads where these pay, else on one; the launch is the caller's."""
     if size > LARGEST:
         return _run_on_threads(loop, count, usual, arguments)
     key = loop, size.bit_length()
     pace = _paces.get(key) or _paces.setdefault(key, Pace())
     pays = pace.pays()
-    # GNU OpenMP runs a region of one thread as a call, which spares compiling the serial loop.
-    as_region = pays or ("serial" not in vars(loop) and _layer() == "omp")
-    compiled = loop.parallel if as_region else loop.serial  # compiling is not timed
+    compiled = loop.parallel if pays else loop.serial  # compiling is not timed
     start = time.perf_counter()
-    if as_region:
-        result = _run_on_threads(loop, count if pays else 1, usual, arguments)
-    else:
-        result = compiled(*arguments)
+    result = _run_on_threads(loop, count, usual, arguments) if pays else compiled(*arguments)
     learn = pace.took_threads if pays else pace.took_alone
     learn((time.perf_counter() - start) / size)
     return result
 
 
-def _run_on_threads(loop: Loop, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+def _run_on_threads(loop: Any, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
     if count == usual:
         return loop.parallel(*arguments)
     # The setting is that of this thread alone.

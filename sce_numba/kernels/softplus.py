@@ -24,14 +24,6 @@ import numpy as np
 from .fused import fma
 from .lanes import absolute, bits, from_bits, select, to_float64
 
-OPTIONS: dict[str, Any] = {
-    "error_model": "numpy",
-    "fastmath": False,  # that of a caller would be inherited
-    "nogil": True,
-    "no_cpython_wrapper": True,
-    "no_cfunc_wrapper": True,
-}
-
 # An even number that lifts the exponent of the smallest subnormal number into the normal ones.
 RAISED = 64
 

@@ -1,233 +1,274 @@
 """From an array of any layout to a contiguous block in its own dtype, and back.
 
-An *operand* is a row of integers: address of the first element, dtype code, bytes an element,
-whether its memory can be read as it stands (aligned, native byte order), and the byte strides.
 A block is a range of elements in the order of the logical shape, the last axis fastest.  Where
-the block lies contiguous in memory it is used in place; else it is gathered into scratch memory
-the size of one block.
+it lies contiguous in memory it is used in place; else it is gathered into scratch memory the
+size of one block.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
-from numba.extending import register_jitable
+from llvmlite import ir
 
-from .lanes import block_function, loop
-from .operand import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, ONE, address_of, at, load, store
-from .softplus import OPTIONS
-from .streaming import LINE
-
-# Bytes copied at a time.
-COPIED = 4 * LINE
-
-# Columns of an operand, in the order in which `layout` fills them; the strides follow.
-ADDRESS, CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4, 5
-
-SIGN_F16, INFINITY_F16 = np.int32(0x8000), np.int32(0x7C00)
-SIGN_F32, INFINITY_F32 = np.int32(-0x80000000), np.int32(0x7F800000)
-NORMAL_F16, OVERFLOW_F16, HALF = np.int32(0x38800000), np.int32(0x47800000), np.int32(0x3F000000)
-
-
-@register_jitable(**OPTIONS)
-def _copy_run(address, stride, size, itemsize, dtype, target):
-    """Copy ``size`` elements, ``stride`` bytes apart, to the contiguous memory at ``target``."""
-    to = at(target, size, dtype)
-    step = stride // itemsize
-    if step == 0:
-        to[:] = at(address, 1, dtype)[0]
-    elif step > 0:
-        source = at(address, (size - 1) * step + 1, dtype)
-        for i in range(size):
-            to[i] = source[i * step]
-    else:
-        # An index may not be negative: start from the lowest address.
-        source = at(address + (size - 1) * stride, (size - 1) * -step + 1, dtype)
-        for i in range(size):
-            to[i] = source[(size - 1 - i) * -step]
+from .lanes import (
+    LANES,
+    Lanes,
+    apart,
+    bits,
+    branch,
+    for_each,
+    from_bits,
+    integer,
+    least,
+    loop,
+    loop_while,
+    select,
+    when,
+)
+from .memory import at, copy, copy_elements, pointer
+from .operand import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, load
+from .streaming import copy_past_caches
+from .view import Array
 
 
-@register_jitable(**OPTIONS)
-def _copy_run_bytes(address, stride, size, itemsize, swapped, target):
-    to = at(target, size * itemsize, np.uint8)
-    for i in range(size):
-        source = at(address + i * stride, itemsize, np.uint8)
-        for k in range(itemsize):
-            to[i * itemsize + k] = source[itemsize - 1 - k] if swapped else source[k]
+@apart("i")
+def _offset_of(array: Array, start: Any) -> tuple[Any]:
+    def axis(k: Any, offset: Any, rest: Any) -> tuple[Any, Any]:
+        own = array.rank - 1 - k
+        length = array.length(own)
+        return offset + (rest % length) * array.stride(own), rest // length
+
+    offset, rest = loop(array.rank - 1, (integer(start, 0), start), axis)
+    return (offset + rest * array.stride(integer(start, 0)),)
 
 
-@register_jitable(**OPTIONS)
-def offset_of(shape, operand, start):
+def offset_of(array: Array, start: Any) -> Any:
     """Return the distance in bytes of element number ``start`` from the first."""
-    offset, rest = 0, start
-    for k in range(shape.size - 1, 0, -1):
-        offset += (rest % shape[k]) * operand[STRIDES + k]
-        rest //= shape[k]
-    return offset + rest * operand[STRIDES]
+    return _offset_of(array, start)[0]
 
 
-@register_jitable(**OPTIONS)
-def _gather(shape, operand, start, size, target):
-    """Copy elements ``start`` to ``start + size`` to the contiguous memory at ``target``."""
-    last = shape.size - 1
-    stride, itemsize = operand[STRIDES + last], operand[ITEMSIZE]
-    columns = shape[last]
-    rows = shape[last - 1] if last > 0 else 1
-    next_row = operand[STRIDES + last - 1] if last > 0 else 0
+def _for_each_run(
+    array: Array, start: Any, size: Any, visit: Callable[[Any, Any, Any], None]
+) -> None:
+    """Visit the runs of elements along the last axis: address, number of those before, and of it.
+
+    The address goes on by itself from row to row of a plane.
+    """
+    last = array.rank - 1
+    columns, stride = array.length(last), array.stride(last)
+    above = select(last > 0, last - 1, last)
+    rows = select(last > 0, array.length(above), integer(size, 1))
+    next_row = array.stride(above)
     row, position = start // columns, start % columns
-    in_plane = row % rows
-    source = operand[ADDRESS] + offset_of(shape, operand, row * columns)
-    done = 0
-    while done < size:
-        run = min(columns - position, size - done)
-        own, to = source + position * stride, target + done * itemsize
-        if operand[PLAIN] == 0:
-            _copy_run_bytes(own, stride, run, itemsize, operand[SWAPPED] != 0, to)
-        elif itemsize == 1:
-            _copy_run(own, stride, run, 1, np.uint8, to)
-        elif itemsize == 2:
-            _copy_run(own, stride, run, 2, np.uint16, to)
-        elif itemsize == 4:
-            _copy_run(own, stride, run, 4, np.uint32, to)
-        else:
-            _copy_run(own, stride, run, 8, np.uint64, to)
-        done += run
-        position = 0
-        row += 1
-        in_plane += 1
-        if in_plane < rows:
-            source += next_row
-        elif done < size:
-            in_plane = 0
-            source = operand[ADDRESS] + offset_of(shape, operand, row * columns)
+    zero = integer(size, 0)
+
+    def following(
+        done: Any, position: Any, row: Any, in_plane: Any, address: Any
+    ) -> tuple[Any, ...]:
+        count = least(columns - position, size - done)
+        visit(address + position * stride, done, count)
+        is_last = in_plane + 1 == rows
+        (address,) = branch(
+            is_last,
+            lambda: (array.address + offset_of(array, (row + 1) * columns),),
+            lambda: (address + next_row,),
+        )
+        return done + count, zero, row + 1, select(is_last, zero, in_plane + 1), address
+
+    first = array.address + offset_of(array, row * columns)
+    state = zero, position, row, row % rows, first
+    loop_while(state, lambda done, *_: done < size, following)
 
 
-@register_jitable(**OPTIONS)
-def _scatter(shape, operand, start, size, source):
-    """Copy contiguous memory to elements ``start`` to ``start + size`` of an operand."""
-    last = shape.size - 1
-    stride, itemsize = operand[STRIDES + last], operand[ITEMSIZE]
-    done = 0
-    while done < size:
-        run = min(shape[last] - (start + done) % shape[last], size - done)
-        target = operand[ADDRESS] + offset_of(shape, operand, start + done)
-        for i in range(run):
-            to = at(target + i * stride, itemsize, np.uint8)
-            value = at(source + (done + i) * itemsize, itemsize, np.uint8)
-            for k in range(itemsize):
-                to[k] = value[itemsize - 1 - k] if operand[SWAPPED] else value[k]
-        done += run
+def _fill(count: Any, source: Any, target: Any, size: int) -> None:
+    """Repeat an element."""
+    if not isinstance(source, Lanes):
+        copy_elements(count, source, 0, target, size, size, False)
+        return
+    builder, lanes = source.builder, 4 * LANES // size
+    kind = ir.IntType(8 * size)
+    value = builder.load(pointer(source, kind))
+    vector = ir.VectorType(kind, lanes)
+    one = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.IntType(32)(0))
+    mask = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [ir.IntType(32)(0)] * lanes)
+    all_lanes = builder.shuffle_vector(one, one, mask)
+
+    def step(k: Any) -> None:
+        to = pointer(target + k * (lanes * size), vector)
+        builder.store(all_lanes, to, align=size)
+
+    steps = count // lanes
+    for_each(steps, step)
+    done = steps * lanes
+    copy_elements(count - done, source, 0, target + done * size, size, size, False)
 
 
-@register_jitable(**OPTIONS)
-def float32_to_float16(value):
-    """Return the bits of the float16 nearest to ``value``, ties to even."""
-    bits = np.float32(value).view(np.int32)
-    magnitude = np.int32(bits & ~SIGN_F32)
-    sign = (bits >> 16) & SIGN_F16
+@apart("")
+def _copy_run(
+    array: Array, size: Any, source: Any, step: Any, target: Any, target_step: Any
+) -> tuple[Any, ...]:
+    """Copy elements, so many bytes apart, to others, swapping their bytes as the array has it."""
+    itemsize, swapped = array.itemsize, array.is_swapped
+
+    def of_size(width: int) -> None:
+        def as_they_are() -> None:
+            def apart_or_one() -> None:
+                when(step == 0, lambda: _fill(size, source, target, width))
+                copied = select(step == 0, integer(size, 0), size)
+                copy_elements(copied, source, step, target, target_step, width, False)
+
+            together = (step == width) & (target_step == width)
+            when(together, lambda: copy(source, target, size * width))
+            when(together == 0, apart_or_one)
+
+        def in_other_order() -> None:
+            copy_elements(size, source, step, target, target_step, width, True)
+
+        when(swapped == 0, as_they_are)
+        if width > 1:
+            when(swapped, in_other_order)
+
+    for width in (1, 2, 4, 8):
+        when(itemsize == width, partial(of_size, width))
+    return ()
+
+
+@apart("")
+def _gather(array: Array, start: Any, size: Any, target: Any) -> tuple[Any, ...]:
+    """Copy elements ``start`` to ``start + size`` to contiguous memory."""
+    stride, itemsize = array.stride(array.rank - 1), array.itemsize
+
+    def visit(address: Any, done: Any, count: Any) -> None:
+        _copy_run(array, count, address, stride, target + done * itemsize, itemsize)
+
+    _for_each_run(array, start, size, visit)
+    return ()
+
+
+@apart("")
+def _scatter(array: Array, start: Any, size: Any, source: Any) -> tuple[Any, ...]:
+    """Copy contiguous memory to elements ``start`` to ``start + size``."""
+    stride, itemsize = array.stride(array.rank - 1), array.itemsize
+
+    def visit(address: Any, done: Any, count: Any) -> None:
+        _copy_run(array, count, source + done * itemsize, itemsize, address, stride)
+
+    _for_each_run(array, start, size, visit)
+    return ()
+
+
+@apart("i")
+def _in_place(array: Array, start: Any, size: Any) -> tuple[Any]:
+    itemsize, last = array.itemsize, array.rank - 1
+
+    def joined(axis: Any, run: Any) -> Any:
+        # An axis before the first has no stride; its place is read all the same.
+        before = select(axis > 0, axis - 1, axis)
+        return (axis > 0) & (array.stride(before) == run * itemsize)
+
+    def join(axis: Any, run: Any) -> tuple[Any, Any]:
+        return axis - 1, run * array.length(axis - 1)
+
+    # Axes that another operand keeps apart may follow one another without gaps in this one.
+    _, run = loop_while((last, array.length(last)), joined, join)
+    fits = array.is_plain & (array.stride(last) == itemsize) & (start % run + size <= run)
+    return branch(
+        fits,
+        lambda: (array.address + offset_of(array, start),),
+        lambda: (integer(start, 0),),
+    )
+
+
+def address_in_place(array: Array, start: Any, size: Any) -> Any:
+    """Return the address of elements that lie contiguous, 0 if they do not."""
+    return _in_place(array, start, size)[0]
+
+
+@apart("iii")
+def _read(array: Array, start: Any, size: Any, raw: Any) -> tuple[Any, ...]:
+    def given() -> tuple[Any, ...]:
+        address = address_in_place(array, start, size)
+        when(address == 0, lambda: _gather(array, start, size, raw))
+        return (select(address == 0, raw, address),)
+
+    (address,) = branch(array.address == 0, lambda: (integer(start, 0),), given)
+    return address, array.code, array.itemsize
+
+
+def read(array: Array, start: Any, size: Any, raw: Any) -> Operand:
+    """Return the contiguous elements from number ``start`` on.
+
+    They are where they lie, or gathered in ``raw``, scratch memory of 8 bytes an element.
+    """
+    return Operand(*_read(array, start, size, raw))
+
+
+def to_float16(value: Any) -> Any:
+    """Return the bits of the float16 nearest to float32 lanes, ties to even."""
+    pattern = bits(value)
+    magnitude = pattern & 0x7FFFFFFF
     rounded = (magnitude - (112 << 23) + 0xFFF + ((magnitude >> 13) & 1)) >> 13
     # Adding 0.5 puts the last bit of a subnormal float16 at the last bit of the sum.
-    shifted = np.float32(np.int32(magnitude).view(np.float32) + np.float32(0.5))
-    rounded = shifted.view(np.int32) - HALF if magnitude < NORMAL_F16 else rounded
-    rounded = INFINITY_F16 if magnitude >= OVERFLOW_F16 else rounded
-    rounded = np.int32(0x7E00) if magnitude > INFINITY_F32 else rounded
-    return np.uint16(rounded | sign)
+    shifted = bits(from_bits(magnitude) + 0.5) - 0x3F000000
+    rounded = select(magnitude < 0x38800000, shifted, rounded)
+    rounded = select(magnitude >= 0x47800000, 0x7C00, rounded)
+    rounded = select(magnitude > 0x7F800000, 0x7E00, rounded)
+    return rounded | ((pattern >> 16) & 0x8000)
 
 
-@register_jitable(**OPTIONS)
-def float32_to_bfloat16(value):
-    """Return the bits of the bfloat16 nearest to ``value``, ties to even."""
-    bits = np.float32(value).view(np.int32)
-    rounded = (np.int64(bits) + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    rounded = (bits >> 16) | 0x40 if (bits & ~SIGN_F32) > INFINITY_F32 else rounded
-    return np.uint16(rounded & 0xFFFF)
+def to_bfloat16(value: Any) -> Any:
+    """Return the bits of the bfloat16 nearest to float32 lanes, ties to even."""
+    pattern = bits(value)
+    # Of NaN no bit may be carried into the sign.
+    is_nan = (pattern & 0x7FFFFFFF) > 0x7F800000
+    carried = select(is_nan, 0, 0x7FFF + ((pattern >> 16) & 1))
+    rounded = (pattern + carried) >> 16
+    return select(is_nan, rounded | 0x40, rounded) & 0xFFFF
 
 
-@register_jitable(**OPTIONS)
-def _cast(source, target):
-    for i in range(source.size):
-        target[i] = source[i]
+@apart("")
+def _round_to_halves(size: Any, values: Any, target: Any, kind: int) -> tuple[Any, ...]:
+    """Write float32 numbers as float16 or bfloat16, a vector at a time, the last one whole."""
+
+    def step(k: Any) -> None:
+        value = load(np.float32, values + k * (4 * LANES), FLOAT32, LANES)
+        halves = (to_float16 if kind == FLOAT16 else to_bfloat16)(value)
+        to = target + k * (2 * LANES)
+        if not isinstance(halves, Lanes):
+            at(to, LANES, np.uint16)[:] = halves.astype(np.uint16)
+            return
+        vector = ir.VectorType(ir.IntType(16), LANES)
+        narrow = halves.builder.trunc(halves.value, vector)
+        halves.builder.store(narrow, pointer(to, vector), align=2)
+
+    for_each((size + (LANES - 1)) // LANES, step)
+    return ()
 
 
-@block_function(results=0)
-def _copy_lines(dtype, source, target, steps):
-    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
-    lanes = COPIED // itemsize
+@apart("")
+def write(
+    dtype: Any, array: Array, start: Any, size: Any, values: Any, raw: Any, past_caches: Any
+) -> tuple[Any, ...]:
+    """Write contiguous ``values``, in the dtype computed in, to elements ``start`` and following.
 
-    def step(k):
-        store(load(dtype, source + k * COPIED, code, lanes), target + k * COPIED, past_caches=True)
-        return ()
-
-    loop(steps, (), step)
-
-
-@register_jitable(**OPTIONS)
-def copy_past_caches(source, target):
-    """Copy an array to another, whole lines of it past the caches."""
-    itemsize = source.itemsize
-    head = min(-address_of(target) % LINE // itemsize, source.size)
-    steps = (source.size - head) * itemsize // COPIED
-    done = head + steps * COPIED // itemsize
-    _cast(source[:head], target[:head])
-    place = address_of(source) + head * itemsize, address_of(target) + head * itemsize, steps
-    _copy_lines(source, place)
-    _cast(source[done:], target[done:])
-
-
-@register_jitable(**OPTIONS)
-def _lies_contiguous(shape, operand, start, size):
-    axis, itemsize = shape.size - 1, operand[ITEMSIZE]
-    if operand[PLAIN] == 0 or operand[STRIDES + axis] != itemsize:
-        return False
-    # Axes that another operand keeps apart may follow one another without gaps in this one.
-    run = shape[axis]
-    while axis > 0 and operand[STRIDES + axis - 1] == run * itemsize:
-        axis -= 1
-        run *= shape[axis]
-    return start % run + size <= run
-
-
-@register_jitable(**OPTIONS)
-def address_in_place(shape, operand, code, start, size):
-    """Return the address of contiguous elements of the dtype ``code``, 0 if they are not such."""
-    if operand[CODE] == code and _lies_contiguous(shape, operand, start, size):
-        return operand[ADDRESS] + offset_of(shape, operand, start)
-    return 0
-
-
-@register_jitable(**OPTIONS)
-def read(shape, operand, start, size, raw):
-    """Return address, dtype code and bytes an element of contiguous elements from ``start`` on.
-
-    They are where they lie, or gathered in ``raw``, scratch of 8 bytes an element.  The code of
-    an operand that is not given is ``ONE``.
+    Both memories have room for whole steps.
     """
-    if operand[ADDRESS] == 0:
-        return 0, ONE, 0
-    address = address_of(raw)
-    if _lies_contiguous(shape, operand, start, size):
-        address = operand[ADDRESS] + offset_of(shape, operand, start)
-    else:
-        _gather(shape, operand, start, size, address)
-    return address, operand[CODE], operand[ITEMSIZE]
+    if dtype is np.float32:
+        for kind in (FLOAT16, BFLOAT16):
+            when(array.code == kind, partial(_round_to_halves, size, values, raw, kind))
+    own = array.code == (FLOAT32 if dtype is np.float32 else FLOAT64)
+    source = select(own, values, raw)
+    address = address_in_place(array, start, size)
+    streamed = own & past_caches
 
+    def lies() -> None:
+        when(streamed, lambda: copy_past_caches(dtype, size, source, address))
+        when(streamed == 0, lambda: copy(source, address, size * array.itemsize))
 
-@register_jitable(**OPTIONS)
-def write(shape, operand, start, values, raw, past_caches):
-    """Write a contiguous block to elements ``start`` and following of an operand."""
-    size = values.size
-    in_place = _lies_contiguous(shape, operand, start, size)
-    address = operand[ADDRESS] + offset_of(shape, operand, start) if in_place else address_of(raw)
-    if operand[CODE] == FLOAT16:
-        halves = at(address, size, np.uint16)
-        for i in range(size):
-            halves[i] = float32_to_float16(values[i])
-    elif operand[CODE] == BFLOAT16:
-        halves = at(address, size, np.uint16)
-        for i in range(size):
-            halves[i] = float32_to_bfloat16(values[i])
-    elif in_place and past_caches:
-        copy_past_caches(values, at(address, size, values.dtype))
-    else:
-        _cast(values, at(address, size, values.dtype))
-    if not in_place:
-        _scatter(shape, operand, start, size, address)
+    when(address != 0, lies)
+    when(address == 0, lambda: _scatter(array, start, size, source))
+    return ()

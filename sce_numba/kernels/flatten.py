@@ -1,0 +1,125 @@
+"""The flattened view of the arrays of a call, in plain integers, for Python and for Numba.
+
+Axes of length 1 are dropped, the rest are put in the order of the logits' memory, and neighbours
+that every array steps through evenly are joined.  A contiguous array of any rank thus becomes one
+row; ``[batch, 1]`` or ``[1, classes]`` weights make it rows and columns, with a stride of 0 along
+what is broadcast.  Nothing is copied.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .block import BLOCK, SHORT
+from .operand import ONE
+from .tiles import GROUPS as MOST_GROUPS
+from .tiles import TILES
+from .view import (
+    BY_ELEMENT,
+    CODE,
+    COLUMNS,
+    GRADIENT,
+    GROUPS,
+    ITEMSIZE,
+    LABELS,
+    LOGITS,
+    OPERANDS,
+    PLAIN,
+    POS_WEIGHT,
+    RANK,
+    RESULT,
+    ROWS,
+    SHAPE,
+    STAGED,
+    STRIDES,
+    WEIGHTS,
+    WHERE,
+)
+
+
+def words_of(rank: int) -> int:
+    """Return how many words a layout of so many axes may take."""
+    most = max(rank, 1)
+    return SHAPE + most + OPERANDS * (STRIDES + most)
+
+
+def groups_of(rows: int, columns: int) -> int:
+    """Return in how many groups the tiles of a view are dealt out."""
+    tiles = rows * ((columns + BLOCK - 1) // BLOCK)
+    return min(MOST_GROUPS, (tiles + TILES - 1) // TILES)
+
+
+def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> None:
+    """Write the layout of arrays to ``words``, which are 0.
+
+    ``table`` has a row for each array, as a layout has, but with the byte strides along all axes of
+    the logits, whose ``lengths`` are given; the code of an array that isn't there is ``ONE``.  The
+    loss is computed in the dtype ``computed``.  ``axes`` has room for a number for each axis.
+    """
+    logits = table[LOGITS]
+    # The axes that are left, the slowest first.
+    count, size = 0, 1
+    for axis in range(len(lengths)):
+        if lengths[axis] == 1:
+            continue
+        size *= lengths[axis]
+        step, place = abs(logits[STRIDES + axis]), count
+        while place > 0 and abs(logits[STRIDES + axes[place - 1]]) < step:
+            axes[place] = axes[place - 1]
+            place -= 1
+        axes[place] = axis
+        count += 1
+    # Those that every array steps through evenly are joined; of each, the last axis stays.
+    left = 0
+    for k in range(count):
+        axis = axes[k]
+        length = lengths[axis]
+        together = left > 0
+        if together:
+            for row in range(OPERANDS):
+                steps = table[row]
+                if steps[STRIDES + axes[left - 1]] != steps[STRIDES + axis] * length:
+                    together = False
+        if not together:
+            words[SHAPE + left] = 1
+            left += 1
+        words[SHAPE + left - 1] *= length
+        axes[left - 1] = axis
+    words[RANK] = max(left, 1)
+    if left == 0:
+        words[SHAPE] = 1
+    first = SHAPE + words[RANK]
+    width = STRIDES + words[RANK]
+    for row in range(OPERANDS):
+        for k in range(STRIDES):
+            words[first + row * width + k] = table[row][k]
+        for k in range(left):
+            words[first + row * width + STRIDES + k] = table[row][STRIDES + axes[k]]
+        if left == 0:
+            words[first + row * width + STRIDES] = table[row][ITEMSIZE]
+    columns = words[SHAPE + words[RANK] - 1]
+    across = columns < SHORT  # too short to be worth a tile: blocks go across
+    if across and columns != size:
+        columns = size
+        varies = True
+    else:
+        varies = words[first + WEIGHTS * width + width - 1] != 0
+    masked = table[WHERE][CODE] != ONE or table[POS_WEIGHT][CODE] != ONE
+    weighted = table[WEIGHTS][CODE] != ONE
+    words[ROWS], words[COLUMNS] = size // columns, columns
+    words[BY_ELEMENT] = masked or (weighted and varies)
+    words[GROUPS] = groups_of(words[ROWS], columns)
+    words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
+    for row in (LOGITS, LABELS, RESULT, GRADIENT):
+        own = first + row * width
+        if words[own + CODE] == ONE:
+            continue
+        if row in (RESULT, GRADIENT) and words[own + CODE] != computed:
+            words[STAGED] = 1
+        expected = words[own + ITEMSIZE]
+        if words[own + PLAIN] == 0:
+            words[STAGED] = 1
+        for k in range(words[RANK] - 1, -1, -1):
+            if words[own + STRIDES + k] != expected:
+                words[STAGED] = 1
+            expected *= words[SHAPE + k]

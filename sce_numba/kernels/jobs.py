@@ -1,0 +1,170 @@
+"""What there is to do with the arrays of a call, as functions of machine code.
+
+==============  ===================================================================
+``totals``      the loss, reduced
+``losses``      the loss of every element
+``slopes``      gradients, and the loss, the losses or hessians beside them
+``weights``     what a reduction divides by, alone
+==============  ===================================================================
+
+Of each there are three functions, of addresses only (see ``view``)::
+
+    whole(call, scratch)                     all of it, on the calling thread
+    group(call, group, partials, scratch)    one group of tiles, for a loop over groups
+    finish(call, partials)                   the result, once all groups are done; how many of
+                                             them were stands in the place of the first one's mark
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+from . import gradient, loss
+from .divisor import divisor
+from .environment import in_default_environment
+from .fused import two_product, two_sum
+from .lanes import Lanes, absolute, apart, integer, loop, real, select, when
+from .memory import get, put
+from .tiles import Form, Sums, add
+from .view import LOST_TO, REDUCTION, WEIGHT, Call, opened
+
+KINDS: dict[str, Callable[..., Sums]] = {
+    "totals": loss.totals,
+    "losses": loss.losses,
+    "slopes": gradient.slopes,
+    "weights": loss.weights,
+}
+_INTEGER, _REAL = ir.IntType(64), ir.DoubleType()
+
+
+class Job(NamedTuple):
+    """One of them, for one dtype that is computed in, and for one way in which arrays lie."""
+
+    kind: str
+    dtype: type[np.floating[Any]]
+    form: Form
+
+    @property
+    def needs_scratch(self) -> bool:
+        """Whether threads need memory of their own."""
+        return self.kind == "slopes" or any(self.form)
+
+    @property
+    def symbols(self) -> list[str]:
+        """The names of its functions in an object file."""
+        return [f"sce_numba.{self.name}.{name}" for name in NAMES]
+
+    @property
+    def name(self) -> str:
+        """A name for files and messages."""
+        parts = self.kind, np.dtype(self.dtype).name
+        return "_".join(parts + tuple(k for k in Form._fields if getattr(self.form, k)))
+
+
+@apart("fffff")
+def _sums(job: Job, call: Call, group: Any, scratch: Any) -> Sums:
+    return KINDS[job.kind](job.dtype, job.form, call, group, scratch)
+
+
+@apart("f")
+def _reduced(job: Job, call: Call, sums: Sums) -> tuple[Any]:
+    """Return sum over divisor, 0 for a divisor of 0; all weights are multiplied by one of them."""
+    weight, reduction = call.number(WEIGHT), call.number(REDUCTION)
+    total, rest = two_sum(sums.numerator, sums.lost)
+    numerator = weight * total
+    place = call.number(LOST_TO)
+
+    def put_lost() -> None:
+        lost = two_product(weight, total)[1] + weight * rest
+        put(place, 0, select(absolute(lost) < np.inf, lost, 0.0))
+
+    when(place != 0, put_lost)
+    by = divisor(reduction, weight, sums.weight, sums.present, sums.count)
+    if job.kind == "weights":
+        return (by,)
+    return (select(by != 0.0, numerator / select(by != 0.0, by, 1.0), 0.0),)
+
+
+@apart("f")
+def _whole(job: Job, address: Any, scratch: Any) -> Any:
+    call = opened(address)
+
+    def following(k: Any, *sums: Any) -> tuple[Any, ...]:
+        return tuple(add(Sums(*sums), Sums(*_sums(job, call, k + 1, scratch))))
+
+    first = _sums(job, call, integer(address, 0), scratch)
+    return _reduced(job, call, Sums(*loop(call.groups - 1, tuple(first), following)))
+
+
+@apart("")
+def _group(job: Job, address: Any, group: Any, partials: Any, scratch: Any) -> tuple[Any, ...]:
+    place = partials + group * (8 * PARTIAL)
+    for k, value in enumerate(_sums(job, opened(address), group, scratch)):
+        put(place, k, value)
+    put(place, PARTIAL - 1, real(group, 1.0))
+    return ()
+
+
+@apart("f")
+def _finish(job: Job, address: Any, partials: Any) -> Any:
+    call = opened(address)
+
+    def sums(group: Any) -> Sums:
+        place = partials + group * (8 * PARTIAL)
+        return Sums(*(get(place, k, np.float64) for k in range(PARTIAL - 1)))
+
+    def following(k: Any, *found: Any) -> tuple[Any, ...]:
+        return tuple(add(Sums(*found), sums(k + 1)))
+
+    def count(group: Any, done: Any) -> tuple[Any]:
+        return (done + get(partials + group * (8 * PARTIAL), PARTIAL - 1, np.float64),)
+
+    found = loop(call.groups - 1, tuple(sums(integer(address, 0))), following)
+    (done,) = loop(call.groups, (real(address, 0.0),), count)
+    put(partials, PARTIAL - 1, done)
+    return _reduced(job, call, Sums(*found))
+
+
+# What a group leaves: its sums, and a mark that it was done.
+PARTIAL = len(Sums._fields) + 1
+
+_FUNCTIONS: dict[str, tuple[Callable[..., Any], int, ir.Type]] = {
+    "whole": (_whole, 2, _REAL),
+    "group": (_group, 4, ir.VoidType()),
+    "finish": (_finish, 2, _REAL),
+}
+
+
+NAMES = tuple(_FUNCTIONS)
+
+
+def write_function(job: Job, name: str, module: ir.Module, linkage: str = "") -> ir.Function:
+    """Write one of the functions of a job into a module, in the default environment."""
+    formula, count, result = _FUNCTIONS[name]
+    kind = ir.FunctionType(result, [_INTEGER] * count)
+    function = ir.Function(module, kind, f"sce_numba.{job.name}.{name}")
+    function.linkage = linkage
+    builder = ir.IRBuilder(function.append_basic_block())
+    given = [Lanes(builder, value) for value in function.args]
+    found = in_default_environment(given[0], lambda: formula(job, *given))
+    if found:
+        builder.ret(found[0].value)
+    else:
+        builder.ret_void()
+    return function
+
+
+def interpreted(job: Job, name: str) -> Callable[..., Any]:
+    """Return one of the functions of a job, for Python's interpreter."""
+    formula = _FUNCTIONS[name][0]
+
+    def run(*addresses: int) -> Any:
+        with np.errstate(all="ignore"):
+            found = formula(job, *addresses)
+        return float(found[0]) if found else None
+
+    return run

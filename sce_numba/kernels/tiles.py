@@ -1,0 +1,143 @@
+"""The loop over tiles: a whole array in, the sums that a reduction is made of out.
+
+The logical array is ``rows`` rows of ``columns`` elements; a tile, at most one block, never
+crosses a row.  Tiles are dealt out in at most ``GROUPS`` groups of neighbours; each group is
+summed in order, and the groups are added in order.  Which thread ran a group cannot be seen in the
+result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .block import BLOCK, TAIL, TAILS, Block, in_own_dtype, number
+from .fused import two_sum
+from .lanes import absolute, branch, integer, least, loop, real, select
+from .memory import on_stack
+from .operand import ABSENT, LINE, Operand
+from .short_rows import BESIDE, read_across
+from .staging import offset_of, read
+from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
+
+# A group has at least this many tiles, lest its own costs show, and there are at most so many.
+TILES, GROUPS = 4, 256
+
+# Scratch memory of a thread, in rows of 8 bytes an element: for the operands as they are gathered,
+# for weights as they are converted, and for results.
+ROW = 8 * (BLOCK + BESIDE)
+CONVERTED, RESULTS = 5, 7
+SCRATCH = 9 * ROW
+
+
+def from_a_line_on(address: int) -> int:
+    """Return the address of the next line of the caches: scratch memory had better begin there."""
+    return (address + LINE - 1) & -LINE
+
+
+class Form(NamedTuple):
+    """How the arrays of a call lie; there is code of its own for each choice.
+
+    Where they are not ``staged``, logits, labels and results are used in place, and there is
+    neither ``where`` nor ``pos_weight``.  Where they are not taken ``by_element``, there is one
+    weight for each row of the view.
+    """
+
+    staged: bool
+    by_element: bool
+
+
+class Sums(NamedTuple):
+    """What tiles come to: the sum and what its rounding lost, and what it may be divided by."""
+
+    numerator: Any
+    lost: Any
+    weight: Any  # the sum of the weights
+    present: Any  # how many weights are not 0
+    count: Any  # how many elements there are
+
+
+def no_sums(example: Any) -> Sums:
+    """Return the sums of nothing."""
+    return Sums(*(real(example, 0.0) for _ in Sums._fields))
+
+
+def add(one: Sums, two: Sums) -> Sums:
+    """Return the sums of more tiles, in this order."""
+    numerator, rest = two_sum(one.numerator, two.numerator)
+    finite = absolute(numerator) < np.inf
+    return Sums(
+        numerator,
+        select(finite, one.lost + (rest + two.lost), one.lost),
+        one.weight + two.weight,
+        one.present + two.present,
+        one.count + two.count,
+    )
+
+
+def row_sums(numerator: Any, lost: Any, weight: Any, size: Any) -> Sums:
+    """Return the sums of ``size`` elements of one weight."""
+    present = select(weight != 0.0, size, real(size, 0.0))
+    return Sums(numerator, lost, weight * size, present, size)
+
+
+def tile_loop(
+    call: Call, group: Any, columns: Any, head: Any, tile: Callable[[Any, Any, Any], Sums]
+) -> Sums:
+    """Return the sums of a group of tiles, given what one comes to: row, first column and size.
+
+    Of a row, the first tile has ``head`` elements more than the others.
+    """
+    in_row = (columns - head + (BLOCK - 1)) // BLOCK
+    in_row = select(in_row > 1, in_row, integer(group, 1))
+    tiles, groups = call.rows * in_row, call.groups
+    first, stop = tiles * group // groups, tiles * (group + 1) // groups
+
+    def following(k: Any, *sums: Any) -> tuple[Any, ...]:
+        index = first + k
+        row, place = index // in_row, index % in_row
+        column = select(place > 0, head + place * BLOCK, integer(group, 0))
+        size = least(head + (place + 1) * BLOCK, columns) - column
+        return tuple(add(Sums(*sums), tile(row, column, size)))
+
+    return Sums(*loop(stop - first, tuple(no_sums(group)), following))
+
+
+def open_tile(
+    dtype: Any, form: Form, call: Call, start: Any, size: Any, scratch: Any
+) -> tuple[Block, Any]:
+    """Return the operands of a tile, and the weight of all its elements."""
+    one, tails = real(size, 1.0), on_stack(size, TAIL * TAILS)
+
+    def taken(row: int) -> Operand:
+        array = call.array(row)
+        if form.staged:
+            return read(array, start, size, scratch + row * ROW)
+        itemsize = array.itemsize
+        return Operand(array.address + start * itemsize, array.code, itemsize)
+
+    def weights(row: int, converted: int) -> Operand:
+        operand = read_across(call.array(row), start, size, scratch + row * ROW)
+        return in_own_dtype(dtype, operand, size, scratch + converted * ROW, tails)
+
+    w = q = keep = ABSENT
+    if form.by_element:
+        weight = one
+        w = weights(WEIGHTS, CONVERTED)
+        if form.staged:
+            q, keep = weights(POS_WEIGHT, CONVERTED + 1), taken(WHERE)
+    else:
+        array = call.array(WEIGHTS)
+
+        def row_weight() -> Any:
+            if form.staged:
+                return number(read(array, start, integer(size, 1), scratch + WEIGHTS * ROW))
+            place = array.address + offset_of(array, start)
+            return number(Operand(place, array.code, array.itemsize))
+
+        (weight,) = branch(array.address != 0, row_weight, lambda: (one,))
+    smoothing = call.number(SMOOTHING)
+    rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails
+    return Block(size, taken(LOGITS), taken(LABELS), w, q, keep, *rest), weight

@@ -1,0 +1,42 @@
+"""Where parallel regions may be entered: in the process that imported this, not in its children."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+
+def _forked_with_threads() -> bool:
+    """Tell whether this process is a fork of one where Numba or GNU OpenMP had been at work."""
+    try:
+        # Bit 6 of the flags, which Linux sets by fork and deletes by exec.
+        flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
+        if not flags & 0x40:
+            return False
+        if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False):
+            return True
+        ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
+    except (OSError, ValueError, IndexError, AttributeError):
+        return False
+    return True
+
+
+_home = None if _forked_with_threads() else os.getpid()
+
+
+def _leave_home() -> None:
+    global _home
+    _home = None
+
+
+# That is called in every child but one that C code forked; and the comparison of numbers fails for
+# a child in another namespace, where it may have the number of its parent.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_home)
+
+
+def is_home() -> bool:
+    """Tell whether parallel regions may be entered in this process."""
+    return os.getpid() == _home
