@@ -55,17 +55,11 @@ def evaluate_in_place(
     code = _common(labels, logits, smoothing, reduction)
     if code is None:
         return None
-    arrays, weight = {LOGITS: logits, LABELS: labels}, 1.0
-    weighing = None
-    if type(weights) in _NUMBERS:
-        found = _finite(weights)
-        if found is None:
-            return None
-        weight = found
-    elif _are_weights(weights, logits.shape):
-        weighing = arrays[WEIGHTS] = weights
-    else:
+    arrays = {LOGITS: logits, LABELS: labels}
+    weight = _enter_weights(arrays, weights)
+    if weight is None:
         return None
+    weighing = arrays.get(WEIGHTS)
     if code != _NONE:
         if out is not None:
             return None
@@ -118,15 +112,9 @@ def differentiate_in_place(
     code = _common(labels, logits, smoothing, reduction)
     if code is None or code == _NONE:
         return None
-    arrays, weight, weighing = {LOGITS: logits, LABELS: labels}, 1.0, None
-    if type(weights) in _NUMBERS:
-        found = _finite(weights)
-        if found is None:
-            return None
-        weight = found
-    elif _are_weights(weights, logits.shape):
-        weighing = arrays[WEIGHTS] = weights
-    else:
+    arrays = {LOGITS: logits, LABELS: labels}
+    weight = _enter_weights(arrays, weights)
+    if weight is None:
         return None
     if grad_out is None:
         gradient = np.empty(logits.shape, logits.dtype)
@@ -135,8 +123,21 @@ def differentiate_in_place(
     else:
         return None
     arrays[GRADIENT] = gradient
-    layout = layout_in_c_order(logits, labels, weighing, GRADIENT)
+    layout = layout_in_c_order(logits, labels, arrays.get(WEIGHTS), GRADIENT)
     return differentiate_loss(arrays, weight, float(smoothing), code, layout), gradient
+
+
+def _enter_weights(arrays: dict[int, np.ndarray], weights: Any) -> float | None:
+    """Add an array of weights to the others; return the number that multiplies all weights.
+
+    None is for what has to be checked in full.
+    """
+    if type(weights) in _NUMBERS:
+        return _finite(weights)
+    if not _are_weights(weights, arrays[LOGITS].shape):
+        return None
+    arrays[WEIGHTS] = weights
+    return 1.0
 
 
 def _finite(number: Any) -> float | None:

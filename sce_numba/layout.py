@@ -9,9 +9,9 @@ import numpy as np
 
 from .arguments import NATIVE, dtype_code
 from .kernels.array_address import address
-from .kernels.compile import Kernel, kernel
+from .kernels.compile import kernel
 from .kernels.flatten import flatten, words_of
-from .kernels.operand import FLOAT32, FLOAT64, ONE
+from .kernels.operand import ONE, own_format
 from .kernels.tiles import Form
 from .kernels.view import (
     BY_ELEMENT,
@@ -35,26 +35,15 @@ class Layout:
     """What some arrays have in common with all that lie as they do; and what reads them."""
 
     def __init__(self, words: list[int], dtype: Any) -> None:
+        """Take the words of the view, and the dtype that is computed in."""
         self.words = np.array(words, np.int64)
         self.address = address(self.words)
         self.groups = words[GROUPS]
-        self.dtype = dtype  # that is computed in
-        self.form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]))
-
-    @functools.cached_property
-    def totals(self) -> Kernel:
-        """What adds up losses."""
-        return kernel("totals", self.dtype, self.form)
-
-    @functools.cached_property
-    def losses(self) -> Kernel:
-        """What writes losses."""
-        return kernel("losses", self.dtype, self.form)
-
-    @functools.cached_property
-    def slopes(self) -> Kernel:
-        """What writes gradients."""
-        return kernel("slopes", self.dtype, self.form)
+        self.form = form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]))
+        # What adds up losses, writes losses, and writes gradients; compiled when first called.
+        self.totals, self.losses, self.slopes = (
+            kernel(kind, dtype, form) for kind in ("totals", "losses", "slopes")
+        )
 
 
 def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -119,5 +108,5 @@ def _layout(operands: tuple[tuple[Any, ...], ...]) -> Layout:
         plain = is_aligned and dtype.isnative
         table[row] = [dtype_code(dtype), dtype.itemsize, plain, not dtype.isnative, *steps]
     words = [0] * words_of(rank)
-    flatten(lengths, table, FLOAT32 if computed is _SINGLE else FLOAT64, words, [0] * rank)
+    flatten(lengths, table, own_format(computed.type)[0], words, [0] * rank)
     return Layout(words, computed.type)

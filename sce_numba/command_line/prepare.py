@@ -11,7 +11,6 @@ import numpy as np
 
 from sce_numba.kernels.cache import cache_folder, why_not
 from sce_numba.kernels.compile import compile_all
-from sce_numba.layout import computed_in
 
 from . import streams
 
@@ -20,7 +19,7 @@ DTYPES = {
     "float16": np.float32,
     "bfloat16": np.float32,
     "float32": np.float32,
-    "float64": computed_in(np.dtype(np.float64)).type,
+    "float64": np.float64,
 }
 
 

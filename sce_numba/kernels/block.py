@@ -41,7 +41,6 @@ from .lanes import (
 )
 from .memory import copy
 from .operand import (
-    FLOAT32,
     FLOAT64,
     LINE,
     ONE,
@@ -50,6 +49,7 @@ from .operand import (
     copy_tail,
     is_absent,
     load,
+    own_format,
     store,
 )
 from .softplus import (
@@ -108,7 +108,7 @@ def with_tails(block: Block, step: int) -> Block:
 
 def step_of(dtype: Any) -> int:
     """Return the number of elements computed at a time."""
-    return STEP_BYTES // (4 if dtype is np.float32 else 8)
+    return STEP_BYTES // own_format(dtype)[1]
 
 
 def steps_of(dtype: Any, size: Any) -> Any:
@@ -360,7 +360,7 @@ def total_weights(dtype: Any, block: Block) -> tuple[Any, ...]:
 @apart("")
 def write_block(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[Any, ...]:
     """Write w value of every element to ``out``, past the caches if told so."""
-    itemsize = STEP_BYTES // step_of(dtype)
+    _, itemsize = own_format(dtype)
     head = least((-out & (LINE - 1)) // itemsize, block.size)
     head = select(past_caches != 0, head, integer(out, 0))
     operands = block.x, block.z, block.w, block.q, block.keep
@@ -398,7 +398,7 @@ def _write_part(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
 
     for_each(steps_of(dtype, size), step)
     left = size & (width - 1)
-    itemsize = STEP_BYTES // width
+    _, itemsize = own_format(dtype)
     copy(block.tails, out + (size - left) * itemsize, left * itemsize)
     return ()
 
@@ -435,7 +435,7 @@ def _convert(dtype: Any, operand: Operand, size: Any, target: Any, tail: Any) ->
 def _in_own_dtype(
     dtype: Any, operand: Operand, size: Any, scratch: Any, tails: Any
 ) -> tuple[Any, ...]:
-    own, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+    own, itemsize = own_format(dtype)
 
     def converted() -> tuple[Any, ...]:
         (has_more,) = _convert(dtype, operand, size, scratch, tails)

@@ -46,7 +46,7 @@ from .lanes import (
 )
 from .loss import STREAMED, address_of_own
 from .memory import copy
-from .operand import FLOAT32, FLOAT64, LINE, load, store
+from .operand import FLOAT64, LINE, load, own_format, store
 from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
 from .staging import write
 from .streaming import copy_past_caches, fence
@@ -76,7 +76,7 @@ class _Target(NamedTuple):
 
 def _put(dtype: Any, k: Any, size: Any, values: Any, target: _Target) -> None:
     """Write the results of step k."""
-    width, code = step_of(dtype), FLOAT32 if dtype is np.float32 else FLOAT64
+    width, (code, _) = step_of(dtype), own_format(dtype)
     last = size - k * width < width
     store(values, select(last, target.scratch, target.at) + k * STEP_BYTES)
 
@@ -179,7 +179,7 @@ def _deliver_in_place(
 ) -> tuple[Any, ...]:
     """Write what ``_put`` has not written to its place yet."""
     width = step_of(dtype)
-    itemsize = STEP_BYTES // width
+    _, itemsize = own_format(dtype)
 
     def last_step() -> None:
         done = size - (size & (width - 1))
@@ -244,7 +244,7 @@ class _Results:
             if self.form.staged:
                 write(dtype, self.array, self.start, size, scratch, self.raw, past)
                 return
-            itemsize = np.dtype(dtype).itemsize
+            _, itemsize = own_format(dtype)
             place = self.array.address + self.start * itemsize
             when(past, lambda: copy_past_caches(dtype, size, scratch, place))
             when(past == 0, lambda: copy(scratch, place, size * itemsize))
@@ -257,10 +257,9 @@ class _Results:
 def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Write the gradients of a group of tiles, times the scale, and return the losses' sum."""
     second, scale = call.number(SECOND), call.number(SCALE)
-    past_caches = call.rows * call.columns * np.dtype(dtype).itemsize >= STREAMED
+    past_caches = call.rows * call.columns * own_format(dtype)[1] >= STREAMED
 
-    def tile(row: Any, column: Any, size: Any) -> Sums:
-        start = row * call.columns + column
+    def tile(start: Any, size: Any) -> Sums:
         block, weight = open_tile(dtype, form, call, start, size, scratch)
         place = start, size, scratch, past_caches
         first = _Results(dtype, form, call, GRADIENT, *place)
@@ -293,6 +292,6 @@ def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
         when(second != TOTAL, other.deliver)
         return row_sums(total, lost, weight, to_float64(size))
 
-    sums = tile_loop(call, group, call.columns, 0, tile)
+    sums = tile_loop(call, group, tile)
     fence(group, past_caches)
     return sums

@@ -89,15 +89,21 @@ def _reduced(job: Job, call: Call, sums: Sums) -> tuple[Any]:
     return (select(by != 0.0, numerator / select(by != 0.0, by, 1.0), 0.0),)
 
 
+def _added_up(call: Call, sums: Callable[[Any], Sums]) -> Sums:
+    """Add the groups in order, given the sums of one."""
+
+    def following(k: Any, *found: Any) -> tuple[Any, ...]:
+        return tuple(add(Sums(*found), sums(k + 1)))
+
+    first = tuple(sums(integer(call.address, 0)))
+    return Sums(*loop(call.groups - 1, first, following))
+
+
 @apart("f")
 def _whole(job: Job, address: Any, scratch: Any) -> Any:
     call = opened(address)
-
-    def following(k: Any, *sums: Any) -> tuple[Any, ...]:
-        return tuple(add(Sums(*sums), Sums(*_sums(job, call, k + 1, scratch))))
-
-    first = _sums(job, call, integer(address, 0), scratch)
-    return _reduced(job, call, Sums(*loop(call.groups - 1, tuple(first), following)))
+    sums = _added_up(call, lambda group: Sums(*_sums(job, call, group, scratch)))
+    return _reduced(job, call, sums)
 
 
 @apart("")
@@ -117,16 +123,13 @@ def _finish(job: Job, address: Any, partials: Any) -> Any:
         place = partials + group * (8 * PARTIAL)
         return Sums(*(get(place, k, np.float64) for k in range(PARTIAL - 1)))
 
-    def following(k: Any, *found: Any) -> tuple[Any, ...]:
-        return tuple(add(Sums(*found), sums(k + 1)))
-
     def count(group: Any, done: Any) -> tuple[Any]:
         return (done + get(partials + group * (8 * PARTIAL), PARTIAL - 1, np.float64),)
 
-    found = loop(call.groups - 1, tuple(sums(integer(address, 0))), following)
+    found = _added_up(call, sums)
     (done,) = loop(call.groups, (real(address, 0.0),), count)
     put(partials, PARTIAL - 1, done)
-    return _reduced(job, call, Sums(*found))
+    return _reduced(job, call, found)
 
 
 # What a group leaves: its sums, and a mark that it was done.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from .block import (
     Block,
     is_wide,
@@ -16,7 +14,7 @@ from .block import (
 )
 from .divisor import MEAN, SUM_BY_NONZERO_WEIGHTS
 from .lanes import branch, integer, real, select, to_float64, when
-from .operand import ABSENT, FLOAT32, FLOAT64, LINE, ONE
+from .operand import ABSENT, LINE, ONE, own_format
 from .staging import address_in_place, write
 from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile, row_sums, tile_loop
 from .view import REDUCTION, RESULT, WEIGHT, Array, Call
@@ -31,8 +29,7 @@ def totals(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
     counts = (reduction == MEAN) | (reduction == SUM_BY_NONZERO_WEIGHTS)
     tally = select(counts, integer(group, 1), 0)
 
-    def tile(row: Any, column: Any, size: Any) -> Sums:
-        start = row * call.columns + column
+    def tile(start: Any, size: Any) -> Sums:
         block, weight = open_tile(dtype, form, call, start, size, scratch)
         count = to_float64(size)
         if not form.by_element:
@@ -46,7 +43,7 @@ def totals(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
             )
         return Sums(numerator, lost, total + total_lost, present, count)
 
-    return tile_loop(call, group, call.columns, 0, tile)
+    return tile_loop(call, group, tile)
 
 
 def without_losses(block: Block) -> Block:
@@ -57,8 +54,7 @@ def without_losses(block: Block) -> Block:
 def weights(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Return the sums of a group of tiles without losses: what a reduction divides by."""
 
-    def tile(row: Any, column: Any, size: Any) -> Sums:
-        start = row * call.columns + column
+    def tile(start: Any, size: Any) -> Sums:
         block, weight = open_tile(dtype, form, call, start, size, scratch)
         none = real(size, 0.0)
         if not form.by_element:
@@ -66,12 +62,12 @@ def weights(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sum
         total, lost, present, count = total_weights(dtype, without_losses(block))
         return Sums(none, none, total + lost, present, count)
 
-    return tile_loop(call, group, call.columns, 0, tile)
+    return tile_loop(call, group, tile)
 
 
 def losses(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Write the weighted losses of a group of tiles."""
-    itemsize = np.dtype(dtype).itemsize
+    _, itemsize = own_format(dtype)
     array, scale = call.array(RESULT), call.number(WEIGHT)
     past_caches = call.rows * call.columns * itemsize >= STREAMED
     past = select(past_caches, integer(group, 1), 0)
@@ -79,8 +75,7 @@ def losses(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
     aligned = (call.rows == 1) & past_caches
     head = select(aligned, (-array.address & (LINE - 1)) // itemsize, integer(group, 0))
 
-    def tile(row: Any, column: Any, size: Any) -> Sums:
-        start = row * call.columns + column
+    def tile(start: Any, size: Any) -> Sums:
         block, weight = open_tile(dtype, form, call, start, size, scratch)
         factor = scale * weight
         wide = is_wide(dtype, factor, block.z, block.w, block.q)
@@ -94,11 +89,11 @@ def losses(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
         when(place == 0, lambda: write(dtype, array, start, size, out, scratch, False))
         return no_sums(size)
 
-    return tile_loop(call, group, call.columns, head if not form.staged else 0, tile)
+    return tile_loop(call, group, tile, 0 if form.staged else head)
 
 
 def address_of_own(dtype: Any, array: Array, start: Any, size: Any) -> Any:
     """Return where results lie contiguous, in the dtype that is computed in; else 0."""
-    own = array.code == (FLOAT32 if dtype is np.float32 else FLOAT64)
+    own = array.code == own_format(dtype)[0]
     place = address_in_place(array, start, size)
     return select(own, place, integer(size, 0))

@@ -42,6 +42,11 @@ _UNSIGNED = {UINT8, UINT16, UINT32, UINT64}
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 
+def own_format(dtype: Any) -> tuple[int, int]:
+    """Return code and bytes an element of a dtype that is computed in."""
+    return (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+
+
 class Operand(NamedTuple):
     """Where the elements of a block lie: their address, dtype code and bytes an element."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from .block import SHORT
 from .lanes import LANES, apart, before, branch, integer, least, loop, loop_while, select, when
 from .memory import copy
-from .operand import FLOAT32, FLOAT64, Operand, load, repeat, store
+from .operand import Operand, load, own_format, repeat, store
 from .staging import read
 from .view import Array
 
@@ -26,7 +26,7 @@ def _spread_rows(
 
     The weight of row i lies ``i step`` bytes from the first, for rows up to ``last``.
     """
-    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+    code, itemsize = own_format(dtype)
 
     def weight(row):
         row = select(row < last, row, last)

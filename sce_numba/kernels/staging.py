@@ -30,7 +30,7 @@ from .lanes import (
     when,
 )
 from .memory import at, copy, copy_elements, pointer
-from .operand import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, Operand, load
+from .operand import BFLOAT16, FLOAT16, FLOAT32, Operand, load, own_format
 from .streaming import copy_past_caches
 from .view import Array
 
@@ -260,7 +260,7 @@ def write(
     if dtype is np.float32:
         for kind in (FLOAT16, BFLOAT16):
             when(array.code == kind, partial(_round_to_halves, size, values, raw, kind))
-    own = array.code == (FLOAT32 if dtype is np.float32 else FLOAT64)
+    own = array.code == own_format(dtype)[0]
     source = select(own, values, raw)
     address = address_in_place(array, start, size)
     streamed = own & past_caches

@@ -15,12 +15,11 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 
 from .lanes import Lanes, apart, branch, call_llvm, for_each, least, when
 from .memory import copy, pointer
-from .operand import FLOAT32, FLOAT64, LINE, load, store
+from .operand import LINE, load, own_format, store
 
 AHEAD = 5120
 # Bytes copied at a time.
@@ -61,7 +60,7 @@ def fence(example: Any, wanted: Any) -> None:
 @apart("")
 def copy_past_caches(dtype: Any, count: Any, source: Any, target: Any) -> tuple[Any, ...]:
     """Copy elements, whole lines of them past the caches."""
-    code, itemsize = (FLOAT32, 4) if dtype is np.float32 else (FLOAT64, 8)
+    code, itemsize = own_format(dtype)
     size = count * itemsize
     head = least(-target & (LINE - 1), size)
     steps = (size - head) // COPIED

@@ -83,13 +83,12 @@ def row_sums(numerator: Any, lost: Any, weight: Any, size: Any) -> Sums:
     return Sums(numerator, lost, weight * size, present, size)
 
 
-def tile_loop(
-    call: Call, group: Any, columns: Any, head: Any, tile: Callable[[Any, Any, Any], Sums]
-) -> Sums:
-    """Return the sums of a group of tiles, given what one comes to: row, first column and size.
+def tile_loop(call: Call, group: Any, tile: Callable[[Any, Any], Sums], head: Any = 0) -> Sums:
+    """Return the sums of a group of tiles, given what one comes to: first element and size.
 
     Of a row, the first tile has ``head`` elements more than the others.
     """
+    columns = call.columns
     in_row = (columns - head + (BLOCK - 1)) // BLOCK
     in_row = select(in_row > 1, in_row, integer(group, 1))
     tiles, groups = call.rows * in_row, call.groups
@@ -100,7 +99,7 @@ def tile_loop(
         row, place = index // in_row, index % in_row
         column = select(place > 0, head + place * BLOCK, integer(group, 0))
         size = least(head + (place + 1) * BLOCK, columns) - column
-        return tuple(add(Sums(*sums), tile(row, column, size)))
+        return tuple(add(Sums(*sums), tile(row * columns + column, size)))
 
     return Sums(*loop(stop - first, tuple(no_sums(group)), following))
 
