@@ -216,32 +216,34 @@ def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> N
 
 
 def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
-    """Return ``where`` broadcast, without a copy, to the shape of the values."""
+    """Return ``where``, which can be broadcast to the shape of the values, without a copy."""
     array = as_array(value, "where")
     if array.dtype != np.bool_:
         raise TypeError(f"Argument `where` must be bool, got {array.dtype.name}.")
-    return _broadcast(array, "where", values)
+    return _broadcastable(array, "where", values)
 
 
 def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
-    """Return ``pos_weight`` broadcast, without a copy, to the shape of the values."""
+    """Return ``pos_weight``, which can be broadcast to the shape of the values, without a copy."""
     array = as_array(value, "pos_weight")
     if dtype_code(array.dtype) is None:
         raise TypeError(
             "Argument `pos_weight` must be bool, integer or float (of at most 64 bits), got "
             f"{array.dtype.name}."
         )
-    return _broadcast(array, "pos_weight", values)
+    return _broadcastable(array, "pos_weight", values)
 
 
-def _broadcast(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
-    try:
-        return np.broadcast_to(array, values.shape)
-    except ValueError:
+def _broadcastable(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
+    last = values.shape[values.ndim - array.ndim :] if array.ndim <= values.ndim else None
+    if last is None or any(
+        size not in (1, own) for size, own in zip(array.shape, last, strict=True)
+    ):
         raise ValueError(
             f"Argument `{name}` of shape {array.shape} can not be broadcast to logits of shape "
             f"{values.shape}."
-        ) from None
+        )
+    return array
 
 
 def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.ndarray:
@@ -270,7 +272,7 @@ def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.n
         )
     if not out.flags.writeable:
         raise ValueError(f"Argument `{name}` must be writeable, got a read-only array.")
-    if _repeats_memory(out):
+    if not out.flags.c_contiguous and _repeats_memory(out):
         raise ValueError(
             f"Argument `{name}` must not be a broadcast view or a like one: its elements share "
             "memory."

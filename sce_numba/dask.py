@@ -58,11 +58,10 @@ from .loss_sums import (
 )
 from .losses import (
     compute_weighted_loss,
-    elements,
     sigmoid_cross_entropy_gradient_hessian,
     sigmoid_cross_entropy_value_and_grad,
-    weigh,
 )
+from .operands import elements, weigh
 from .reduction import Reduction
 
 # The operands of all functions: the first that is given decides what the others align with.

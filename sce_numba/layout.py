@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
+from numpy import ndarray  # quicker to look up
 
-from .arguments import NATIVE, dtype_code
+from .arguments import dtype_code
 from .kernels.array_address import address
 from .kernels.compile import kernel
 from .kernels.flatten import flatten, words_of
@@ -15,35 +16,83 @@ from .kernels.operand import ONE, own_format
 from .kernels.tiles import Form
 from .kernels.view import (
     BY_ELEMENT,
+    GRADIENT,
     GROUPS,
-    LABELS,
     LOGITS,
     OPERANDS,
+    RESULT,
     STAGED,
     STRIDES,
     WEIGHTS,
+    WHERE,
 )
 
-_BY_NUMBER: dict[int, np.dtype[Any]] = {dtype.num: dtype for dtype in NATIVE}
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
+# Bits of `flags.num`: aligned, and in C order as well.
+_ALIGNED, _C_ORDER = 0x100, 0x101
 
-# Of so many layouts those last used are remembered.
+_RESULTS = RESULT, GRADIENT
+
+# Of so many layouts at most is remembered what they are.
 REMEMBERED = 256
+_remembered: dict[tuple[Any, ...], Layout] = {}
 
 
 class Layout:
-    """What some arrays have in common with all that lie as they do; and what reads them."""
+    """What some arrays have in common with all that lie as they do, and what reads them."""
 
-    def __init__(self, words: list[int], dtype: Any) -> None:
-        """Take the words of the view, and the dtype that is computed in."""
+    def __init__(self, arrays: dict[int, np.ndarray], computed: Any = None) -> None:
+        """Take the arrays by their rows in the kernels' layout, the logits first.
+
+        They are broadcast to the shape of the logits, whose dtype decides which one is computed in.
+        """
+        logits = arrays[LOGITS]
+        rank = logits.ndim
+        table: list[list[Any]] = [[ONE] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
+        for row, array in arrays.items():
+            dtype = array.dtype
+            steps = [
+                step if size != 1 else 0
+                for step, size in zip(array.strides, array.shape, strict=True)
+            ]
+            plain = array.flags.aligned and dtype.isnative
+            table[row] = [dtype_code(dtype), dtype.itemsize, plain, not dtype.isnative]
+            table[row] += [0] * (rank - array.ndim) + steps
+        words = [0] * words_of(rank)
+        self.computed = computed = computed or computed_in(logits.dtype).type
+        flatten(logits.shape, table, own_format(computed)[0], words, [0] * rank)
         self.words = np.array(words, np.int64)
         self.address = address(self.words)
-        self.groups = words[GROUPS]
+        self.groups, self.size = words[GROUPS], logits.size
         self.form = form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]))
         # What adds up losses, writes losses, and writes gradients; compiled when first called.
         self.totals, self.losses, self.slopes = (
-            kernel(kind, dtype, form) for kind in ("totals", "losses", "slopes")
+            kernel(kind, computed, form) for kind in ("totals", "losses", "slopes")
         )
+        # What adds up weights, which is of one form as to what is read.
+        self.weights = kernel("weights", computed, form._replace(staged=True))
+        self._counted: Layout | None = None
+
+    def with_results(self, arrays: dict[int, np.ndarray], new: bool) -> Layout:
+        """Return the layout of arrays that lie so, with the results that are among them.
+
+        All that are ``new`` lie in one way.
+        """
+        key: tuple[Any, ...] = self, *arrays
+        if not new:
+            key += _key([(row, arrays[row]) for row in _RESULTS if row in arrays])
+        return _remembered.get(key) or _remember(key, arrays)
+
+    def counted(self, arrays: dict[int, np.ndarray]) -> Layout:
+        """Return the layout of those of the arrays that decide a divisor.
+
+        The logits are not read: without ``where`` they have the shape of the weights.
+        """
+        if self._counted is None:
+            deciding = {row: arrays[row] for row in (WEIGHTS, WHERE) if row in arrays}
+            shape = {LOGITS: arrays[LOGITS if WHERE in arrays else WEIGHTS]}
+            self._counted = Layout(shape | deciding, self.computed)
+        return self._counted
 
 
 def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -51,62 +100,37 @@ def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return _DOUBLE if dtype.kind == "f" and dtype.itemsize == 8 else _SINGLE
 
 
-def layout_of(arrays: dict[int, np.ndarray]) -> Layout:
-    """Return the flattened view; all arrays but the weights have the shape of the logits.
+def remembered(arrays: dict[int, Any]) -> Layout | None:
+    """Return the layout of arrays, if others that lie as they do have had one.
 
-    They are given by their rows in the kernels' layout, the logits first.
+    It has one only if it passed every check of dtypes and shapes.  What isn't an array has none.
     """
-    operands = [
-        (row, array.dtype, array.shape, array.strides, array.flags.aligned)
-        for row, array in arrays.items()
-    ]
-    return _layout(tuple(operands))
+    return _remembered.get(_key(arrays.items()))
 
 
-def layout_in_c_order(
-    logits: np.ndarray, labels: np.ndarray, weights: np.ndarray | None, result: int = 0
-) -> Layout:
-    """Do as ``layout_of`` for native arrays in C order, in less time; 0 for no result."""
-    key = logits.dtype.num, labels.dtype.num, logits.shape, result
-    if weights is None:
-        return _layout_in_c_order(*key)
-    return _layout_in_c_order(*key, weights.dtype.num, weights.shape)
+def layout_of(arrays: dict[int, np.ndarray]) -> Layout:
+    """Return the layout of arrays that were checked; the logits are not empty."""
+    key = _key(arrays.items())
+    return _remembered.get(key) or _remember(key, arrays)
 
 
-@functools.lru_cache(REMEMBERED)
-def _layout_in_c_order(
-    logits: int,
-    labels: int,
-    shape: tuple[int, ...],
-    result: int,
-    weights: int | None = None,
-    weights_shape: tuple[int, ...] = (),
-) -> Layout:
-    shapes = {LOGITS: (logits, shape), LABELS: (labels, shape)}
-    if weights is not None:
-        shapes[WEIGHTS] = weights, weights_shape
-    if result:
-        shapes[result] = logits, shape
-    operands = []
-    for row, (number, shape) in shapes.items():
-        dtype, steps, step = _BY_NUMBER[number], [], _BY_NUMBER[number].itemsize
-        for size in reversed(shape):
-            steps.append(step)
-            step *= size
-        operands.append((row, dtype, shape, tuple(reversed(steps)), True))
-    return _layout(tuple(operands))
+def _remember(key: tuple[Any, ...], arrays: dict[int, np.ndarray]) -> Layout:
+    layout = Layout(arrays)
+    if len(_remembered) >= REMEMBERED:
+        _remembered.clear()
+    _remembered[key] = layout
+    return layout
 
 
-@functools.lru_cache(REMEMBERED)
-def _layout(operands: tuple[tuple[Any, ...], ...]) -> Layout:
-    _, logits, lengths, *_ = operands[0]
-    computed = computed_in(logits)
-    rank = len(lengths)
-    table: list[list[Any]] = [[ONE] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
-    for row, dtype, shape, strides, is_aligned in operands:
-        steps = [step if size != 1 else 0 for step, size in zip(strides, shape, strict=True)]
-        plain = is_aligned and dtype.isnative
-        table[row] = [dtype_code(dtype), dtype.itemsize, plain, not dtype.isnative, *steps]
-    words = [0] * words_of(rank)
-    flatten(lengths, table, own_format(computed.type)[0], words, [0] * rank)
-    return Layout(words, computed.type)
+def _key(arrays: Collection[tuple[int, Any]]) -> tuple[Any, ...]:
+    """Return what decides a layout, of arrays in C order their shapes and dtypes; or nothing."""
+    key: tuple[Any, ...] = ()
+    flags = _C_ORDER
+    for row, array in arrays:
+        if type(array) is not ndarray:
+            return ()
+        flags &= array.flags.num
+        key += row, array.dtype, array.shape
+    if flags != _C_ORDER:
+        key += tuple((array.flags.num & _ALIGNED, array.strides) for _, array in arrays)
+    return key

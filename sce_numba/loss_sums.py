@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, evaluation
 from .exact_sum import ExactSum
 from .kernels import view
-from .losses import elements, weigh
+from .layout import Layout
+from .operands import checked, known, recognised, weigh
 from .reduction import Reduction
 
 
@@ -57,18 +60,29 @@ def sums_of_part(
 
     Arguments and errors are those of ``sigmoid_cross_entropy``, but for ``Reduction.NONE``.
     """
-    arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
-    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
-    assert code is not None
-    return LossSums(*evaluation.sums(arrays, weight, smoothing, code))
+    options = label_smoothing, reduction, pos_weight, where
+    given = recognised(labels, logits, weights, *options)
+    if given is None:
+        given = checked(labels, logits, weights, *options, "labels")
+    return _sums(*given)
 
 
 def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
     """Return what ``sums_of_part`` does, for losses that are already computed."""
     arrays = {view.LOGITS: arguments.as_floats(losses, "losses")}
     code, weight = weigh(arrays, weights, reduction)
+    return _sums(arrays, known(arrays), weight, 0.0, code)
+
+
+def _sums(
+    arrays: dict[int, np.ndarray],
+    layout: Layout | None,
+    weight: float,
+    smoothing: float,
+    code: int | None,
+) -> LossSums:
     assert code is not None
-    return LossSums(*evaluation.sums(arrays, weight, 0.0, code))
+    return LossSums(*evaluation.sums(arrays, layout, weight, smoothing, code))
 
 
 def denominator_of_part(
@@ -82,7 +96,7 @@ def denominator_of_part(
     arrays = {view.LOGITS: arguments.as_floats(logits, "logits")}
     code, weight = weigh(arrays, weights, reduction, where=where)
     assert code is not None
-    return evaluation.denominator(arrays, weight, code)
+    return evaluation.denominator(arrays, known(arrays), weight, code)
 
 
 def gradient_of_part(
@@ -99,7 +113,10 @@ def gradient_of_part(
 
     With that sum comes what rounding it to float64 has lost.
     """
-    arrays, smoothing = elements(labels, logits, label_smoothing, "labels")
-    _, weight = weigh(arrays, weights, Reduction.SUM, pos_weight, where)
-    gradient = arrays[view.GRADIENT] = evaluation.result_like(arrays[view.LOGITS])
-    return gradient, evaluation.differentiate_sum(arrays, weight, smoothing, denominator)
+    options = label_smoothing, Reduction.SUM, pos_weight, where
+    arrays, layout, weight, smoothing, _ = checked(labels, logits, weights, *options, "labels")
+    layout = evaluation.enter_results(arrays, layout, (view.GRADIENT, None, ""))
+    lost = ctypes.c_double()
+    place = ctypes.addressof(lost)
+    total = evaluation.differentiate_sum(arrays, layout, weight, smoothing, denominator, place)
+    return arrays[view.GRADIENT], (total, lost.value)

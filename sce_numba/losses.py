@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 from . import arguments, evaluation, numba_extension
 from .array_libraries import door_for
 from .kernels import view
+from .kernels.gradient import HESSIAN, LOSSES
 from .loss_collections import GraphKeys, record
+from .operands import Operands, checked, known, recognised, weigh
 from .reduction import Reduction
 
 
@@ -104,35 +106,32 @@ def sigmoid_cross_entropy(
     >>> print(sce.sigmoid_cross_entropy(labels, logits, weights=[[1.0], [0.0]]))
     0.22009...
     """
-    if pos_weight is None and where is None:
-        loss = evaluation.evaluate_in_place(
-            multi_class_labels, logits, weights, label_smoothing, reduction, out
+    given = recognised(
+        multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
+    )
+    if given is None:
+        operands = {
+            "multi_class_labels": multi_class_labels,
+            "logits": logits,
+            "weights": weights,
+            "pos_weight": pos_weight,
+            "where": where,
+        }
+        door = door_for(**operands)
+        if door is not None:
+            return door(
+                sigmoid_cross_entropy,
+                **operands,
+                label_smoothing=label_smoothing,
+                scope=scope,
+                loss_collection=loss_collection,
+                reduction=reduction,
+                out=out,
+            )
+        given = checked(
+            multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
-        if loss is not None:
-            record(loss, scope, loss_collection, reduction)
-            return loss
-    operands = {
-        "multi_class_labels": multi_class_labels,
-        "logits": logits,
-        "weights": weights,
-        "pos_weight": pos_weight,
-        "where": where,
-    }
-    door = door_for(**operands)
-    if door is not None:
-        return door(
-            sigmoid_cross_entropy,
-            **operands,
-            label_smoothing=label_smoothing,
-            scope=scope,
-            loss_collection=loss_collection,
-            reduction=reduction,
-            out=out,
-        )
-    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
-    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
-    loss = _evaluate(arrays, weight, smoothing, code, _losses_out(out, code, arrays))
-    loss = loss if out is None else out
+    loss = evaluation.evaluate(*given, out)
     record(loss, scope, loss_collection, reduction)
     return loss
 
@@ -205,41 +204,43 @@ def sigmoid_cross_entropy_value_and_grad(
     >>> print(gradient[1])
     [ 1.25000000e-01 -1.06208856e-18]
     """
-    if pos_weight is None and where is None and out is None:
-        found = evaluation.differentiate_in_place(
-            multi_class_labels, logits, weights, label_smoothing, reduction, grad_out
+    given = recognised(
+        multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
+    )
+    if given is None:
+        operands = {
+            "multi_class_labels": multi_class_labels,
+            "logits": logits,
+            "weights": weights,
+            "pos_weight": pos_weight,
+            "where": where,
+        }
+        door = door_for(**operands)
+        if door is not None:
+            return door(
+                sigmoid_cross_entropy_value_and_grad,
+                **operands,
+                label_smoothing=label_smoothing,
+                scope=scope,
+                loss_collection=loss_collection,
+                reduction=reduction,
+                out=out,
+                grad_out=grad_out,
+            )
+        given = checked(
+            multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
-        if found is not None:
-            record(found[0], scope, loss_collection, reduction)
-            return found
-    operands = {
-        "multi_class_labels": multi_class_labels,
-        "logits": logits,
-        "weights": weights,
-        "pos_weight": pos_weight,
-        "where": where,
-    }
-    door = door_for(**operands)
-    if door is not None:
-        return door(
-            sigmoid_cross_entropy_value_and_grad,
-            **operands,
-            label_smoothing=label_smoothing,
-            scope=scope,
-            loss_collection=loss_collection,
-            reduction=reduction,
-            out=out,
-            grad_out=grad_out,
-        )
-    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
-    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
-    losses = _losses_out(out, code, arrays)
+    arrays, layout, weight, smoothing, code = given
+    results = [(view.GRADIENT, grad_out, "grad_out")]
     if code is None:
-        values = arrays[view.LOGITS]
-        arrays[view.RESULT] = evaluation.result_like(values) if losses is None else losses
-    arrays[view.GRADIENT] = _result(grad_out, arrays, "grad_out")
-    loss = evaluation.differentiate_loss(arrays, weight, smoothing, code)
-    loss = loss if out is None else out
+        results.insert(0, (view.RESULT, out, "out"))
+        layout = evaluation.enter_results(arrays, layout, *results)
+        evaluation.differentiate_elements(arrays, layout, weight, smoothing, LOSSES)
+        loss = arrays[view.RESULT] if out is None else out
+    else:
+        evaluation.check_out(out)
+        layout = evaluation.enter_results(arrays, layout, *results)
+        loss = evaluation.differentiate_loss(arrays, layout, weight, smoothing, code)
     record(loss, scope, loss_collection, reduction)
     return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
 
@@ -280,11 +281,13 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
     >>> step(1, 0.0)
     0.05
     """
-    door = door_for(labels=labels, logits=logits)
-    if door is not None:
-        return door(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
-    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
-    return sigmoid_cross_entropy_gradient_hessian(label_array, values)[0]
+    given = recognised(labels, logits)
+    if given is None:
+        door = door_for(labels=labels, logits=logits)
+        if door is not None:
+            return door(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
+        given = checked(labels, logits, labels_name="labels")
+    return _derivatives(given)[0]
 
 
 def sigmoid_cross_entropy_gradient_hessian(
@@ -338,31 +341,40 @@ def sigmoid_cross_entropy_gradient_hessian(
     >>> print(gradient, hessian)
     [-0.5  0.5] [0.25 0.25]
     """
-    operands = {
-        "multi_class_labels": multi_class_labels,
-        "logits": logits,
-        "weights": weights,
-        "pos_weight": pos_weight,
-        "where": where,
-    }
-    door = door_for(**operands)
-    if door is not None:
-        return door(
-            sigmoid_cross_entropy_gradient_hessian,
-            **operands,
-            label_smoothing=label_smoothing,
-            grad_out=grad_out,
-            hess_out=hess_out,
-        )
-    arrays, smoothing = elements(multi_class_labels, logits, label_smoothing)
-    _, weight = weigh(arrays, weights, Reduction.NONE, pos_weight, where)
-    arrays[view.RESULT] = _result(hess_out, arrays, "hess_out")
-    arrays[view.GRADIENT] = _result(grad_out, arrays, "grad_out")
-    evaluation.gradient_hessian(arrays, weight, smoothing)
-    return (
-        arrays[view.GRADIENT] if grad_out is None else grad_out,
-        arrays[view.RESULT] if hess_out is None else hess_out,
+    given = recognised(
+        multi_class_labels,
+        logits,
+        weights,
+        label_smoothing,
+        pos_weight=pos_weight,
+        where=where,
     )
+    if given is None:
+        operands = {
+            "multi_class_labels": multi_class_labels,
+            "logits": logits,
+            "weights": weights,
+            "pos_weight": pos_weight,
+            "where": where,
+        }
+        door = door_for(**operands)
+        if door is not None:
+            return door(
+                sigmoid_cross_entropy_gradient_hessian,
+                **operands,
+                label_smoothing=label_smoothing,
+                grad_out=grad_out,
+                hess_out=hess_out,
+            )
+        given = checked(
+            multi_class_labels,
+            logits,
+            weights,
+            label_smoothing,
+            pos_weight=pos_weight,
+            where=where,
+        )
+    return _derivatives(given, grad_out, hess_out)
 
 
 def compute_weighted_loss(
@@ -429,74 +441,24 @@ def compute_weighted_loss(
     values, dtype = arguments.as_losses(losses)
     arrays = {view.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
-    loss = _evaluate(arrays, weight, 0.0, code)
+    loss = evaluation.evaluate(arrays, known(arrays), weight, 0.0, code)
     if dtype.kind in "iu":
         loss = arguments.as_integers(loss, dtype)
     record(loss, scope, loss_collection, reduction)
     return loss
 
 
-def elements(
-    labels_given: ArrayLike,
-    logits: ArrayLike,
-    label_smoothing: float,
-    labels_name: str = "multi_class_labels",
-) -> tuple[dict[int, np.ndarray], float]:
-    """Return labels and logits, each for its row of the operands, and the label smoothing."""
-    labels, values = arguments.as_labels_and_logits(labels_given, labels_name, logits)
-    smoothing = arguments.as_label_smoothing(label_smoothing)
-    return {view.LOGITS: values, view.LABELS: labels}, smoothing
-
-
-def weigh(
-    arrays: dict[int, np.ndarray],
-    weights: ArrayLike,
-    reduction: Reduction | str,
-    pos_weight: ArrayLike | None = None,
-    where: ArrayLike | None = None,
-) -> tuple[int | None, float]:
-    """Add what weighs and excludes elements; return the reduction's code and a scalar weight."""
-    values = arrays[view.LOGITS]
-    code = arguments.as_reduction(reduction)
-    weight, weight_array = arguments.as_weights(weights, values)
-    if weight_array is not None:
-        arrays[view.WEIGHTS] = weight_array
-    if pos_weight is not None:
-        arrays[view.POS_WEIGHT] = arguments.as_pos_weight(pos_weight, values)
-    if where is not None:
-        arrays[view.WHERE] = arguments.as_where(where, values)
-    return code, weight
-
-
-def _losses_out(
-    out: np.ndarray | None, code: int | None, arrays: dict[int, np.ndarray]
-) -> np.ndarray | None:
-    if out is None:
-        return None
-    if code is not None:
-        raise ValueError(
-            "Argument `out` holds element losses: it needs `reduction=Reduction.NONE`."
-        )
-    return arguments.as_out(out, arrays)
-
-
-def _result(out: np.ndarray | None, arrays: dict[int, np.ndarray], name: str) -> np.ndarray:
-    """Return ``out``, checked, or new memory."""
-    if out is None:
-        return evaluation.result_like(arrays[view.LOGITS])
-    return arguments.as_out(out, arrays, name)
-
-
-def _evaluate(
-    arrays: dict[int, np.ndarray],
-    weight: float,
-    smoothing: float,
-    code: int | None,
-    out: np.ndarray | None = None,
-) -> Any:
-    if code is None:
-        return evaluation.write(arrays, weight, smoothing, out)
-    return evaluation.reduce(arrays, weight, smoothing, code)
+def _derivatives(
+    given: Operands, grad_out: np.ndarray | None = None, hess_out: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    arrays, layout, weight, smoothing, _ = given
+    results = (view.RESULT, hess_out, "hess_out"), (view.GRADIENT, grad_out, "grad_out")
+    layout = evaluation.enter_results(arrays, layout, *results)
+    evaluation.differentiate_elements(arrays, layout, weight, smoothing, HESSIAN)
+    return (
+        arrays[view.GRADIENT] if grad_out is None else grad_out,
+        arrays[view.RESULT] if hess_out is None else hess_out,
+    )
 
 
 numba_extension.functions_are_defined()

@@ -366,7 +366,7 @@ def _whole(job: Job) -> Any:
             function = builder.module.globals.get(f"sce_numba.{job.name}.whole")
             if function is None:
                 function = write_function(job, "whole", builder.module, "internal")
-            return builder.call(function, arguments)
+            return builder.call(function, arguments[: len(function.args)])
 
         return types.float64(types.int64, types.int64), codegen
 

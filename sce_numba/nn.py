@@ -9,10 +9,9 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import arguments, evaluation, numba_extension
+from . import evaluation, numba_extension
 from .array_libraries import door_for
-from .kernels import view
-from .reduction import Reduction
+from .operands import checked, recognised
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -77,20 +76,14 @@ def sigmoid_cross_entropy_with_logits(
             "Only call `sigmoid_cross_entropy_with_logits` with named arguments: "
             "(labels=..., logits=..., ...)."
         )
-    losses: np.ndarray | None = evaluation.evaluate_in_place(
-        labels, logits, 1.0, 0, Reduction.NONE, out
-    )
-    if losses is not None:
-        return losses
-    door = door_for(labels=labels, logits=logits)
-    if door is not None:
-        return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
-    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
-    arrays = {view.LOGITS: values, view.LABELS: label_array}
-    if out is None:
-        return evaluation.write(arrays, 1.0, 0.0, None)
-    evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
-    return out
+    given = recognised(labels, logits)
+    if given is None:
+        door = door_for(labels=labels, logits=logits)
+        if door is not None:
+            return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
+        given = checked(labels, logits, labels_name="labels")
+    losses: np.ndarray = evaluation.evaluate(*given, out)
+    return losses
 
 
 def _without_targets(function: _Function) -> _Function:
@@ -165,25 +158,17 @@ def weighted_cross_entropy_with_logits(
     >>> print(losses)
     [2.07944154 0.69314718]
     """
-    door = door_for(labels=labels, logits=logits, pos_weight=pos_weight)
-    if door is not None:
-        return door(
-            weighted_cross_entropy_with_logits,
-            labels=labels,
-            logits=logits,
-            pos_weight=pos_weight,
-            out=out,
-        )
-    label_array, values = arguments.as_labels_and_logits(labels, "labels", logits)
-    arrays = {
-        view.LOGITS: values,
-        view.LABELS: label_array,
-        view.POS_WEIGHT: arguments.as_pos_weight(pos_weight, values),
-    }
-    if out is None:
-        return evaluation.write(arrays, 1.0, 0.0, None)
-    evaluation.write(arrays, 1.0, 0.0, arguments.as_out(out, arrays))
-    return out
+    if pos_weight is None:
+        raise ValueError("Argument `pos_weight` must not be None.")
+    given = recognised(labels, logits, pos_weight=pos_weight)
+    if given is None:
+        operands = {"labels": labels, "logits": logits, "pos_weight": pos_weight}
+        door = door_for(**operands)
+        if door is not None:
+            return door(weighted_cross_entropy_with_logits, **operands, out=out)
+        given = checked(labels, logits, pos_weight=pos_weight, labels_name="labels")
+    losses: np.ndarray = evaluation.evaluate(*given, out)
+    return losses
 
 
 numba_extension.functions_are_defined()

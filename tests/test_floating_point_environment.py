@@ -23,7 +23,10 @@ import sce_numba as sce
 from sce_numba import evaluation
 
 kind, start = sys.argv[1], sys.argv[2]
-evaluation.run = lambda loop, _size, *arguments: getattr(loop, kind)(*arguments)
+def run(loop, _size, call, groups):
+    return loop.serial(call) if kind == "serial" else loop.parallel(call, groups)
+
+evaluation.run = run
 numba.set_num_threads(4)
 libm = ctypes.CDLL("libm.so.6")
 

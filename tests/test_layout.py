@@ -1,6 +1,6 @@
 """What the kernels are told of arrays leads them to every element, in one order for all arrays.
 
-And the shortcuts for the commonest arguments return what the long way does, to the last bit.
+And a call like one that was checked before returns what that did, to the last bit.
 """
 
 import itertools
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from reference import REDUCTIONS
 
 import sce_numba as sce
-from sce_numba import evaluation
+from sce_numba import layout as layouts
+from sce_numba import losses
 from sce_numba.kernels.array_address import address
 from sce_numba.kernels.tiles import Form
 from sce_numba.kernels.view import (
@@ -28,6 +29,7 @@ from sce_numba.kernels.view import (
     WHERE,
 )
 from sce_numba.layout import layout_of
+from sce_numba.operands import recognised
 
 
 def shape_of(layout):
@@ -150,30 +152,55 @@ WEIGHT = {
 
 @pytest.mark.parametrize("weights", WEIGHT.values(), ids=WEIGHT)
 @pytest.mark.parametrize("smoothing", [0, 0.1, np.float32(0.1), True, np.int64(1)])
-def test_the_shortcuts_return_what_the_long_way_does(weights, smoothing, monkeypatch):
+def test_a_call_like_one_before_is_recognised_and_returns_the_same(weights, smoothing, monkeypatch):
     rng = np.random.default_rng(6)
     logits = rng.normal(0, 4, (6, 5)).astype(np.float32)
-    labels = rng.random(logits.shape) < 0.4
-    taken = []
-    for name in ("evaluate_in_place", "differentiate_in_place"):
-        shortcut = getattr(evaluation, name)
+    labels, where = rng.random((2, *logits.shape)) < 0.4
+    known = []
 
-        def seen(*given, shortcut=shortcut):
-            taken.append(shortcut(*given) is not None)
-            return shortcut(*given)
+    def seen(*given, **options):
+        found = recognised(*given, **options)
+        known.append(found is not None)
+        return found
 
-        monkeypatch.setattr(evaluation, name, seen)
-    found, expected = [], []
-    for results, reduction in itertools.product((found, expected), REDUCTIONS):
-        results.append(
-            sce.sigmoid_cross_entropy(labels, logits, weights, smoothing, reduction=reduction)
-        )
-        results += sce.sigmoid_cross_entropy_value_and_grad(
-            labels, logits, weights, smoothing, reduction=reduction
-        )
-        if results is found and reduction is REDUCTIONS[-1]:
-            finite_number = np.ndim(weights) == 0 and np.isfinite(weights)
-            assert any(taken) == (finite_number or np.size(weights) > 1)
-            monkeypatch.setattr(evaluation, "evaluate_in_place", lambda *given: None)
-            monkeypatch.setattr(evaluation, "differentiate_in_place", lambda *given: None)
-    assert all(map(same, found, expected))
+    monkeypatch.setattr(losses, "recognised", seen)
+    monkeypatch.setattr(layouts, "_remembered", {})
+
+    def results():
+        found = []
+        for reduction, more in itertools.product(
+            REDUCTIONS, ({}, {"where": where}, {"pos_weight": 2}, {"pos_weight": logits[:1]})
+        ):
+            options = {"label_smoothing": smoothing, "reduction": reduction} | more
+            found.append(sce.sigmoid_cross_entropy(labels, logits, weights, **options))
+            found += sce.sigmoid_cross_entropy_value_and_grad(labels, logits, weights, **options)
+        return found
+
+    first = results()
+    assert not known[0]
+    known.clear()
+    assert all(map(same, first, results()))
+    finite_number = np.ndim(weights) == 0 and np.isfinite(weights)
+    assert set(known) == {bool(finite_number or np.size(weights) > 1)}
+
+
+def test_what_was_refused_is_refused_again():
+    labels, logits = np.zeros((3, 2), bool), np.zeros((3, 2))
+    sce.sigmoid_cross_entropy(labels, logits)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="same shape"):
+            sce.sigmoid_cross_entropy(labels[:2], logits)
+        with pytest.raises(ValueError, match="broadcast"):
+            sce.sigmoid_cross_entropy(labels, logits, np.ones((3, 3)))
+        with pytest.raises(TypeError, match="where"):
+            sce.sigmoid_cross_entropy(labels, logits, where=np.ones((3, 2)))
+        with pytest.raises(TypeError, match="masked"):
+            sce.sigmoid_cross_entropy(labels, np.ma.masked_array(logits, labels))
+        with pytest.raises(ValueError, match="label_smoothing"):
+            sce.sigmoid_cross_entropy(labels, logits, label_smoothing=2)
+
+
+def test_no_more_layouts_are_remembered_than_is_said():
+    for size in range(1, 2 * layouts.REMEMBERED):
+        sce.sigmoid_cross_entropy(np.zeros(size), np.zeros(size))
+    assert len(layouts._remembered) <= layouts.REMEMBERED

@@ -64,9 +64,9 @@ from sce_numba import evaluation
 kind, threads, shape = sys.argv[1], int(sys.argv[2]), (int(sys.argv[3]), 2048)
 ran = set()
 
-def run(loop, _size, *arguments):
+def run(loop, _size, call, groups):
     ran.add(loop.job.name)
-    return getattr(loop, kind)(*arguments)
+    return loop.serial(call) if kind == "serial" else loop.parallel(call, groups)
 
 evaluation.run, evaluation.CROSSOVER = run, 0
 numba.set_num_threads(threads)
@@ -133,6 +133,7 @@ ran = {"compiled by the caller"}
 """
 
 FAIL = """
+from sce_numba.kernels import compile
 library = ctypes.CDLL(None)
 library.fail_malloc.argtypes = ctypes.c_long, ctypes.c_long
 library.seen_mallocs.restype = ctypes.c_long
@@ -145,6 +146,7 @@ def answer(call):
 
 def attempt(call, after):
     out[...], other[...] = np.nan, np.nan
+    compile._local.__dict__.clear()  # as in a thread that has not called before
     library.fail_malloc(least, after)
     try:
         found = call()

@@ -108,10 +108,10 @@ class SlowOnThreads:
     def __init__(self):
         self.ran = []
 
-    def serial(self):
+    def serial(self, _call):
         self.ran.append("serial")
 
-    def parallel(self):
+    def parallel(self, _call, _groups):
         self.ran.append("parallel")
         time.sleep(0.002)
 
@@ -123,6 +123,6 @@ def test_a_pause_of_the_threads_is_spent_on_the_serial_loop(monkeypatch):
     monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4, raising=False)
     loop = SlowOnThreads()
     for _ in range(1000):
-        parallel.run(loop, parallel.CROSSOVER)
+        parallel.run(loop, parallel.CROSSOVER, b"", 1)
     assert loop.ran.count("parallel") < 20
     assert len(loop.ran) == 1000

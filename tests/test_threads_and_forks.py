@@ -151,14 +151,14 @@ def interrupted_at_every_step(function, code):
 @pytest.mark.parametrize("where", ["on the same thread", "on another thread"])
 def test_a_call_is_parallel_after_one_that_was_interrupted_anywhere(two_threads, where):
     class Loop:
-        def serial(self):
+        def serial(self, _call):
             return "serial"
 
-        def parallel(self):
+        def parallel(self, _call, _groups):
             return "parallel"
 
     def call():
-        return parallel.run(Loop(), parallel.CROSSOVER)
+        return parallel.run(Loop(), parallel.CROSSOVER, b"", 1)
 
     pool = concurrent.futures.ThreadPoolExecutor(1)
     steps = 0
@@ -174,17 +174,17 @@ def test_one_call_at_a_time_is_at_the_threads(two_threads):
     inner = []
 
     class Loop:
-        def serial(self):
+        def serial(self, _call):
             return "serial"
 
-        def parallel(self):
+        def parallel(self, _call, _groups):
             if not inner:
                 inner.append(call())
                 inner.append(pool.submit(call).result())
             return "parallel"
 
     def call():
-        return parallel.run(Loop(), parallel.CROSSOVER)
+        return parallel.run(Loop(), parallel.CROSSOVER, b"", 1)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         assert call() == "parallel"

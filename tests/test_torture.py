@@ -112,10 +112,10 @@ def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
     counts = []
 
     class Loop:
-        def serial(self):
+        def serial(self, _call):
             pass
 
-        def parallel(self):
+        def parallel(self, _call, _groups):
             counts.append(setting[0])
 
     setting = [4]
@@ -131,7 +131,7 @@ def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
         lambda count: setting.__setitem__(0, count),
         raising=False,
     )
-    parallel.run(Loop(), parallel.CROSSOVER)
+    parallel.run(Loop(), parallel.CROSSOVER, b"", 1)
     assert counts == expected
     assert setting == [4]
 

@@ -155,51 +155,54 @@ def _code(name: str, key: Any, load: Callable[[bytes], Any], compiled: Callable[
 
 
 class Kernel(_Lazy):
-    """A job as compiled code, for calls from Python; compiled when it is first called."""
+    """A job as compiled code, for calls from Python; compiled when it is first called.
 
-    _parts = ("whole", "group", "finish")
-    whole: Callable[..., float]
+    ``serial`` does all of it on this thread.
+    """
+
+    _parts = ("serial", "group", "finish")
+    serial: Callable[[bytes], float]
     group: int
-    finish: Callable[..., float]
+    finish: Callable[[bytes, int], float]
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self._scratch = job.needs_scratch
 
     def _make(self, _name: str) -> None:
-        if config.DISABLE_JIT:
-            run = interpreted(self.job, "whole")
-            self.group = 0
-            self.whole = lambda call, scratch: run(_address_of_bytes(call), scratch)
-            return
         job = self.job
-        load = functools.partial(machine_code.load, job.symbols)
-        found = _code(job.name, job, load, functools.partial(machine_code.compiled, job))
-        self.group = found[1]
-        self.finish, self.whole = _CALL(found[2]), _CALL(found[0])
+        whole: Callable[..., float]
+        if config.DISABLE_JIT:
+            run, self.group = interpreted(job, "whole"), 0
 
-    def serial(self, call: bytes, _groups: int) -> float:
-        """Do all on this thread."""
-        if not self._scratch:
-            return self.whole(call, 0)
-        memory = np.empty(SCRATCH + LINE, np.uint8)
-        return self.whole(call, from_a_line_on(address(memory)))
+            def whole(call: bytes, *scratch: int) -> float:
+                return float(run(_address_of_bytes(call), *scratch))
+        else:
+            load = functools.partial(machine_code.load, job.symbols)
+            found = _code(job.name, job, load, functools.partial(machine_code.compiled, job))
+            self.group, self.finish = found[1], _WITH_MEMORY(found[2])
+            whole = (_WITH_MEMORY if job.needs_scratch else _ALONE)(found[0])
+
+        def serial(call: bytes) -> float:
+            return whole(call, _scratch_of_this_thread())
+
+        self.serial = serial if job.needs_scratch else whole
 
     @property
     def parallel(self) -> Callable[[bytes, int], float]:
         """Return what does it on Numba's threads, compiled."""
         if not self.group:  # it runs in Python's interpreter
-            return self.serial
+            return lambda call, _groups: self.serial(call)
         _DEAL.loop  # noqa: B018
         return self._parallel
 
     def _parallel(self, call: bytes, groups: int) -> float:
-        threads = numba_threads._get_num_threads() if self._scratch else 0
         partials = np.zeros((groups, PARTIAL))
-        memory = np.empty(SCRATCH * threads + LINE, np.uint8)
-        scratch = from_a_line_on(address(memory))
-        to, row = address(partials), SCRATCH if self._scratch else 0
-        _DEAL.loop(self.group, _address_of_bytes(call), groups, to, scratch, row)
+        to, scratch, row = address(partials), 0, 0
+        if self.job.needs_scratch:
+            row = SCRATCH
+            memory = np.empty(row * numba_threads._get_num_threads() + LINE, np.uint8)
+            scratch = from_a_line_on(address(memory))
+        _DEAL.loop(self.group, call, groups, to, scratch, row)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
         if partials[0, -1] != groups:
@@ -207,7 +210,21 @@ class Kernel(_Lazy):
         return result
 
 
-_CALL = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_ssize_t)
+_local = threading.local()
+
+
+def _scratch_of_this_thread() -> int:
+    """Return the address of memory that is kept for as long as the thread lives."""
+    try:
+        place: int = _local.place
+    except AttributeError:
+        _local.memory = np.empty(SCRATCH + LINE, np.uint8)
+        place = _local.place = from_a_line_on(address(_local.memory))
+    return place
+
+
+_ALONE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
+_WITH_MEMORY = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_ssize_t)
 
 
 @functools.cache
@@ -266,7 +283,7 @@ class _Deal(_Lazy):
         function = _NUMBA(_code("deal", versions, self._loaded, self._compiled))
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
 
-        def loop(*arguments: int) -> None:
+        def loop(*arguments: Any) -> None:
             if function(result, exception, *arguments):
                 raise MemoryError("The parallel loop could not be run.")
 
@@ -293,6 +310,8 @@ class _Deal(_Lazy):
 
 
 # How Numba calls a compiled function: where the result goes, where an exception, the arguments.
-_NUMBA = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int64] * 6)
+_NUMBA = ctypes.CFUNCTYPE(
+    ctypes.c_int32, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4
+)
 
 _DEAL = _Deal()

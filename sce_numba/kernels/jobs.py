@@ -9,7 +9,8 @@
 
 Of each there are three functions, of addresses only (see ``view``)::
 
-    whole(call, scratch)                     all of it, on the calling thread
+    whole(call, scratch)                     all of it, on the calling thread; where threads need
+                                             no memory of their own there is no ``scratch``
     group(call, group, partials, scratch)    one group of tiles, for a loop over groups
     finish(call, partials)                   the result, once all groups are done; how many of
                                              them were stands in the place of the first one's mark
@@ -100,7 +101,7 @@ def _added_up(call: Call, sums: Callable[[Any], Sums]) -> Sums:
 
 
 @apart("f")
-def _whole(job: Job, address: Any, scratch: Any) -> Any:
+def _whole(job: Job, address: Any, scratch: Any = 0) -> Any:
     call = opened(address)
     sums = _added_up(call, lambda group: Sums(*_sums(job, call, group, scratch)))
     return _reduced(job, call, sums)
@@ -148,6 +149,8 @@ NAMES = tuple(_FUNCTIONS)
 def write_function(job: Job, name: str, module: ir.Module, linkage: str = "") -> ir.Function:
     """Write one of the functions of a job into a module, in the default environment."""
     formula, count, result = _FUNCTIONS[name]
+    if name == "whole" and not job.needs_scratch:
+        count = 1
     kind = ir.FunctionType(result, [_INTEGER] * count)
     function = ir.Function(module, kind, f"sce_numba.{job.name}.{name}")
     function.linkage = linkage

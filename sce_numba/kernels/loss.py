@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .block import (
+    TAIL,
+    TAILS,
     Block,
     is_wide,
     total_loss,
@@ -14,9 +16,10 @@ from .block import (
 )
 from .divisor import MEAN, SUM_BY_NONZERO_WEIGHTS
 from .lanes import branch, integer, real, select, to_float64, when
+from .memory import on_stack
 from .operand import ABSENT, LINE, ONE, own_format
 from .staging import address_in_place, write
-from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile, row_sums, tile_loop
+from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile, open_weights, row_sums, tile_loop
 from .view import REDUCTION, RESULT, WEIGHT, Array, Call
 
 # Results of at least this many bytes are written past the caches.
@@ -55,11 +58,13 @@ def weights(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sum
     """Return the sums of a group of tiles without losses: what a reduction divides by."""
 
     def tile(start: Any, size: Any) -> Sums:
-        block, weight = open_tile(dtype, form, call, start, size, scratch)
-        none = real(size, 0.0)
+        one, none, tails = real(size, 1.0), real(size, 0.0), on_stack(size, TAIL * TAILS)
+        weight, w, keep = open_weights(dtype, form, call, start, size, scratch, tails)
         if not form.by_element:
             return row_sums(none, none, weight, to_float64(size))
-        total, lost, present, count = total_weights(dtype, without_losses(block))
+        rest = one, none, one, integer(size, 0), tails
+        block = Block(size, ABSENT, ABSENT, w, ABSENT, keep, *rest)
+        total, lost, present, count = total_weights(dtype, block)
         return Sums(none, none, total + lost, present, count)
 
     return tile_loop(call, group, tile)

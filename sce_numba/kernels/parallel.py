@@ -22,10 +22,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 from numba import config
@@ -45,6 +45,19 @@ SPINS = 30_000
 
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
+
+
+class Loop(Protocol):
+    """What can be run on one thread or on many."""
+
+    @property
+    def serial(self) -> Callable[[bytes], float]:
+        """What runs a call on this thread."""
+
+    @property
+    def parallel(self) -> Callable[[bytes, int], float]:
+        """What deals out so many groups of a call's tiles to threads."""
+
 
 # Which thread may enter, by its only key.  Not a lock: an exception out of a signal handler can
 # come between any two steps, before or after it is released as well.
@@ -154,26 +167,27 @@ def one_thread() -> Iterator[None]:
         _alone.wanted = before
 
 
-def run(loop: Any, size: int, *arguments: Any) -> Any:
+def run(loop: Loop, size: int, call: bytes, groups: int) -> float:
     """Run a loop over ``size`` elements, parallel where that is worth it and safe."""
     if size < CROSSOVER or getattr(_alone, "wanted", False) or not is_home():
-        return loop.serial(*arguments)
+        return loop.serial(call)
     pace = _paces.get((loop, size.bit_length()))
     if pace is not None and pace.pause > TIMED:
         pace.pause -= 1
-        return loop.serial(*arguments)
+        return loop.serial(call)
     if not _may_launch():
-        return loop.serial(*arguments)
+        return loop.serial(call)
     try:
         cpus = _cpus()
         if cpus > 1 and _may_enter():
             # Not `numba.get_num_threads`, which takes a lock that all forked processes share.
             threads = numba_threads._get_num_threads()
             if threads > 1:
-                return _run_measured(loop, size, min(threads, cpus), threads, arguments)
+                count = min(threads, cpus)
+                return _run_measured(loop, size, call, groups, count, threads)
     finally:
         _launch.clear()
-    return loop.serial(*arguments)
+    return loop.serial(call)
 
 
 def _may_launch() -> bool:
@@ -191,27 +205,27 @@ def _may_launch() -> bool:
     return True
 
 
-def _run_measured(loop: Any, size: int, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+def _run_measured(loop: Loop, size: int, call: bytes, groups: int, count: int, usual: int) -> float:
     """Run a loop on threads where these pay, else on one; the launch is the caller's."""
     if size > LARGEST:
-        return _run_on_threads(loop, count, usual, arguments)
+        return _run_on_threads(loop, call, groups, count, usual)
     key = loop, size.bit_length()
     pace = _paces.get(key) or _paces.setdefault(key, Pace())
     pays = pace.pays()
-    compiled = loop.parallel if pays else loop.serial  # compiling is not timed
+    _ = loop.parallel if pays else loop.serial  # compiling is not timed
     start = time.perf_counter()
-    result = _run_on_threads(loop, count, usual, arguments) if pays else compiled(*arguments)
+    result = _run_on_threads(loop, call, groups, count, usual) if pays else loop.serial(call)
     learn = pace.took_threads if pays else pace.took_alone
     learn((time.perf_counter() - start) / size)
     return result
 
 
-def _run_on_threads(loop: Any, count: int, usual: int, arguments: tuple[Any, ...]) -> Any:
+def _run_on_threads(loop: Loop, call: bytes, groups: int, count: int, usual: int) -> float:
     if count == usual:
-        return loop.parallel(*arguments)
+        return loop.parallel(call, groups)
     # The setting is that of this thread alone.
     numba_threads._set_num_threads(count)
     try:
-        return loop.parallel(*arguments)
+        return loop.parallel(call, groups)
     finally:
         numba_threads._set_num_threads(usual)

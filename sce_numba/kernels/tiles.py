@@ -104,6 +104,36 @@ def tile_loop(call: Call, group: Any, tile: Callable[[Any, Any], Sums], head: An
     return Sums(*loop(stop - first, tuple(no_sums(group)), following))
 
 
+class Weights(NamedTuple):
+    """What weighs and excludes the elements of a tile."""
+
+    row: Any  # one number for all of them
+    each: Operand
+    keep: Operand
+
+
+def open_weights(
+    dtype: Any, form: Form, call: Call, start: Any, size: Any, scratch: Any, tails: Any
+) -> Weights:
+    """Return what weighs and excludes the elements of a tile."""
+    array, place = call.array(WEIGHTS), scratch + WEIGHTS * ROW
+    if form.by_element:
+        each = read_across(array, start, size, place)
+        each = in_own_dtype(dtype, each, size, scratch + CONVERTED * ROW, tails)
+        keep = ABSENT
+        if form.staged:
+            keep = read(call.array(WHERE), start, size, scratch + WHERE * ROW)
+        return Weights(real(size, 1.0), each, keep)
+
+    def row_weight() -> Any:
+        if form.staged:
+            return number(read(array, start, integer(size, 1), place))
+        return number(Operand(array.address + offset_of(array, start), array.code, array.itemsize))
+
+    (weight,) = branch(array.address != 0, row_weight, lambda: (real(size, 1.0),))
+    return Weights(weight, ABSENT, ABSENT)
+
+
 def open_tile(
     dtype: Any, form: Form, call: Call, start: Any, size: Any, scratch: Any
 ) -> tuple[Block, Any]:
@@ -117,26 +147,12 @@ def open_tile(
         itemsize = array.itemsize
         return Operand(array.address + start * itemsize, array.code, itemsize)
 
-    def weights(row: int, converted: int) -> Operand:
-        operand = read_across(call.array(row), start, size, scratch + row * ROW)
-        return in_own_dtype(dtype, operand, size, scratch + converted * ROW, tails)
-
-    w = q = keep = ABSENT
-    if form.by_element:
-        weight = one
-        w = weights(WEIGHTS, CONVERTED)
-        if form.staged:
-            q, keep = weights(POS_WEIGHT, CONVERTED + 1), taken(WHERE)
-    else:
-        array = call.array(WEIGHTS)
-
-        def row_weight() -> Any:
-            if form.staged:
-                return number(read(array, start, integer(size, 1), scratch + WEIGHTS * ROW))
-            place = array.address + offset_of(array, start)
-            return number(Operand(place, array.code, array.itemsize))
-
-        (weight,) = branch(array.address != 0, row_weight, lambda: (one,))
+    weight, w, keep = open_weights(dtype, form, call, start, size, scratch, tails)
+    q = ABSENT
+    if form.by_element and form.staged:
+        place = scratch + POS_WEIGHT * ROW
+        q = read_across(call.array(POS_WEIGHT), start, size, place)
+        q = in_own_dtype(dtype, q, size, scratch + (CONVERTED + 1) * ROW, tails)
     smoothing = call.number(SMOOTHING)
     rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails
     return Block(size, taken(LOGITS), taken(LABELS), w, q, keep, *rest), weight
