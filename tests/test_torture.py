@@ -144,7 +144,7 @@ def test_as_many_threads_run_as_numba_is_set_to():
         "counts = []\n"
         "parallel._cpus, parallel.LARGEST = lambda: 4, 0  # nothing is timed\n"
         "real = parallel._run_on_threads\n"
-        "parallel._run_on_threads = lambda loop, *given: (counts.append(given[0]),"
+        "parallel._run_on_threads = lambda loop, *given: (counts.append(given[2]),"
         " real(loop, *given))[1]\n"
         "for count in (4, 1, 3):\n"
         "    numba.set_num_threads(count)\n"
