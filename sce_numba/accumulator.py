@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike
 from . import arguments
 from .array_libraries import are_plain, check_order, has_labels, has_names
 from .evaluation import as_scalar
+from .kernels.dtypes import FLOAT_NAMES, FLOATS
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
 from .reduction import Reduction
@@ -130,7 +131,7 @@ class LossAccumulator:
         labels : array_like, the shape of logits
             Labels: bool, integer or float.
         logits : array_like
-            Log-odds: float16, bfloat16, float32 or float64, of any shape.
+            Log-odds: a float of 8 to 64 bits, of any shape.
         weights : array_like
             A number, or an array with the rank of logits whose every dimension is 1 or that of
             logits.
@@ -289,8 +290,8 @@ class LossAccumulator:
         Parameters
         ----------
         dtype : dtype, optional
-            That of the result: float16, bfloat16, float32 or float64, which is the default
-            whatever the logits are.  A sum of float16 losses soon is more than float16 holds.
+            That of the result: a float of 8 to 64 bits; float64 is the default whatever the
+            logits are.  A sum of float16 losses soon is more than float16 holds.
 
         Returns
         -------
@@ -351,12 +352,12 @@ class LossAccumulator:
 
 
 def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
-    said = "Argument `dtype` must be float16, bfloat16, float32 or float64, got"
+    said = f"Argument `dtype` must be {FLOAT_NAMES}, got"
     try:
         dtype = np.dtype(given)
     except Exception:
         raise TypeError(f"{said} {shown(given)}.") from None
-    if dtype.kind not in "fV" or arguments.dtype_code(dtype) is None:
+    if arguments.dtype_code(dtype) not in FLOATS:
         raise TypeError(f"{said} {dtype.name}.")
     return dtype
 

@@ -13,36 +13,23 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .array_libraries import conversion, readable
-from .kernels import operand
+from .kernels import dtypes
 from .kernels.view import LOGITS, RESULT
 from .messages import shown
 from .reduction import CODES, Reduction
 
-_BY_SIZE = {
-    "b1": operand.BOOL,
-    "i1": operand.INT8,
-    "i2": operand.INT16,
-    "i4": operand.INT32,
-    "i8": operand.INT64,
-    "u1": operand.UINT8,
-    "u2": operand.UINT16,
-    "u4": operand.UINT32,
-    "u8": operand.UINT64,
-    "f2": operand.FLOAT16,
-    "f4": operand.FLOAT32,
-    "f8": operand.FLOAT64,
-}
-# NumPy's own among them, of which two may be of one kind and size.
+# NumPy's own among the dtypes, of which two may be of one kind and size.
 NATIVE: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, "?bhilqBHILQefd"))
-_CODES = {dtype.num: _BY_SIZE[f"{dtype.kind}{dtype.itemsize}"] for dtype in NATIVE}
-_FLOATS = {operand.FLOAT16, operand.BFLOAT16, operand.FLOAT32, operand.FLOAT64}
+_CODES = {
+    dtype.num: dtypes.CODES[np.dtype(f"{dtype.kind}{dtype.itemsize}").name] for dtype in NATIVE
+}
 
 
 def dtype_code(dtype: np.dtype[Any]) -> int | None:
     """Return the kernels' code of a dtype, in whatever byte order, or None."""
     code = _CODES.get(dtype.num)
-    # From ml_dtypes, which need not be installed.  NumPy takes its time to make up a name.
-    return operand.BFLOAT16 if code is None and dtype.name == "bfloat16" else code
+    # NumPy takes its time to make up a name.
+    return dtypes.CODES.get(dtype.name) if code is None else code
 
 
 def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
@@ -71,13 +58,17 @@ def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> 
     ``labels`` that are floats, beside logits that are none, may have been taken for them.
     """
     array = as_array(value, name)
-    if dtype_code(array.dtype) not in _FLOATS:
+    if dtype_code(array.dtype) not in dtypes.FLOATS:
         exchanged = ""
-        if labels is not None and array.dtype.kind in "biu" and dtype_code(labels.dtype) in _FLOATS:
+        if (
+            labels is not None
+            and array.dtype.kind in "biu"
+            and dtype_code(labels.dtype) in dtypes.FLOATS
+        ):
             exchanged = " Or are labels and logits exchanged?"
         raise TypeError(
-            f"Argument `{name}` must be float16, bfloat16, float32 or float64, got "
-            f"{array.dtype.name}. {conversion(value)}{exchanged}"
+            f"Argument `{name}` must be {dtypes.FLOAT_NAMES}, got {array.dtype.name}. "
+            f"{conversion(value)}{exchanged}"
         )
     return array
 
@@ -87,7 +78,7 @@ def as_losses(value: ArrayLike) -> tuple[np.ndarray, np.dtype[Any]]:
     array = as_array(value, "losses")
     if array.dtype.kind in "iu":
         return array.astype(np.float64), array.dtype
-    floats = as_floats(array if dtype_code(array.dtype) in _FLOATS else value, "losses")
+    floats = as_floats(array if dtype_code(array.dtype) in dtypes.FLOATS else value, "losses")
     return floats, floats.dtype
 
 

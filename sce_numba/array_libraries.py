@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .kernels.dtypes import CODES
 from .messages import shown
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
@@ -285,12 +286,15 @@ def _read_torch(value: Any) -> Any:
 
 
 def tensor_as_array(tensor: Any) -> Any:
-    """Return the memory of a CPU tensor as an array; bfloat16 needs ml_dtypes."""
+    """Return the memory of a CPU tensor as an array; bfloat16 and float8 need ml_dtypes."""
     torch = sys.modules["torch"]
-    if getattr(tensor, "dtype", None) is torch.bfloat16:
-        bfloat16 = importlib.import_module("ml_dtypes").bfloat16
-        return tensor.view(torch.int16).numpy().view(bfloat16)
-    return tensor.numpy() if isinstance(tensor, torch.Tensor) else tensor
+    if not isinstance(tensor, torch.Tensor):
+        return tensor
+    name = str(tensor.dtype).removeprefix("torch.")
+    if name not in CODES or hasattr(np, name):
+        return tensor.numpy()
+    raw = tensor.view(torch.int16 if tensor.itemsize == 2 else torch.uint8)
+    return raw.numpy().view(getattr(importlib.import_module("ml_dtypes"), name))
 
 
 def _refuse_missing(count: int) -> None:

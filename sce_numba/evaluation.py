@@ -22,6 +22,8 @@ _pack = struct.Struct(f"={WORDS - 3}q3d").pack
 
 # Smaller numbers overflow no dtype, which would be warned of.
 _SAFE = 65504.0
+# Dtypes that are not NumPy's own have greater numbers.
+_FIRST_OF_OTHERS = 256
 
 
 def _places(arrays: dict[int, np.ndarray]) -> list[int]:
@@ -202,12 +204,13 @@ def result_like(logits: np.ndarray) -> np.ndarray:
 
 def as_scalar(value: float, dtype: np.dtype[Any]) -> Any:
     """Return a float64 rounded, once, to a scalar of ``dtype``."""
-    if dtype.kind == "f" and abs(value) < _SAFE:  # `errstate` takes longer than all the rest
+    own = dtype.num < _FIRST_OF_OTHERS
+    if own and abs(value) < _SAFE:  # `errstate` takes longer than all the rest
         return dtype.type(value)
     with np.errstate(over="ignore"):
-        if dtype.kind == "f" or np.isnan(value):
+        if own or np.isnan(value):
             return dtype.type(value)
-        # bfloat16 is made from float32: round to odd on the way, lest it be rounded twice.
+        # Other dtypes are made from float32: round to odd on the way, lest it be rounded twice.
         single = np.float32(value)
         if np.isfinite(single) and float(single) != value:
             bits = int(single.view(np.int32))

@@ -11,8 +11,9 @@ from numpy import ndarray  # quicker to look up
 from .arguments import dtype_code
 from .kernels.array_address import address
 from .kernels.compile import kernel
+from .kernels.dtypes import ONE
 from .kernels.flatten import flatten, words_of
-from .kernels.operand import ONE, own_format
+from .kernels.operand import own_format
 from .kernels.tiles import Form
 from .kernels.view import (
     BY_ELEMENT,

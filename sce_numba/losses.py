@@ -46,8 +46,8 @@ def sigmoid_cross_entropy(
         Labels :math:`z`, usually 0, 1 or in between: bool, integer or float, converted as they
         are read, never copied.
     logits : array_like
-        Log-odds :math:`x`, unbounded: float16, bfloat16, float32 or float64, of any rank and
-        memory layout.
+        Log-odds :math:`x`, unbounded: float8 (e4m3fn or e5m2), float16, bfloat16, float32 or
+        float64, of any rank and memory layout.
     weights : array_like
         A number, or an array with the rank of logits whose every dimension is 1 or that of
         logits; ``[batch, 1]`` weighs examples, ``[1, classes]`` classes.
@@ -257,7 +257,7 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
     labels : array_like, the shape of logits
         Labels :math:`z`: bool, integer or float.
     logits : array_like
-        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+        Log-odds :math:`x`: a float of 8 to 64 bits, of any rank and memory layout.
 
     Returns
     -------
@@ -389,8 +389,8 @@ def compute_weighted_loss(
     Parameters
     ----------
     losses : array_like
-        Element losses :math:`l`: float16, bfloat16, float32, float64 or integer, of any rank and
-        memory layout.
+        Element losses :math:`l`: a float of 8 to 64 bits or an integer, of any rank and memory
+        layout.
     weights : array_like
         Weights :math:`w`: a number, or an array with the rank of losses whose every dimension
         is 1 or that of losses.

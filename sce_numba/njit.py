@@ -35,11 +35,12 @@ from .arguments import dtype_code
 from .kernels import elements
 from .kernels.compile import OPTIONS
 from .kernels.divisor import SUM, check, divisor, is_known
+from .kernels.dtypes import FLOAT32, FLOAT64, ONE
 from .kernels.flatten import flatten, groups_of, words_of
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
 from .kernels.jobs import Job, write_function
 from .kernels.lanes import Lanes, rounded
-from .kernels.operand import FLOAT32, FLOAT64, LINE, ONE
+from .kernels.operand import LINE
 from .kernels.softplus import exp_minus_abs_and_rest, sigmoid_from_exp
 from .kernels.tiles import SCRATCH, Form, from_a_line_on
 from .kernels.view import (

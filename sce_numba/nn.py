@@ -37,7 +37,7 @@ def sigmoid_cross_entropy_with_logits(
     labels : array_like, the shape of logits
         Labels :math:`z`: bool, integer or float.
     logits : array_like
-        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+        Log-odds :math:`x`: a float of 8 to 64 bits, of any rank and memory layout.
     name : str, optional
         Accepted for TensorFlow's sake, and unused.
     out : ndarray, optional
@@ -121,7 +121,7 @@ def weighted_cross_entropy_with_logits(
     labels : array_like, the shape of logits
         Labels :math:`z`: bool, integer or float.
     logits : array_like
-        Log-odds :math:`x`: float16, bfloat16, float32 or float64, of any rank and memory layout.
+        Log-odds :math:`x`: a float of 8 to 64 bits, of any rank and memory layout.
     pos_weight : array_like
         :math:`q`: a number, or an array that broadcasts to logits by NumPy's rule.  More than 1
         raises recall, less raises precision.

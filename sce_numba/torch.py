@@ -30,6 +30,8 @@ from .reduction import Reduction
 __all__ = ["sigmoid_cross_entropy"]
 
 _HALVES = torch.float16, torch.bfloat16
+# PyTorch can't add up gradients of 8 bits.
+_DTYPES = *_HALVES, torch.float32, torch.float64
 
 # What the last two gradients of halves were multiplied by.  Scales of losses stay the same for many
 # steps: if these two are, the next is expected to be, and is multiplied in in the forward pass.
@@ -139,6 +141,11 @@ def _evaluate(
         if isinstance(operand, torch.Tensor):
             _check(operand, name)
     _refuse_exchanged(multi_class_labels, logits)
+    if logits.dtype not in _DTYPES:
+        raise TypeError(
+            "Argument `logits` must be float16, bfloat16, float32 or float64, got "
+            f"{logits.dtype}. Pass `logits.float()`."
+        )
     operands["weights"] = _weights_of_classes(weights, logits)
     if logits.dtype in _HALVES and _autocasts():
         logits = logits.float()  # which is what PyTorch's own losses do there

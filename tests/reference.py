@@ -23,6 +23,8 @@ HALF_TYPES = (np.dtype(np.float16), BFLOAT16)
 
 # Bits after the leading one, and the exponent of the smallest normal number.
 _FORMATS = {
+    np.dtype(ml_dtypes.float8_e4m3fn): (3, -6),
+    np.dtype(ml_dtypes.float8_e5m2): (2, -14),
     np.dtype(np.float16): (10, -14),
     BFLOAT16: (7, -126),
     np.dtype(np.float32): (23, -126),

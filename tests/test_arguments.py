@@ -57,7 +57,7 @@ def test_labels_of_the_right_size_are_told_to_reshape():
         (np.full((4, 3), "a"), "str"),
         (np.full((4, 3), None), "object"),
         (np.zeros((4, 3), "datetime64[s]"), "datetime64"),
-        (np.zeros((4, 3), ml_dtypes.float8_e5m2), "float8_e5m2"),
+        (np.zeros((4, 3), ml_dtypes.float8_e3m4), "float8_e3m4"),
     ],
 )
 def test_logits_must_be_floats(logits, name):
@@ -323,7 +323,7 @@ class TestElementwise:
             sce.sigmoid_cross_entropy_with_logits(labels=[[2, 1]], logits=[1.0, 2.0, 3.0])
 
     def test_logits_must_be_floats(self):
-        with pytest.raises(TypeError, match="`logits` must be float16"):
+        with pytest.raises(TypeError, match="`logits` must be float8"):
             sce.sigmoid_cross_entropy_with_logits(labels=[1], logits=[1])
 
 
@@ -336,7 +336,7 @@ class TestComputeWeightedLoss:
 
     def test_losses_must_be_numbers(self):
         for losses in (["1"], [True], [1j]):
-            with pytest.raises(TypeError, match=r"`losses` must be float16"):
+            with pytest.raises(TypeError, match=r"`losses` must be float8"):
                 sce.compute_weighted_loss(losses)
 
     def test_what_integers_come_to_must_fit_their_dtype(self):

@@ -491,10 +491,10 @@ def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row)
         (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
         (
             ["labels.npy", "all.parquet:t"],
-            "cannot read all.parquet:t (logits are float16, bfloat16,",
+            "cannot read all.parquet:t (logits are float8_e4m3fn,",
         ),
         (["labels.npy", "empty"], "cannot read empty"),
-        (["labels.npy", "all.parquet:y"], "logits are float16, bfloat16, float32 or float64, but"),
+        (["labels.npy", "all.parquet:y"], "float16, bfloat16, float32 or float64, but"),
         (["labels.npy", "short"], "as many rows of each, but there are 1,000 of labels, 999 of"),
         (["all.parquet:y", "flat.npy", "--by-class"], "axis of classes"),
         (["labels.npy", "logits.npy", "--on-error", "go"], "--on-error"),

@@ -175,7 +175,7 @@ NO_ARRAYS = [
 ]
 # Dtypes that no argument may have; where and logits refuse more.
 NO_DTYPES = [np.complex64, object, "U3", "S2", "datetime64[s]", "timedelta64[s]", "V4", "f4,i4"]
-NO_DTYPES += [ml_dtypes.float8_e5m2, ml_dtypes.int4]
+NO_DTYPES += [ml_dtypes.float8_e3m4, ml_dtypes.int4]
 NO_DTYPES += [np.longdouble] if np.dtype(np.longdouble).itemsize > 8 else []
 NO_SMOOTHING = [-0.1, 1.5, float("nan"), float("inf"), "0.5", b"1", None, [0.1], 10**400, 10**5000]
 NO_SMOOTHING += [1j, np.zeros(3), Unshown(), -(10**400), {}]

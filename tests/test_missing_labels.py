@@ -411,7 +411,7 @@ def test_columns_of_text_with_nulls_may_be_labels(evaluate, data, name, category
             "bool, integers, floats and text, and of lists of these: cast it to float64)",
         ),
         (["all.parquet:date", "logits.npy"], "all.parquet:date (a column of date32[day]; what can"),
-        (["logits.npy", "int.npy"], "read int.npy (logits are float16, bfloat16, float32 or fl"),
+        (["logits.npy", "int.npy"], "read int.npy (logits are float8_e4m3fn, float8_e5m2, floa"),
         (["logits.npy", "int.npy"], "but these are int64; labels are named before logits)"),
         (["complex.npy", "logits.npy"], "cannot read complex.npy (labels are bool, integers or"),
         (["bytes.npy", "logits.npy"], "cannot read bytes.npy (labels are bool, integers or floats"),

@@ -569,8 +569,9 @@ def test_bad_arguments_are_refused_as_those_of_arrays_are():
         sigmoid_cross_entropy(labels[1:], logits)
     with pytest.raises(ValueError, match="weights can not be broadcast"):
         sigmoid_cross_entropy(labels, logits, torch.ones(ROWS))
-    with pytest.raises(TypeError, match="`logits` must be float16"):
-        sigmoid_cross_entropy(labels, labels.int())
+    for other in (labels.int(), logits.detach().to(torch.float8_e5m2)):
+        with pytest.raises(TypeError, match=r"`logits` must be float16.* Pass `logits.float\(\)`"):
+            sigmoid_cross_entropy(labels, other)
     with pytest.raises(ValueError, match="Invalid Reduction Key 'mean'"):
         sigmoid_cross_entropy(labels, logits, reduction="mean")
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sce_numba.arguments import dtype_code
+from sce_numba.kernels.dtypes import FLOAT_NAMES
 
 from .operands import other_row_shape
 from .tables import is_null, nulls
@@ -33,8 +34,7 @@ def check_dtype(role: str, dtype: np.dtype[Any], takes_text: bool = False) -> No
             exchanged = "; labels are named before logits" if dtype.kind in "biu" else ""
             raise UnfitError(
                 role,
-                f"logits are float16, bfloat16, float32 or float64, but these are {given}"
-                f"{exchanged}",
+                f"logits are {FLOAT_NAMES}, but these are {given}{exchanged}",
             )
     elif not (known or (text and takes_text)):
         two_valued = ""

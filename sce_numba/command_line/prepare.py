@@ -11,15 +11,14 @@ import numpy as np
 
 from sce_numba.kernels.cache import cache_folder, why_not
 from sce_numba.kernels.compile import compile_all
+from sce_numba.kernels.dtypes import DTYPES as DTYPES_OF_ARRAYS
+from sce_numba.kernels.dtypes import FLOAT64, FLOATS
 
 from . import streams
 
 # Logits of which dtypes are computed in which.
 DTYPES = {
-    "float16": np.float32,
-    "bfloat16": np.float32,
-    "float32": np.float32,
-    "float64": np.float64,
+    DTYPES_OF_ARRAYS[code].name: np.float64 if code == FLOAT64 else np.float32 for code in FLOATS
 }
 
 

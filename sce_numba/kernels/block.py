@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .dtypes import FLOAT64, ONE
 from .elements import Element, linear_part, loss
 from .fused import fma, two_sum
 from .lanes import (
@@ -41,9 +42,7 @@ from .lanes import (
 )
 from .memory import copy
 from .operand import (
-    FLOAT64,
     LINE,
-    ONE,
     Operand,
     advanced,
     copy_tail,

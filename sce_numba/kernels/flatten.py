@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .block import BLOCK, SHORT
-from .operand import ONE
+from .dtypes import ONE
 from .tiles import GROUPS as MOST_GROUPS
 from .tiles import TILES
 from .view import (

@@ -29,6 +29,7 @@ from .block import (
     total_exact,
     with_tails,
 )
+from .dtypes import FLOAT64
 from .elements import gradient, hessian, linear_part, loss
 from .lanes import (
     absolute,
@@ -46,7 +47,7 @@ from .lanes import (
 )
 from .loss import STREAMED, address_of_own
 from .memory import copy
-from .operand import FLOAT64, LINE, load, own_format, store
+from .operand import LINE, load, own_format, store
 from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
 from .staging import write
 from .streaming import copy_past_caches, fence

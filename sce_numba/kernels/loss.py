@@ -15,9 +15,10 @@ from .block import (
     write_block,
 )
 from .divisor import MEAN, SUM_BY_NONZERO_WEIGHTS
+from .dtypes import ONE
 from .lanes import branch, integer, real, select, to_float64, when
 from .memory import on_stack
-from .operand import ABSENT, LINE, ONE, own_format
+from .operand import ABSENT, LINE, own_format
 from .staging import address_in_place, write
 from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile, open_weights, row_sums, tile_loop
 from .view import REDUCTION, RESULT, WEIGHT, Array, Call

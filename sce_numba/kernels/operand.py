@@ -6,39 +6,19 @@ branch that it costs for each vector always goes the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
+from .dtypes import BOOL, DTYPES, FLOAT32, FLOAT64, FLOATS, ONE
 from .lanes import Lanes, apart, constant, when
 from .memory import at, copy, pointer
+from .small_floats import widened
 
 # Bytes in a line of the caches.
 LINE = 64
 
-BOOL, INT8, INT16, INT32, INT64 = 0, 1, 2, 3, 4
-UINT8, UINT16, UINT32, UINT64 = 5, 6, 7, 8
-FLOAT16, BFLOAT16, FLOAT32, FLOAT64 = 9, 10, 11, 12
-# An operand that isn't there, whose every element counts as 1.
-ONE = 13
-
-_DTYPES: dict[int, Any] = {
-    BOOL: np.bool_,
-    INT8: np.int8,
-    INT16: np.int16,
-    INT32: np.int32,
-    INT64: np.int64,
-    UINT8: np.uint8,
-    UINT16: np.uint16,
-    UINT32: np.uint32,
-    UINT64: np.uint64,
-    FLOAT16: np.float16,
-    FLOAT32: np.float32,
-    FLOAT64: np.float64,
-}
-_UNSIGNED = {UINT8, UINT16, UINT32, UINT64}
 _FLOAT, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 
@@ -97,7 +77,7 @@ def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> l
     if flags_only:
         return [BOOL, ONE]
     if floats_only:
-        return [FLOAT16, BFLOAT16, FLOAT32] + ([FLOAT64] if dtype is np.float64 else [])
+        return [code for code in FLOATS if code != FLOAT64 or dtype is np.float64]
     return list(range(ONE + 1))
 
 
@@ -142,16 +122,16 @@ def load(
 def _load_array(dtype: Any, address: int, code: int, count: int) -> Any:
     if code == ONE:
         return np.ones(count, dtype)
-    if code == BFLOAT16:
-        raw = at(address, count, np.uint16).astype(np.uint32) << 16
-        return raw.view(np.float32).astype(dtype)
-    return at(address, count, np.dtype(_DTYPES[code])).astype(dtype)
+    name, _, itemsize, small = DTYPES[code]
+    if small is None:
+        return at(address, count, name).astype(dtype)
+    return widened(small, at(address, count, f"u{itemsize}").astype(np.int32)).astype(dtype)
 
 
 def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code: int) -> ir.Value:
     if code == ONE:
         return ir.Constant(kind, [ir.Constant(kind.element, 1.0)] * kind.count)
-    itemsize = 2 if code == BFLOAT16 else np.dtype(_DTYPES[code]).itemsize
+    _, sort, itemsize, small = DTYPES[code]
     element: ir.Type = ir.IntType(8 * itemsize)
     if code in (FLOAT32, FLOAT64):
         element = _FLOAT if code == FLOAT32 else _DOUBLE
@@ -161,35 +141,16 @@ def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code
         return raw
     if code == FLOAT64:
         return builder.fptrunc(raw, kind)
-    if code in (FLOAT16, BFLOAT16, FLOAT32):
-        single = ir.VectorType(_FLOAT, kind.count)
-        convert: dict[int, Callable[..., ir.Value]] = {FLOAT16: _float16, BFLOAT16: _bfloat16}
-        value = convert[code](builder, raw, single) if code != FLOAT32 else raw
-        return value if kind == single else builder.fpext(value, kind)
-    if code == BOOL:
+    if sort == "f":
+        if small is not None:
+            integers = ir.VectorType(ir.IntType(32), kind.count)
+            raw = widened(small, Lanes(builder, builder.zext(raw, integers))).value
+        return raw if raw.type == kind else builder.fpext(raw, kind)
+    if sort == "b":
         zero, one = (ir.Constant(kind, [ir.Constant(kind.element, x)] * kind.count) for x in (0, 1))
         none = ir.Constant(raw_kind, [ir.Constant(element, 0)] * kind.count)
         return builder.select(builder.icmp_signed("!=", raw, none), one, zero)
-    return (builder.uitofp if code in _UNSIGNED else builder.sitofp)(raw, kind)
-
-
-def _bfloat16(builder: ir.IRBuilder, raw: ir.Value, single: ir.VectorType) -> ir.Value:
-    """Put the bits of a bfloat16 into the upper half of a float32."""
-    wide = Lanes(builder, builder.zext(raw, ir.VectorType(ir.IntType(32), single.count)))
-    return builder.bitcast((wide << 16).value, single)
-
-
-def _float16(builder: ir.IRBuilder, raw: ir.Value, single: ir.VectorType) -> ir.Value:
-    """Move the bits of a float16 into a float32 and make good for the exponent's bias."""
-    integers = ir.VectorType(ir.IntType(32), single.count)
-    half = Lanes(builder, builder.zext(raw, integers))
-    magnitude = (half & 0x7FFF) << 13
-    small = Lanes(builder, builder.bitcast(magnitude.value, single)) * 2.0**112
-    bits = Lanes(builder, builder.bitcast(small.value, integers))
-    special = magnitude | 0x7F800000
-    is_special = magnitude >= 0x7C00 << 13
-    chosen = Lanes(builder, builder.select(is_special.value, special.value, bits.value))
-    return builder.bitcast((chosen | ((half & 0x8000) << 16)).value, single)
+    return (builder.uitofp if sort == "u" else builder.sitofp)(raw, kind)
 
 
 def repeat(x: Any, lanes: int) -> Any:

@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from .dtypes import DTYPES, FLOAT32, SMALL
 from .lanes import (
     LANES,
     Lanes,
     apart,
-    bits,
     branch,
     for_each,
-    from_bits,
     integer,
     least,
     loop,
@@ -30,7 +29,8 @@ from .lanes import (
     when,
 )
 from .memory import at, copy, copy_elements, pointer
-from .operand import BFLOAT16, FLOAT16, FLOAT32, Operand, load, own_format
+from .operand import Operand, load, own_format
+from .small_floats import rounded
 from .streaming import copy_past_caches
 from .view import Array
 
@@ -207,43 +207,22 @@ def read(array: Array, start: Any, size: Any, raw: Any) -> Operand:
     return Operand(*_read(array, start, size, raw))
 
 
-def to_float16(value: Any) -> Any:
-    """Return the bits of the float16 nearest to float32 lanes, ties to even."""
-    pattern = bits(value)
-    magnitude = pattern & 0x7FFFFFFF
-    rounded = (magnitude - (112 << 23) + 0xFFF + ((magnitude >> 13) & 1)) >> 13
-    # Adding 0.5 puts the last bit of a subnormal float16 at the last bit of the sum.
-    shifted = bits(from_bits(magnitude) + 0.5) - 0x3F000000
-    rounded = select(magnitude < 0x38800000, shifted, rounded)
-    rounded = select(magnitude >= 0x47800000, 0x7C00, rounded)
-    rounded = select(magnitude > 0x7F800000, 0x7E00, rounded)
-    return rounded | ((pattern >> 16) & 0x8000)
-
-
-def to_bfloat16(value: Any) -> Any:
-    """Return the bits of the bfloat16 nearest to float32 lanes, ties to even."""
-    pattern = bits(value)
-    # Of NaN no bit may be carried into the sign.
-    is_nan = (pattern & 0x7FFFFFFF) > 0x7F800000
-    carried = select(is_nan, 0, 0x7FFF + ((pattern >> 16) & 1))
-    rounded = (pattern + carried) >> 16
-    return select(is_nan, rounded | 0x40, rounded) & 0xFFFF
-
-
 @apart("")
-def _round_to_halves(size: Any, values: Any, target: Any, kind: int) -> tuple[Any, ...]:
-    """Write float32 numbers as float16 or bfloat16, a vector at a time, the last one whole."""
+def _round_to_small(size: Any, values: Any, target: Any, code: int) -> tuple[Any, ...]:
+    """Write float32 numbers in a dtype of fewer bits, a vector at a time, the last one whole."""
+    dtype = DTYPES[code]
+    assert dtype.small is not None
+    itemsize, form = dtype.itemsize, dtype.small
 
     def step(k: Any) -> None:
         value = load(np.float32, values + k * (4 * LANES), FLOAT32, LANES)
-        halves = (to_float16 if kind == FLOAT16 else to_bfloat16)(value)
-        to = target + k * (2 * LANES)
-        if not isinstance(halves, Lanes):
-            at(to, LANES, np.uint16)[:] = halves.astype(np.uint16)
+        small, to = rounded(form, value), target + k * (itemsize * LANES)
+        if not isinstance(small, Lanes):
+            at(to, LANES, f"u{itemsize}")[:] = small.astype(f"u{itemsize}")
             return
-        vector = ir.VectorType(ir.IntType(16), LANES)
-        narrow = halves.builder.trunc(halves.value, vector)
-        halves.builder.store(narrow, pointer(to, vector), align=2)
+        vector = ir.VectorType(ir.IntType(8 * itemsize), LANES)
+        narrow = small.builder.trunc(small.value, vector)
+        small.builder.store(narrow, pointer(to, vector), align=itemsize)
 
     for_each((size + (LANES - 1)) // LANES, step)
     return ()
@@ -258,8 +237,8 @@ def write(
     Both memories have room for whole steps.
     """
     if dtype is np.float32:
-        for kind in (FLOAT16, BFLOAT16):
-            when(array.code == kind, partial(_round_to_halves, size, values, raw, kind))
+        for code in SMALL:
+            when(array.code == code, partial(_round_to_small, size, values, raw, code))
     own = array.code == own_format(dtype)[0]
     source = select(own, values, raw)
     address = address_in_place(array, start, size)
