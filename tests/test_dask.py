@@ -264,7 +264,7 @@ def test_the_element_wise_functions_refuse_as_in_memory():
         sce.weighted_cross_entropy_with_logits(labels, logits, None)
     with pytest.raises(ValueError, match="Arguments `labels` and `logits` must have the same"):
         sce.sigmoid_cross_entropy_with_logits(labels=labels[1:], logits=logits)
-    with pytest.raises(TypeError, match="Argument `losses` must be float16"):
+    with pytest.raises(TypeError, match="Argument `losses` must be float8"):
         sce.compute_weighted_loss(labels)
 
 
