@@ -439,6 +439,8 @@ def _denominator(weights: torch.Tensor, where: Any, reduction: str) -> torch.Ten
     if reduction == Reduction.SUM_OVER_BATCH_SIZE:
         counted = torch.ones_like(weights) if where is None else torch.where(where, 1.0, 0.0)
         return torch.broadcast_to(counted, weights.shape).double().sum()
+    if reduction not in (Reduction.SUM, Reduction.NONE):
+        raise ValueError(f"There is no divisor for {reduction!r}.")
     return torch.ones((), dtype=torch.float64)
 
 
