@@ -7,6 +7,7 @@ to do it.  All of them run on as many threads as Numba does.
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
 import os
 from collections.abc import Callable
@@ -268,10 +269,154 @@ def scikit_learn_peer() -> list[Peer]:
     return [(f"scikit-learn {version}", call)]
 
 
+def graph(job: Job, ops: Any, x: Any, z: Any, w: Any) -> list[Any]:
+    """Return what a job is to compute, as a graph made by the operations of a package."""
+    smooth = job.smoothing
+    if smooth:
+        z = ops.add(ops.multiply(z, ops.number(1 - smooth)), ops.number(smooth / 2))
+    if job.derivatives == 2:
+        sigmoid = ops.sigmoid(x)
+        curvature = ops.multiply(sigmoid, ops.subtract(ops.number(1), sigmoid))
+        return [ops.subtract(sigmoid, z), curvature]
+    linear = ops.subtract(ops.relu(x), ops.multiply(x, z))
+    losses = ops.add(linear, ops.softplus(ops.negative(ops.abs(x))))
+    if job.none:
+        return [losses]
+    if w is not None:
+        return [ops.sum(ops.multiply(losses, w))]
+    if not job.derivatives:
+        return [ops.mean(losses)]
+    share = ops.number(1 / job.logits.size)
+    return [ops.mean(losses), ops.multiply(ops.subtract(ops.sigmoid(x), z), share)]
+
+
+def graph_peer(
+    name: str, compile_graph: Callable[[Job, dict[str, Any]], Any], *dtypes: str
+) -> Peer:
+    """Return a peer that compiles a graph, and takes logits of some dtypes and labels like them."""
+
+    def call(job: Job) -> Call | None:
+        dtype = job.logits.dtype
+        if job.labels.dtype != dtype or dtype.name not in dtypes:
+            return None
+        given = {"x": job.logits, "z": job.labels, "w": job.weights}
+        given = {key: array for key, array in given.items() if array is not None}
+        run = compile_graph(job, given)
+        if job.weights is None:
+            return lambda: run(given)
+        size = job.logits.size
+        return lambda: run(given)[0] / denominator(job.weights, size, job.reduction, np)
+
+    return name, call
+
+
+def onnx_runtime_peer() -> list[Peer]:
+    """ONNX Runtime."""
+    runtime, onnx = importlib.import_module("onnxruntime"), importlib.import_module("onnx")
+    helper = onnx.helper
+
+    class Ops:
+        """Adds a node for each operation, and returns its name."""
+
+        def __init__(self, dtype: Any) -> None:
+            self.dtype, self.nodes, self.numbers = dtype, [], []
+            self.names = map("node{}".format, itertools.count())
+
+        def number(self, value: float) -> str:
+            name = next(self.names)
+            array = np.array(value, self.dtype)
+            self.numbers.append(onnx.numpy_helper.from_array(array, name))
+            return name
+
+        def __getattr__(self, operation: str) -> Callable[..., str]:
+            kind = {"subtract": "Sub", "multiply": "Mul", "negative": "Neg"}.get(operation)
+            options: dict[str, int] = {}
+            if operation in ("sum", "mean"):
+                kind, options = f"Reduce{operation.capitalize()}", {"keepdims": 0}
+
+            def add(*inputs: str) -> str:
+                name = next(self.names)
+                node = helper.make_node(kind or operation.capitalize(), inputs, [name], **options)
+                self.nodes.append(node)
+                return name
+
+            return add
+
+    def compile_graph(job: Job, given: dict[str, Any]) -> Any:
+        ops = Ops(job.logits.dtype)
+        outputs = graph(job, ops, "x", "z", "w" if "w" in given else None)
+        kind = helper.np_dtype_to_tensor_dtype(job.logits.dtype)
+        model = helper.make_model(
+            helper.make_graph(
+                ops.nodes,
+                "loss",
+                [helper.make_tensor_value_info(k, kind, a.shape) for k, a in given.items()],
+                [helper.make_tensor_value_info(name, kind, None) for name in outputs],
+                ops.numbers,
+            ),
+            opset_imports=[helper.make_opsetid("", 17)],
+            ir_version=8,
+        )
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = THREADS
+        session = runtime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        return lambda arrays: session.run(outputs, arrays)
+
+    return [graph_peer(f"ONNX Runtime {runtime.__version__}", compile_graph, "float32")]
+
+
+def openvino_peer() -> list[Peer]:
+    """OpenVINO, told to compute in the dtype of the logits."""
+    openvino = importlib.import_module("openvino")
+    opset = importlib.import_module("openvino.opset13")
+
+    class Ops:
+        """Operations of OpenVINO by the names of ``graph``."""
+
+        def __init__(self, dtype: Any) -> None:
+            self.number = lambda value: opset.constant(np.array(value, dtype))
+            self.softplus = opset.softplus
+
+        def __getattr__(self, operation: str) -> Callable[..., Any]:
+            if operation in ("sum", "mean"):
+                reduce = getattr(opset, f"reduce_{operation}")
+                return lambda x: reduce(x, opset.constant(np.array([0, 1])), keep_dims=False)
+            return getattr(opset, operation)  # type: ignore[no-any-return]
+
+    def compile_graph(job: Job, given: dict[str, Any]) -> Any:
+        kind = openvino.Type(job.logits.dtype)
+        inputs = {k: opset.parameter(list(a.shape), kind, name=k) for k, a in given.items()}
+        outputs = graph(job, Ops(job.logits.dtype), inputs["x"], inputs["z"], inputs.get("w"))
+        settings = {"INFERENCE_NUM_THREADS": THREADS, "INFERENCE_PRECISION_HINT": "f32"}
+        model = openvino.compile_model(
+            openvino.Model(outputs, list(inputs.values())), "CPU", settings
+        )
+        request = model.create_infer_request()
+
+        def run(arrays: dict[str, Any]) -> list[Any]:
+            found = request.infer(list(arrays.values()), share_inputs=True, share_outputs=True)
+            return [found[output] for output in model.outputs]
+
+        return run
+
+    version = openvino.__version__.split("-")[0]
+    return [graph_peer(f"OpenVINO {version}", compile_graph, "float32", "float64")]
+
+
 def peers() -> list[Peer]:
     """Return those that are installed."""
     found = numpy_peer()
-    makers = numexpr_peer, torch_peers, tensorflow_peers, jax_peer, scikit_learn_peer
+    makers = (
+        numexpr_peer,
+        torch_peers,
+        tensorflow_peers,
+        jax_peer,
+        scikit_learn_peer,
+        onnx_runtime_peer,
+        openvino_peer,
+    )
     for make in makers:
         try:
             found.extend(make())
