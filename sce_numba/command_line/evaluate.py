@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 import sce_numba as sce
+from sce_numba.arrow_columns import is_null
 from sce_numba.kernels.parallel import one_thread
 from sce_numba.reduction import named
 
@@ -35,7 +36,6 @@ from .operands import Shard, find_shards, other_row_shape, pair_by_name, reason_
 from .progress import progress
 from .report import as_json, as_lines
 from .streams import say
-from .tables import is_null
 from .total import Total
 
 REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)

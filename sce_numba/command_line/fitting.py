@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from sce_numba.arguments import dtype_code
+from sce_numba.arrow_columns import is_null, nulls
 from sce_numba.kernels.dtypes import FLOAT_NAMES
 
 from .operands import other_row_shape
-from .tables import is_null, nulls
 
 
 class UnfitError(ValueError):

@@ -1,0 +1,106 @@
+"""Columns of Arrow record batches as arrays; nulls are masked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+
+def dtype_of(kind: Any) -> np.dtype[Any]:
+    """Return the dtype of a column's values, or of those in its lists."""
+    import pyarrow as pa
+
+    types, inner = pa.types, kind
+    nests = types.is_dictionary, types.is_list, types.is_large_list, types.is_fixed_size_list
+    while True:
+        if isinstance(inner, pa.BaseExtensionType):
+            inner = inner.storage_type
+        elif any(is_nest(inner) for is_nest in nests):
+            inner = inner.value_type
+        else:
+            break
+    if types.is_string(inner) or types.is_large_string(inner):
+        return np.dtype(np.str_)
+    if types.is_null(inner):
+        return np.dtype(np.bool_)
+    if types.is_boolean(inner) or types.is_integer(inner) or types.is_floating(inner):
+        dtype: np.dtype[Any] = np.dtype(inner.to_pandas_dtype())
+        return dtype
+    cast = ": cast it to float64" if types.is_decimal(inner) else ""
+    raise ValueError(
+        f"a column of {kind}; what can be read are columns of bool, integers, floats and text, "
+        f"and of lists of these{cast}"
+    )
+
+
+def side_by_side(batch: Any, names: Sequence[str]) -> np.ndarray:
+    """Return columns of a record batch as one array, with a row for each of its rows."""
+    columns = [_values(batch.column(name)) for name in names]
+    return columns[0] if len(columns) == 1 else joined(np.column_stack, columns)
+
+
+def _values(column: Any) -> np.ndarray:
+    """Return a column of numbers as a vector, one of lists of equal length as a matrix.
+
+    Nulls are masked; a null row is one of nulls.
+    """
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _values(column.dictionary_decode())
+    if pa.types.is_null(kind):
+        return nulls(len(column), (), np.dtype(np.bool_))
+    if column.null_count:
+        present = _values(column.is_valid())
+        found = _values(column.drop_null())
+        values = nulls(len(column), found.shape[1:], found.dtype)
+        values[present] = found
+        return values
+    if pa.types.is_fixed_size_list(kind):
+        width = kind.list_size
+    elif pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        widths = np.unique(np.diff(column.offsets.to_numpy()))
+        if widths.size > 1:
+            raise ValueError(f"its lists have between {widths[0]} and {widths[-1]} values")
+        width = int(widths.sum())
+    elif pa.types.is_boolean(kind):
+        return _values(column.cast(pa.uint8())).view(np.bool_)
+    elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        # Each text once: there are few in labels.
+        codes = column.dictionary_encode()
+        texts: np.ndarray = np.array(codes.dictionary.to_pylist(), np.str_)
+        return texts.take(_values(codes.indices))
+    else:
+        # Not by `to_numpy`, which imports pandas: 40 MB.
+        return np.from_dlpack(column)
+    values = _values(column.flatten())
+    return values.reshape(len(column), width, *values.shape[1:])
+
+
+def joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
+    """Join arrays of which some may be masked, which NumPy's functions ignore."""
+    shapes = [array.shape[1:] for array in arrays if not is_null(array)]
+    if len(shapes) < len(arrays):
+        shape = (shapes or [arrays[0].shape[1:]])[0]
+        arrays = [nulls(len(a), shape, a.dtype) if is_null(a) else a for a in arrays]
+    values: np.ndarray = join([np.ma.getdata(array) for array in arrays])
+    if not any(isinstance(array, np.ma.MaskedArray) for array in arrays):
+        return values
+    masked: np.ndarray = np.ma.masked_array(values, join([np.ma.getmaskarray(a) for a in arrays]))
+    return masked
+
+
+def is_null(rows: np.ndarray) -> bool:
+    """Tell whether all values are null; how long their lists would be need not be known then."""
+    return isinstance(rows, np.ma.MaskedArray) and bool(np.ma.getmaskarray(rows).all())
+
+
+def nulls(rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Return rows of a shape whose values are null."""
+    masked: np.ndarray = np.ma.masked_array(np.zeros((rows, *shape), dtype), True)
+    return masked
