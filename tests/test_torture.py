@@ -107,6 +107,20 @@ def test_without_control_groups_there_is_no_quota(tmp_path):
     assert parallel._quota(str(tmp_path / "none"), str(tmp_path)) == float("inf")
 
 
+@pytest.mark.parametrize(
+    ("told", "share"),
+    [("1", 1), ("3", 3), ("2,4", 2), ("16", 8), ("", 8), ("0", 8), ("-1", 8), ("all", 8)],
+)
+def test_a_worker_uses_as_many_threads_as_openmp_is_told_to(monkeypatch, told, share):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    monkeypatch.setattr(parallel, "_kept_quota", lambda: 8.0)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    assert parallel._cpus() == share
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "8")
+    assert parallel._cpus() == 8
+
+
 @pytest.mark.parametrize(("cpus", "expected"), [(1, []), (2, [2]), (100, [4])])
 def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
     counts = []

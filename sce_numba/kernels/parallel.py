@@ -8,7 +8,8 @@ doesn't wait, but runs the serial loop, which releases the GIL.
 * Under a layer that isn't thread-safe (workqueue), which aborts when two threads enter and knows
   nothing of ours, only where no other thread could enter: the process has a single Python thread.
 * From a few threads only under OpenMP, which keeps a team of threads for each that ever entered.
-* With as many threads as Numba is set to, and no more than the CPUs that the process is given.
+* With as many threads as Numba is set to, and no more than the CPUs that the process is given: by
+  the system, or by Spark, Ray or Dask, which tell their workers by ``OMP_NUM_THREADS``.
 * Not inside ``one_thread``, where others have work for the CPUs.
 * Not where threads took longer than one of late, as beside other work (``pace``).
 """
@@ -100,11 +101,22 @@ def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -
 _kept_quota = cache(_quota)
 
 
+def _share() -> float:
+    """Return how many threads OpenMP is told to use, unless Numba, which doesn't ask, is told too.
+
+    Ray sets it anew for each task.
+    """
+    first, _, _ = os.environ.get("OMP_NUM_THREADS", "").partition(",")
+    if "NUMBA_NUM_THREADS" in os.environ or not first.strip().isdecimal():
+        return float("inf")
+    return int(first) or float("inf")
+
+
 def _cpus() -> int:
     """Return the number of CPUs that this process may keep busy; its affinity may change."""
     affinity = getattr(os, "sched_getaffinity", None)
     given = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return max(1, int(min(given, _kept_quota())))
+    return max(1, int(min(given, _kept_quota(), _share())))
 
 
 @contextlib.contextmanager
