@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,71 @@ class LossAccumulator:
             **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
         )
         self._add(sums, values.size)
+
+    def update_arrow(
+        self,
+        batch: Any,
+        labels: str | Sequence[str],
+        logits: str | Sequence[str],
+        weights: str | Sequence[str] | float = 1.0,
+        where: str | Sequence[str] | None = None,
+    ) -> None:
+        """Add the loss of rows of an Arrow table, given the names of its columns.
+
+        Several columns stand side by side, as classes; so do the values of a column of lists, all
+        of one length.
+
+        Parameters
+        ----------
+        batch : RecordBatch, Table or RecordBatchReader of Arrow, or a frame
+            What has an ``__arrow_c_stream__``: frames of polars and pandas, relations of DuckDB.
+        labels : str or sequence of str
+            Columns of bool, integers or floats; as many values in a row as logits have.
+        logits : str or sequence of str
+            Columns of floats.
+        weights : str, sequence of str or float
+            A number, or columns: one for the whole row, or as many as there are logits.
+        where : str or sequence of str, optional
+            Columns of bool, like those of weights: true for what counts.  What does not may be
+            null.
+
+        Raises
+        ------
+        TypeError
+            If ``batch`` is none of these, or a column is not of such a type.
+        ValueError
+            If there is no such column, values that count are null, lists differ in length, or
+            shapes don't fit.
+
+        Notes
+        -----
+        Columns of numbers without nulls are read where they lie.  Batches without rows add nothing.
+
+        Examples
+        --------
+        >>> import pyarrow as pa
+        >>> import sce_numba as sce
+        >>> batch = pa.record_batch({"bought": [True, False, None], "score": [2.0, -1.0, 0.5]})
+        >>> loss = sce.LossAccumulator()
+        >>> loss.update_arrow(batch.slice(0, 2), labels="bought", logits="score")
+        >>> print(round(float(loss.result()), 6))
+        0.220095
+        >>> known = batch.append_column("known", batch["bought"].is_valid())
+        >>> loss.update_arrow(known, labels="bought", logits="score", where="known")
+        >>> print(round(float(loss.result()), 6), loss.count)
+        0.220095 5
+        """
+        columns: dict[str, Any] = {"labels": labels, "logits": logits}
+        if not isinstance(weights, Real):
+            columns["weights"] = weights
+        if where is not None:
+            columns["where"] = where
+        # All batches or none: one that can't be added may come after others.
+        part = LossAccumulator(self._reduction, self._label_smoothing, self._pos_weight)
+        batches = importlib.import_module(".arrow_batches", __package__)
+        for operands in batches.operands(batch, columns):
+            part.update(**{"weights": weights, **operands})
+        self.merge(part)
 
     def merge(self, other: LossAccumulator) -> LossAccumulator:
         """Add all updates of another accumulator, which stays as it is.
