@@ -208,7 +208,9 @@ class LossAccumulator:
             If ``batch`` is none of these, or a column is not of such a type.
         ValueError
             If there is no such column, values that count are null, lists differ in length, or
-            shapes don't fit.
+            shapes don't fit, or if ``pos_weight`` has the names of the columns in another order.
+        ImportError
+            If pyarrow is not installed.
 
         Notes
         -----
@@ -218,7 +220,7 @@ class LossAccumulator:
         --------
         >>> import pyarrow as pa
         >>> import sce_numba as sce
-        >>> batch = pa.record_batch({"bought": [True, False, None], "score": [2.0, -1.0, 0.5]})
+        >>> batch = pa.table({"bought": [True, False, None], "score": [2.0, -1.0, 0.5]})
         >>> loss = sce.LossAccumulator()
         >>> loss.update_arrow(batch.slice(0, 2), labels="bought", logits="score")
         >>> print(round(float(loss.result()), 6))
@@ -236,7 +238,7 @@ class LossAccumulator:
         # All batches or none: one that can't be added may come after others.
         part = LossAccumulator(self._reduction, self._label_smoothing, self._pos_weight)
         batches = importlib.import_module(".arrow_batches", __package__)
-        for operands in batches.operands(batch, columns):
+        for operands in batches.operands(batch, columns, self._pos_weight):
             part.update(**{"weights": weights, **operands})
         self.merge(part)
 

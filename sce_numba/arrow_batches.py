@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import arguments
+from .array_libraries import check_order, has_labels
 from .arrow_columns import dtype_of, is_null, nulls, side_by_side
 from .messages import shown
 
@@ -25,11 +26,17 @@ _MENDS = {
 
 
 def operands(
-    data: Any, columns: Mapping[str, str | Sequence[str]]
+    data: Any, columns: Mapping[str, str | Sequence[str]], pos_weight: Any
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the arrays of one record batch after the other, given the columns of each operand."""
+    """Yield the arrays of one record batch after the other, given the columns of each operand.
+
+    A ``pos_weight`` whose numbers have names must have them in the order of the columns.
+    """
     reader = _reader(data)
     names = {role: _names(role, given, reader.schema) for role, given in columns.items()}
+    if has_labels(pos_weight):
+        logits = reader.schema.empty_table().select(names["logits"])
+        check_order({"logits": logits, "pos_weight": pos_weight})
     # Of no rows, the lists have no length.
     for batch in filter(len, reader):
         fitted = _fitted({role: _read(role, batch, names[role]) for role in names})
@@ -39,8 +46,10 @@ def operands(
 
 def _reader(data: Any) -> Any:
     """Return the record batches of whatever has some, by Arrow's interface for streams."""
-    import pyarrow as pa
-
+    try:
+        import pyarrow as pa
+    except ImportError:
+        raise ImportError("This needs pyarrow: pip install 'sce_numba[arrow]'.") from None
     if not hasattr(data, "__arrow_c_stream__"):
         lazy = " Pass `.collect()` of it." if type(data).__name__ == "LazyFrame" else ""
         raise TypeError(

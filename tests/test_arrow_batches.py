@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import sys
 
 import numpy as np
 import pandas as pd
@@ -247,3 +248,19 @@ def test_all_batches_are_added_or_none():
     good, bad = pa.array([1.0, 2.0]), pa.array([None, 2.0])
     table = pa.table({"y": pa.chunked_array([good, bad]), "x": pa.chunked_array([good, good])})
     assert refusal(table)[0] is ValueError
+
+
+def test_names_of_pos_weight_must_be_in_the_order_of_the_columns():
+    table = pa.table({"y": [1, 0], "z": [0, 1], "a": [1.0, 2.0], "b": [3.0, -1.0]})
+    named = pd.Series([2.0, 3.0], index=["a", "b"])
+    found = of_table(table, ["y", "z"], ["a", "b"], pos_weight=named)
+    assert_equal(found, of_table(table, ["y", "z"], ["a", "b"], pos_weight=[2.0, 3.0]))
+    with pytest.raises(ValueError, match="columns in different orders"):
+        of_table(table, ["z", "y"], ["b", "a"], pos_weight=named)
+
+
+def test_without_pyarrow_it_says_what_to_install(monkeypatch):
+    frame = pl.DataFrame({"y": [1], "x": [1.0]})
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ImportError, match=r"pip install 'sce_numba\[arrow\]'"):
+        of_table(frame)
