@@ -186,6 +186,28 @@ def test_a_worker_of_spark_has_one_cpu(spark):
     assert {row.threads for row in counts} == {1}
 
 
+def test_a_forked_worker_of_spark_may_run_threads(spark):
+    part = maker(weights=None, where=None)
+
+    def row(batches):
+        before = os.environ["OMP_NUM_THREADS"]
+        os.environ["OMP_NUM_THREADS"] = "2"
+        loss = part(batches)
+        os.environ["OMP_NUM_THREADS"] = before  # the worker has other tasks to do
+        from numba.np.ufunc.parallel import _is_initialized
+
+        yield pa.record_batch({"loss": [loss], "started": [bool(_is_initialized)]})
+
+    labels, logits = LABELS.ravel(), LOGITS.ravel()
+    frame = spark.createDataFrame(pa.table({"y": labels, "x": logits})).coalesce(1)
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", len(logits))
+    found = frame.mapInArrow(row, "loss binary, started boolean").collect()[0]
+    spark.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", 1000)
+    expected = sce.sigmoid_cross_entropy(labels, logits, **OPTIONS)
+    assert pickle.loads(found.loss).result(np.float32) == expected
+    assert found.started == (threads() > 1)
+
+
 # ---- Ray ------------------------------------------------------------------------------------
 
 
