@@ -264,9 +264,7 @@ def test_the_result_is_rounded_to_the_dtype_that_is_asked_for(dtype):
 
 @pytest.mark.parametrize("dtype", [int, "f16", "complex64", "no dtype", bool, "V2", object()])
 def test_a_result_that_is_no_float_is_refused(dtype):
-    with pytest.raises(
-        TypeError, match="Argument `dtype` must be float8_e4m3fn, float8_"
-    ):
+    with pytest.raises(TypeError, match="Argument `dtype` must be float8_e4m3fn, float8_"):
         sce.LossAccumulator().result(dtype)
 
 
