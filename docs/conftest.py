@@ -6,7 +6,7 @@ from shutil import which
 
 import pytest
 
-collect_ignore = [] if find_spec("torch") else ["torch.md"]
+collect_ignore = [f"{library}.md" for library in ("jax", "torch") if not find_spec(library)]
 if not (all(map(find_spec, ("pyspark", "ray", "duckdb", "polars", "pyarrow"))) and which("java")):
     collect_ignore.append("engines.md")
 

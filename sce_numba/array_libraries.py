@@ -252,9 +252,9 @@ def _decoded(column: Any) -> Any:
 def _read_jax(value: Any) -> Any:
     if any(kind.__name__ == "Tracer" for kind in type(value).__mro__):
         raise TypeError(
-            "it is a tracer of JAX, which has no values to read. Call this function outside "
-            "`jax.jit`, `jax.grad` and their like, or through `jax.pure_callback`; gradients come "
-            "from `sce_numba.sigmoid_cross_entropy_value_and_grad`."
+            "it is a tracer of JAX, which has no values to read. Use "
+            "`sce_numba.jax.sigmoid_cross_entropy`, or call this function outside `jax.jit`, "
+            "`jax.grad` and their like."
         )
     return value
 

@@ -1,0 +1,68 @@
+"""Compare the loss and its gradient in JAX: this package's function and that of optax.
+
+``python -m asv_bench.jax_training_step`` runs ``jax.value_and_grad`` of the mean of
+``sce_numba.jax.sigmoid_cross_entropy`` and of ``optax.sigmoid_binary_cross_entropy``, both under
+``jax.jit``, in turns, on the same arrays and as many threads, and prints medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import jax
+import numba
+import numpy as np
+import optax
+
+import sce_numba as sce
+from sce_numba.jax import sigmoid_cross_entropy
+
+from .timing import measure
+
+SIZES = (8192, 2048), (512, 512), (32, 10)
+
+
+def optax_loss(labels: jax.Array, logits: jax.Array) -> jax.Array:
+    """Return the mean loss as one writes it with optax."""
+    return optax.sigmoid_binary_cross_entropy(logits, labels).mean()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    options = parser.parse_args()
+    threads = numba.config.NUMBA_NUM_THREADS
+    versions = f"JAX {jax.__version__}, optax {optax.__version__}, sce_numba {sce.__version__}"
+    print(f"{versions}, {threads} threads")
+    losses = {"sce_numba.jax": sigmoid_cross_entropy, "optax": optax_loss}
+    jobs = {
+        "value and gradient": lambda loss: jax.value_and_grad(loss, argnums=1),
+        "value": lambda loss: loss,
+    }
+    for shape in SIZES:
+        rng = np.random.default_rng(0)
+        logits = jax.numpy.asarray(rng.normal(0, 3, shape).astype(np.float32))
+        labels = jax.numpy.asarray((rng.random(shape) < 0.5).astype(np.float32))
+        for job, prepare in jobs.items():
+            steps = {name: jax.jit(prepare(loss)) for name, loss in losses.items()}
+
+            def step(name: str, steps: Any = steps, of: Any = (labels, logits)) -> Any:
+                return jax.block_until_ready(steps[name](*of))
+
+            leaves = [jax.tree.leaves(step(name)) for name in steps]
+            for own, other in zip(*leaves, strict=True):
+                np.testing.assert_allclose(own, other, 1e-4, 1e-7)
+            found = measure(
+                {name: lambda name=name, step=step: step(name) for name in steps}, options.rounds
+            )
+            print(f"{shape[0]} x {shape[1]}, float32, {job}")
+            ours = found["sce_numba.jax"].median
+            for name, timing in found.items():
+                seconds = timing.median
+                print(f"    {name:<18} {seconds * 1e3:9.4f} ms {seconds / ours:6.1f} x", flush=True)
+
+
+if __name__ == "__main__":
+    main()
