@@ -6,7 +6,9 @@ from shutil import which
 
 import pytest
 
-collect_ignore = [f"{library}.md" for library in ("jax", "torch") if not find_spec(library)]
+_LIBRARIES = {"jax.md": "jax", "torch.md": "torch", "boosting.md": "lightgbm"}
+
+collect_ignore = [page for page, library in _LIBRARIES.items() if not find_spec(library)]
 if not (all(map(find_spec, ("pyspark", "ray", "duckdb", "polars", "pyarrow"))) and which("java")):
     collect_ignore.append("engines.md")
 

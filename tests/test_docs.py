@@ -3,7 +3,6 @@
 The Python of the pages is run as doctests.
 """
 
-import doctest
 import os
 import re
 import subprocess
@@ -60,32 +59,3 @@ def test_reference_lists_everything_public():
     reference = (DOCS / "api.rst").read_text()
     listed = re.findall(r"^\.\. (?:auto\w+|data):: (\w+)(?:\(\))?$", reference, re.M)
     assert sorted(listed) == sorted(sce.__all__)
-
-
-@pytest.fixture
-def objectives():
-    """Return the objectives for boosting as the page writes them."""
-    (block,) = (b for b in blocks(DOCS / "training.md", "python") if "xgboost_objective" in b)
-    namespace = {"sce": sce}
-    for example in doctest.DocTestParser().get_examples(block):
-        exec(example.source, namespace)
-    return namespace
-
-
-@pytest.fixture(scope="module")
-def patients():
-    return pytest.importorskip("sklearn.datasets").load_breast_cancer(return_X_y=True)
-
-
-def test_xgboost_trains_by_the_objective(objectives, patients):
-    xgb = pytest.importorskip("xgboost")
-    matrix = xgb.DMatrix(*patients)
-    model = xgb.train({"base_score": 0.0}, matrix, 20, obj=objectives["xgboost_objective"])
-    assert sce.sigmoid_cross_entropy(patients[1], model.predict(matrix, output_margin=True)) < 0.05
-
-
-def test_lightgbm_trains_by_the_objective(objectives, patients):
-    lgb = pytest.importorskip("lightgbm")
-    parameters = {"objective": objectives["lightgbm_objective"], "verbosity": -1}
-    model = lgb.train(parameters, lgb.Dataset(*patients), 40)
-    assert sce.sigmoid_cross_entropy(patients[1], model.predict(patients[0], raw_score=True)) < 0.05
