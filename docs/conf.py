@@ -22,6 +22,7 @@ myst_heading_anchors = 3
 # Docstrings say what is accepted; the type hints are for type checkers.
 autodoc_typehints = "none"
 autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
+autodoc_mock_imports += [] if find_spec("sklearn") else ["sklearn"]
 autodoc_mock_imports += [] if find_spec("jax") else ["jax", "sce_numba.xla"]
 numpydoc_show_class_members = False
 

@@ -6,7 +6,12 @@ from shutil import which
 
 import pytest
 
-_LIBRARIES = {"jax.md": "jax", "torch.md": "torch", "boosting.md": "lightgbm"}
+_LIBRARIES = {
+    "jax.md": "jax",
+    "torch.md": "torch",
+    "boosting.md": "lightgbm",
+    "sklearn.md": "sklearn",
+}
 
 collect_ignore = [page for page, library in _LIBRARIES.items() if not find_spec(library)]
 if not (all(map(find_spec, ("pyspark", "ray", "duckdb", "polars", "pyarrow"))) and which("java")):
