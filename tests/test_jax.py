@@ -1,6 +1,7 @@
 """The loss as a function of JAX: right values and derivatives, under every transformation."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -465,3 +466,35 @@ def test_what_xla_is_told_does_not_depend_on_the_process():
     text = str(jax.make_jaxpr(lambda x: sigmoid_cross_entropy(labels, x, 2.0))(logits))
     told = text.split("'text', '")[1].split("'")[0]
     assert json.loads(told)[1:] == ["weighted_sum_by_nonzero_weights", 0.0, 2.0, None]
+
+
+SEVERAL_DEVICES = """
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from sce_numba.jax import sigmoid_cross_entropy
+
+rows = PartitionSpec("device")
+mesh = Mesh(np.array(jax.devices()), ("device",))
+logits = jnp.linspace(-3, 3, 64).reshape(16, 4)
+labels = logits > 1
+step = jax.value_and_grad(lambda logits: sigmoid_cross_entropy(labels, logits))
+parts = jax.shard_map(
+    lambda labels, logits: jax.lax.pmean(sigmoid_cross_entropy(labels, logits), "device"),
+    mesh=mesh, in_specs=rows, out_specs=PartitionSpec(), check_vma=False,
+)
+shared = jax.device_put(logits, NamedSharding(mesh, rows))
+for found in jax.jit(step)(shared), jax.jit(jax.value_and_grad(lambda x: parts(labels, x)))(shared):
+    for own, expected in zip(found, step(logits)):
+        np.testing.assert_allclose(own, expected, 1e-6)
+print(len(jax.devices()), "devices")
+"""
+
+
+def test_arrays_may_be_on_several_devices():
+    program = subprocess.run(
+        [sys.executable, "-c", SEVERAL_DEVICES],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"},
+    )
+    assert program.stdout == "4 devices\n", program.stderr
