@@ -21,11 +21,11 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from . import arguments, losses, xla
+from .operands import elements, weigh
 from .reduction import Reduction
 
 __all__ = ["sigmoid_cross_entropy"]
 
-_HALVES = jnp.float16, jnp.bfloat16
 _NUMBERS = bool, int, float, np.bool_, np.number
 
 
@@ -49,8 +49,7 @@ def sigmoid_cross_entropy(
         Labels, usually 0, 1 or in between: bool, integer or float, of any dtype beside that of
         logits.
     logits : Array or array_like
-        Log-odds on the CPU: float16, bfloat16, float32 or float64 (if JAX has that enabled), of
-        any shape.
+        Log-odds on the CPU: a float of 8 to 64 bits (of 64 if JAX has them enabled), of any shape.
     weights : number, Array or array_like
         A number, or an array with the rank of logits whose every dimension is 1 or that of logits.
     label_smoothing : float
@@ -79,7 +78,7 @@ def sigmoid_cross_entropy(
     Notes
     -----
     Weights are taken as constants; logits and labels have derivatives of any order, forward and
-    reverse.  Gradients of float16 and bfloat16 are rounded once, after what comes in is multiplied
+    reverse.  Gradients of fewer than 32 bits are rounded once, after what comes in is multiplied
     in, so that loss scaling keeps small ones.  Under ``vmap`` every element of the batch is reduced
     by itself.  No loss is recorded by ``collect_losses``.
 
@@ -155,8 +154,8 @@ def _check(
         for name, array in arrays.items()
     }
     labels, logits = given.pop("multi_class_labels"), given.pop("logits")
-    elements, _ = losses.elements(labels, logits, label_smoothing)
-    losses.weigh(elements, reduction=reduction, **given)
+    checked, _ = elements(labels, logits, label_smoothing)
+    weigh(checked, reduction=reduction, **given)
 
 
 # ---- What XLA calls -------------------------------------------------------------------------
@@ -238,7 +237,7 @@ _evaluate = jax.jit(_loss, static_argnums=0)
 def _loss_jvp(call: _Call, arrays: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
     _refuse_constants(call, tangents)
     logits, *rest = arrays
-    if logits.dtype in _HALVES:
+    if logits.dtype.itemsize < 4:
         # What is too small for float16 is what losses are scaled for.
         loss = _loss(call, *arrays)
         _, gradient = _loss_and_gradient(call, logits.astype(jnp.float32), *rest)
@@ -315,9 +314,11 @@ def _formula(call: _Call, *arrays: jax.Array) -> tuple[Any, Any, Any, Any]:
     z = z * (1 - call.label_smoothing) + call.label_smoothing / 2
     positives = 1 if given["pos_weight"] is None else jnp.asarray(given["pos_weight"], dtype)
     divisor = {
+        Reduction.NONE: jnp.ones(()),
+        Reduction.SUM: jnp.ones(()),
         Reduction.MEAN: weights.sum(),
         Reduction.SUM_BY_NONZERO_WEIGHTS: (weights != 0).sum(),
         Reduction.SUM_OVER_BATCH_SIZE: included.sum(),
-    }.get(Reduction(call.reduction), jnp.ones(()))
+    }[Reduction(call.reduction)]
     share = jnp.where(divisor == 0, 0, weights / jnp.where(divisor == 0, 1, divisor).astype(dtype))
     return x, z, positives, share

@@ -66,6 +66,8 @@ _DTYPES: dict[int, np.dtype[Any]] = {
         11: np.float32,
         12: np.float64,
         16: jax.numpy.bfloat16,
+        19: jax.numpy.float8_e5m2,
+        20: jax.numpy.float8_e4m3fn,
     }.items()
 }
 
