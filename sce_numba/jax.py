@@ -120,7 +120,10 @@ def sigmoid_cross_entropy(
         **{name: float(number) for name, number in numbers.items()},
     )
     # With as many axes each, they stay what they are to each other when `vmap` adds more.
-    full = (array.reshape((1,) * (rank - array.ndim) + array.shape) for array in arrays.values())
+    full = (
+        array if array.ndim == rank else array.reshape((1,) * (rank - array.ndim) + array.shape)
+        for array in arrays.values()
+    )
     return _evaluate(call, *full)
 
 
