@@ -6,6 +6,7 @@ that is not installed is left out.
 """
 
 import argparse
+import importlib
 import statistics
 import time
 
@@ -100,17 +101,18 @@ def main():
     print(f"{ROUNDS} rounds on {len(train_y)} rows, validated on {len(valid_y)}")
     print(f"{'':<10}{'sce_numba':>12}{'built in':>12}{'difference':>13}{'time':>8}")
     for name, scores_of in LIBRARIES.items():
-        losses, seconds = {}, {True: [], False: []}
         try:
-            for _ in range(options.repeats):
-                for custom in True, False:
-                    start = time.perf_counter()
-                    scores = scores_of(train_x, train_y, valid_x, custom)
-                    seconds[custom].append(time.perf_counter() - start)
-                    losses[custom] = sce.sigmoid_cross_entropy(valid_y, np.float64(scores))
+            importlib.import_module(name.lower())
         except ImportError:
             print(f"{name:<10}not installed")
             continue
+        losses, seconds = {}, {True: [], False: []}
+        for _ in range(options.repeats):
+            for custom in True, False:
+                start = time.perf_counter()
+                scores = scores_of(train_x, train_y, valid_x, custom)
+                seconds[custom].append(time.perf_counter() - start)
+                losses[custom] = sce.sigmoid_cross_entropy(valid_y, np.float64(scores))
         ours, theirs = losses[True], losses[False]
         ratio = statistics.median(seconds[True]) / statistics.median(seconds[False])
         print(f"{name:<10}{ours:>12.8f}{theirs:>12.8f}{ours - theirs:>13.1e}{ratio:>6.2f} x")
