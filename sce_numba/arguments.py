@@ -237,10 +237,16 @@ def _broadcastable(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarr
     return array
 
 
-def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.ndarray:
+def as_out(
+    given: Any,
+    inputs: dict[int, np.ndarray],
+    name: str = "out",
+    shape: tuple[int, ...] | None = None,
+) -> np.ndarray:
     """Return ``given`` as a plain array; refuse what can't hold results or is used otherwise.
 
-    It may be the very array that holds the logits (or losses).
+    It may be the very array that holds the logits (or losses), unless the results are reduced and
+    have a ``shape`` of their own.
     """
     values = inputs[LOGITS]
     if not isinstance(given, np.ndarray):
@@ -251,10 +257,11 @@ def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.n
         )
     # A subclass may see its memory in ways of its own; a matrix has two dimensions whatever it is.
     out: np.ndarray = np.asarray(given)
-    if out.shape != values.shape:
+    if out.shape != (values.shape if shape is None else shape):
+        whose = "the shape of the logits" if shape is None else "the shape that `axis` leaves"
         raise ValueError(
-            f"Argument `{name}` must have the shape of the logits, got {out.shape} and "
-            f"{values.shape}."
+            f"Argument `{name}` must have {whose}, got {out.shape} and "
+            f"{values.shape if shape is None else shape}."
         )
     if out.dtype != values.dtype:
         raise TypeError(
@@ -271,11 +278,10 @@ def as_out(given: Any, inputs: dict[int, np.ndarray], name: str = "out") -> np.n
     for row, other in inputs.items():
         if not np.may_share_memory(out, other):  # by their bounds, which is quickly told
             continue
-        if (row == RESULT or not _same_memory(out, other)) and _overlap(out, other):
-            raise ValueError(
-                f"Argument `{name}` overlaps another argument. Pass the logits themselves or "
-                "memory of its own."
-            )
+        apart = row == RESULT or shape is not None or not _same_memory(out, other)
+        if apart and _overlap(out, other):
+            mend = "the logits themselves or memory of its own" if shape is None else "other memory"
+            raise ValueError(f"Argument `{name}` overlaps another argument. Pass {mend}.")
     return out
 
 

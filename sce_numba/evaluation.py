@@ -73,6 +73,21 @@ def evaluate(
     return arrays[RESULT] if out is None else out
 
 
+def reduce_along(
+    arrays: dict[int, np.ndarray],
+    layout: Layout,
+    code: Kernel,
+    weight: float,
+    smoothing: float,
+    reduction: int,
+    wanted: int,
+    sums: int,
+) -> None:
+    """Write results of a reduction along axes, given the address of memory for sums (``axes``)."""
+    rest = weight, smoothing, check(reduction), 1.0, wanted, sums
+    _run(layout, code, _places(arrays), *rest)
+
+
 def sums(
     arrays: dict[int, np.ndarray],
     layout: Layout | None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy import ndarray  # quicker to look up
@@ -37,6 +37,8 @@ _RESULTS = RESULT, GRADIENT
 # Of so many layouts at most is remembered what they are.
 REMEMBERED = 256
 _remembered: dict[tuple[Any, ...], Layout] = {}
+found = _remembered.get
+L = TypeVar("L", bound="Layout")
 
 
 class Layout:
@@ -48,21 +50,8 @@ class Layout:
         They are broadcast to the shape of the logits, whose dtype decides which one is computed in.
         """
         logits = arrays[LOGITS]
-        rank = logits.ndim
-        table: list[list[Any]] = [[ONE] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
-        for row, array in arrays.items():
-            dtype = array.dtype
-            steps = [
-                step if size != 1 else 0
-                for step, size in zip(array.strides, array.shape, strict=True)
-            ]
-            plain = array.flags.aligned and dtype.isnative
-            table[row] = [dtype_code(dtype), dtype.itemsize, plain, not dtype.isnative]
-            table[row] += [0] * (rank - array.ndim) + steps
-        words = [0] * words_of(rank)
         self.computed = computed = computed or computed_in(logits.dtype).type
-        flatten(logits.shape, table, own_format(computed)[0], words, [0] * rank)
-        self.words = np.array(words, np.int64)
+        self.words = np.array(words := self._flattened(arrays), np.int64)
         self.address = address(self.words)
         self.groups, self.size = words[GROUPS], logits.size
         self.form = form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]))
@@ -74,6 +63,14 @@ class Layout:
         self.weights = kernel("weights", computed, form._replace(staged=True))
         self._counted: Layout | None = None
 
+    def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
+        """Return the words of the view."""
+        shape = arrays[LOGITS].shape
+        words = [0] * words_of(len(shape))
+        code, _ = own_format(self.computed)
+        flatten(shape, table_of(arrays), code, words, [0] * (len(shape) + 1))
+        return words
+
     def with_results(self, arrays: dict[int, np.ndarray], new: bool) -> Layout:
         """Return the layout of arrays that lie so, with the results that are among them.
 
@@ -81,8 +78,8 @@ class Layout:
         """
         key: tuple[Any, ...] = self, *arrays
         if not new:
-            key += _key([(row, arrays[row]) for row in _RESULTS if row in arrays])
-        return _remembered.get(key) or _remember(key, arrays)
+            key += key_of([(row, arrays[row]) for row in _RESULTS if row in arrays])
+        return found(key) or remember(key, Layout(arrays))
 
     def counted(self, arrays: dict[int, np.ndarray]) -> Layout:
         """Return the layout of those of the arrays that decide a divisor.
@@ -106,24 +103,39 @@ def remembered(arrays: dict[int, Any]) -> Layout | None:
 
     It has one only if it passed every check of dtypes and shapes.  What isn't an array has none.
     """
-    return _remembered.get(_key(arrays.items()))
+    return _remembered.get(key_of(arrays.items()))
 
 
 def layout_of(arrays: dict[int, np.ndarray]) -> Layout:
     """Return the layout of arrays that were checked; the logits are not empty."""
-    key = _key(arrays.items())
-    return _remembered.get(key) or _remember(key, arrays)
+    key = key_of(arrays.items())
+    return found(key) or remember(key, Layout(arrays))
 
 
-def _remember(key: tuple[Any, ...], arrays: dict[int, np.ndarray]) -> Layout:
-    layout = Layout(arrays)
+def remember(key: tuple[Any, ...], layout: L) -> L:
+    """Return a layout, which from now on is found by its key."""
     if len(_remembered) >= REMEMBERED:
         _remembered.clear()
     _remembered[key] = layout
     return layout
 
 
-def _key(arrays: Collection[tuple[int, Any]]) -> tuple[Any, ...]:
+def table_of(arrays: dict[int, np.ndarray]) -> list[list[Any]]:
+    """Return a row for each operand of the kernels, as ``flatten`` takes them."""
+    rank = arrays[LOGITS].ndim
+    table: list[list[Any]] = [[ONE] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
+    for row, array in arrays.items():
+        dtype = array.dtype
+        steps = [
+            step if size != 1 else 0 for step, size in zip(array.strides, array.shape, strict=True)
+        ]
+        plain = array.flags.aligned and dtype.isnative
+        table[row] = [dtype_code(dtype), dtype.itemsize, plain, not dtype.isnative]
+        table[row] += [0] * (rank - array.ndim) + steps
+    return table
+
+
+def key_of(arrays: Collection[tuple[int, Any]]) -> tuple[Any, ...]:
     """Return what decides a layout, of arrays in C order their shapes and dtypes; or nothing."""
     key: tuple[Any, ...] = ()
     flags = _C_ORDER

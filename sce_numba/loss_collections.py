@@ -109,19 +109,25 @@ def collect_losses() -> Iterator[CollectedLosses]:
 
 
 def record(
-    loss: Any, scope: str | None, loss_collection: str | None, reduction: str | None = None
+    loss: Any,
+    scope: str | None,
+    loss_collection: str | None,
+    reduction: str | None = None,
+    several: bool = False,
 ) -> None:
     """Record a loss under its scope name, if a block is open and a collection is named.
 
-    One that is not reduced stays out of the default collection, whose total is a number.
+    One that is not reduced, or to ``several`` results, stays out of the default collection, whose
+    total is a number.
     """
     recorded = _innermost.get()
     if recorded is None or not loss_collection:
         return
     unreduced = reduction is not None and str.__str__(reduction) == Reduction.NONE
-    if unreduced and loss_collection == GraphKeys.LOSSES:
+    if (unreduced or several) and loss_collection == GraphKeys.LOSSES:
+        of = "of `Reduction.NONE`" if unreduced else "along an axis"
         _warn(
-            "Losses of `Reduction.NONE` are not recorded, as no total could be made of them and "
+            f"Losses {of} are not recorded, as no total could be made of them and "
             "others. Pass `loss_collection=None`, or record what they come to with `add_loss`."
         )
         return

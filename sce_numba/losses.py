@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import arguments, evaluation, numba_extension
+from . import arguments, axes, evaluation, numba_extension
 from .array_libraries import door_for
+from .axes import Axis
 from .kernels import view
 from .kernels.gradient import HESSIAN, LOSSES
 from .loss_collections import GraphKeys, record
@@ -28,6 +29,8 @@ def sigmoid_cross_entropy(
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
     out: np.ndarray | None = None,
+    axis: Axis = None,
+    keepdims: bool = False,
 ) -> Any:
     r"""Return the weighted, reduced sigmoid cross entropy of logits against labels.
 
@@ -69,21 +72,31 @@ def sigmoid_cross_entropy(
         nothing and counts nowhere, even if its logit or label is NaN.
     out : ndarray, optional
         With ``Reduction.NONE``, where to write the losses: an array of the shape and dtype of
-        logits, which may be the logits themselves.
+        logits, which may be the logits themselves.  With ``axis``, where to write the results: an
+        array of their shape, in memory of its own.
+    axis : int or tuple of int, optional
+        Axes to reduce, as in ``numpy.sum``; all by default.  Each result has a numerator and a
+        denominator of its own: ``axis=-1`` gives the loss of each example, ``axis=0`` that of each
+        class.
+    keepdims : bool
+        Whether reduced axes stay, with a length of 1.
 
     Returns
     -------
     scalar or ndarray
-        A NumPy scalar of the dtype of logits; with ``Reduction.NONE`` an array of their shape.
-        A denominator of exactly 0, as of an empty array, gives 0.
+        A NumPy scalar of the dtype of logits; with ``Reduction.NONE`` an array of their shape,
+        with ``axis`` or ``keepdims`` one of the shape that they leave.  A denominator of exactly 0,
+        as of an empty array, gives 0.
 
     Raises
     ------
     ValueError
         If labels, logits or weights are None, shapes don't fit, label_smoothing is outside
-        [0, 1], the reduction is unknown, or ``out`` can't be used.
+        [0, 1], the reduction is unknown, ``out`` can't be used, or ``axis`` names an axis that
+        there is not, one twice, or any beside ``Reduction.NONE``.
     TypeError
-        If a dtype is not among the above, an array is masked, or ``out`` has another dtype.
+        If a dtype is not among the above, an array is masked, ``out`` has another dtype, or
+        ``axis`` holds anything but integers.
 
     Notes
     -----
@@ -105,7 +118,10 @@ def sigmoid_cross_entropy(
     0.36571...
     >>> print(sce.sigmoid_cross_entropy(labels, logits, weights=[[1.0], [0.0]]))
     0.22009...
+    >>> print(sce.sigmoid_cross_entropy(labels, logits, axis=0))
+    [0.55050... 0.18092...]
     """
+    by_axis = axes.are_given(axis, keepdims)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -127,12 +143,16 @@ def sigmoid_cross_entropy(
                 loss_collection=loss_collection,
                 reduction=reduction,
                 out=out,
+                **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
-    loss = evaluation.evaluate(*given, out)
-    record(loss, scope, loss_collection, reduction)
+    if by_axis:
+        loss = axes.evaluate(given, axis, keepdims, out)
+    else:
+        loss = evaluation.evaluate(*given, out)
+    record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)
     return loss
 
 
@@ -149,12 +169,14 @@ def sigmoid_cross_entropy_value_and_grad(
     where: ArrayLike | None = None,
     out: np.ndarray | None = None,
     grad_out: np.ndarray | None = None,
+    axis: Axis = None,
+    keepdims: bool = False,
 ) -> tuple[Any, np.ndarray]:
     r"""Return ``sigmoid_cross_entropy`` and its gradient with respect to the logits.
 
-    Both come from one pass over memory.  With logits :math:`x`, smoothed labels :math:`z'`,
-    weights :math:`w`, the weight :math:`q` of positives and the denominator :math:`D` of the
-    reduction, an element of the gradient is
+    Both come from one pass over memory, or two with ``axis``.  With logits :math:`x`, smoothed
+    labels :math:`z'`, weights :math:`w`, the weight :math:`q` of positives and the denominator
+    :math:`D` of the reduction, an element of the gradient is
 
     .. math:: \frac{w}{D} \left((1 - z') - (1 + (q - 1) z') \, \sigma(-x)\right),
 
@@ -169,14 +191,16 @@ def sigmoid_cross_entropy_value_and_grad(
     grad_out : ndarray, optional
         Where to write the gradient: an array of the shape and dtype of logits, which may be the
         logits themselves.
+    axis, keepdims
+        As those of ``sigmoid_cross_entropy``; the gradient is that of the sum of the results.
 
     Returns
     -------
     loss : scalar or ndarray
         What ``sigmoid_cross_entropy`` returns.
     gradient : ndarray
-        In the shape and dtype of logits; for ``Reduction.NONE`` that of the sum.  Where the
-        denominator is exactly 0, so is the gradient.
+        In the shape and dtype of logits; of several losses, for ``Reduction.NONE`` or with
+        ``axis``, that of their sum.  Where the denominator is exactly 0, so is the gradient.
 
     Raises
     ------
@@ -204,6 +228,7 @@ def sigmoid_cross_entropy_value_and_grad(
     >>> print(gradient[1])
     [ 1.25000000e-01 -1.06208856e-18]
     """
+    by_axis = axes.are_given(axis, keepdims)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -226,10 +251,15 @@ def sigmoid_cross_entropy_value_and_grad(
                 reduction=reduction,
                 out=out,
                 grad_out=grad_out,
+                **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
+    if by_axis:
+        found = axes.evaluate_and_differentiate(given, axis, keepdims, out, grad_out)
+        record(found[0], scope, loss_collection, reduction, several=np.ndim(found[0]) > 0)
+        return found
     arrays, layout, weight, smoothing, code = given
     results = [(view.GRADIENT, grad_out, "grad_out")]
     if code is None:
@@ -383,6 +413,9 @@ def compute_weighted_loss(
     scope: str | None = None,
     loss_collection: str | None = GraphKeys.LOSSES,
     reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    axis: Axis = None,
+    keepdims: bool = False,
 ) -> Any:
     r"""Weigh and reduce losses that are already computed.
 
@@ -400,20 +433,24 @@ def compute_weighted_loss(
         Collection that the loss is recorded in, inside a ``collect_losses`` block.
     reduction : Reduction or str
         :math:`w l` for ``NONE``, else :math:`\sum w l` over the denominator of ``Reduction``.
+    axis, keepdims
+        As those of ``sigmoid_cross_entropy``.
 
     Returns
     -------
     scalar or ndarray
-        A NumPy scalar of the dtype of losses; with ``Reduction.NONE`` an array of their shape.
+        A NumPy scalar of the dtype of losses; with ``Reduction.NONE`` an array of their shape, with
+        ``axis`` or ``keepdims`` one of the shape that they leave.
         Of integers it is the integer part.
 
     Raises
     ------
     ValueError
         If losses or weights are None, weights don't fit, the reduction is unknown, or the dtype of
-        integers can't hold the loss.
+        integers can't hold the loss, or ``axis`` can't be used.
     TypeError
-        If a dtype is not among the above, or an array is masked.
+        If a dtype is not among the above, an array is masked, or ``axis`` holds anything but
+        integers.
 
     Notes
     -----
@@ -428,6 +465,7 @@ def compute_weighted_loss(
     >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
     6.5
     """
+    by_axis = axes.are_given(axis, keepdims)
     door = door_for(losses=losses, weights=weights)
     if door is not None:
         return door(
@@ -437,14 +475,16 @@ def compute_weighted_loss(
             scope=scope,
             loss_collection=loss_collection,
             reduction=reduction,
+            **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
         )
     values, dtype = arguments.as_losses(losses)
     arrays = {view.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
-    loss = evaluation.evaluate(arrays, known(arrays), weight, 0.0, code)
+    given = arrays, known(arrays), weight, 0.0, code
+    loss = axes.evaluate(given, axis, keepdims, None) if by_axis else evaluation.evaluate(*given)
     if dtype.kind in "iu":
         loss = arguments.as_integers(loss, dtype)
-    record(loss, scope, loss_collection, reduction)
+    record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)
     return loss
 
 

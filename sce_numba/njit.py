@@ -36,7 +36,14 @@ from .kernels import elements
 from .kernels.compile import OPTIONS
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.dtypes import FLOAT32, FLOAT64, ONE
-from .kernels.flatten import flatten, groups_of, words_of
+from .kernels.flatten import (
+    flatten,
+    groups_of,
+    join_axes,
+    lies_in_order,
+    words_of,
+    write_rows,
+)
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
 from .kernels.jobs import Job, write_function
 from .kernels.lanes import Lanes, rounded
@@ -78,7 +85,16 @@ from .reduction import CODES, Reduction
 # are called inherit no `parallel`, no parallel region begins here.
 _OPTIONS = OPTIONS | {"forceinline": False}
 _jitable = register_jitable(**_OPTIONS)
-for _function in (groups_of, flatten, words_of, is_known, from_a_line_on):
+for _function in (
+    groups_of,
+    join_axes,
+    write_rows,
+    lies_in_order,
+    flatten,
+    words_of,
+    is_known,
+    from_a_line_on,
+):
     _jitable(_function)
 
 
@@ -337,7 +353,7 @@ def _call(labels, logits, weights, pos_weight, where, result, gradient, computed
     """Return the words of a call and of its layout (see ``kernels.view``), and a scalar weight."""
     shape = logits.shape
     rank = len(shape)
-    table, axes = np.zeros((OPERANDS, STRIDES + rank), np.int64), np.zeros(rank, np.int64)
+    table, axes = np.zeros((OPERANDS, STRIDES + rank), np.int64), np.zeros(rank + 1, np.int64)
     call, words = np.zeros(WORDS, np.int64), np.zeros(words_of(rank), np.int64)
     weight = np.float64(weights.flat[0]) if weights.size == 1 else np.inf
     # As in `arguments.as_weights`: one finite weight can be applied to the sum.

@@ -116,7 +116,7 @@ def steps_of(dtype: Any, size: Any) -> Any:
     return (size + (step - 1)) >> (step.bit_length() - 1)
 
 
-def _add(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
+def add_to(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
     """Add to a float64 sum; the bits that float32 values lose in it don't matter."""
     if dtype is np.float32:
         return total + to_float64(value), lost
@@ -127,7 +127,7 @@ def _add(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
 def add_step(dtype: Any, total: Any, lost: Any, values: Any) -> tuple[Any, Any]:
     """Add the values of a step to a sum and to what it lost."""
     for value in split(values, step_of(dtype) // LANES):
-        total, lost = _add(total, lost, dtype, value)
+        total, lost = add_to(total, lost, dtype, value)
     return total, lost
 
 
@@ -139,7 +139,7 @@ def add_weighted_step(dtype: Any, total: Any, lost: Any, values: Any, w: Any) ->
             total = fma(to_float64(weight), to_float64(value), total)
         else:
             product = weight * value
-            total, lost = _add(total, lost + fma(weight, value, -product), dtype, product)
+            total, lost = add_to(total, lost + fma(weight, value, -product), dtype, product)
     return total, lost
 
 
@@ -153,7 +153,7 @@ def sum_lanes(total: Any, lost: Any) -> tuple[Any, Any]:
     return total, select(absolute(total) < np.inf, lost, 0.0)
 
 
-def _merge(u: Any, t: Any) -> Any:
+def merge(u: Any, t: Any) -> Any:
     """Return (1 + u) (1 + t) - 1."""
     return fma(u, t, u + t)
 
@@ -161,13 +161,13 @@ def _merge(u: Any, t: Any) -> Any:
 def merge_step(dtype: Any, u: Any, t: Any) -> Any:
     """Return (1 + u) times all 1 + t of a step, less 1, in float64."""
     for _ in range((step_of(dtype) // LANES).bit_length() - 1):
-        t = _merge(*split(t, 2))
-    return _merge(u, to_float64(t))
+        t = merge(*split(t, 2))
+    return merge(u, to_float64(t))
 
 
 def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
     """Add up all lanes of log(1 + u) and of a sum."""
-    return sum_lanes(*_add(total, lost, np.float64, log1p_wide(u)))
+    return sum_lanes(*add_to(total, lost, np.float64, log1p_wide(u)))
 
 
 def in_precision(

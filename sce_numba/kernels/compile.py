@@ -27,7 +27,7 @@ from numba.np.ufunc import parallel as numba_threads
 from . import machine_code
 from .array_address import address
 from .cache import cache_for
-from .jobs import KINDS, PARTIAL, Job, interpreted
+from .jobs import KINDS, ONE_FORM, PARTIAL, Job, interpreted
 from .operand import LINE
 from .tiles import SCRATCH, Form, from_a_line_on
 
@@ -241,7 +241,7 @@ def compile_all(dtypes: Iterable[Any]) -> int:
         for kind in KINDS
         for dtype in dtypes
         for form in forms
-        if form.staged or kind != "weights"
+        if form.staged is ONE_FORM.get(kind, form.staged)
     ]
     for code in jobs:
         code.group  # noqa: B018

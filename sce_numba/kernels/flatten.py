@@ -49,32 +49,30 @@ def groups_of(rows: int, columns: int) -> int:
     return min(MOST_GROUPS, (tiles + TILES - 1) // TILES)
 
 
-def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> None:
-    """Write the layout of arrays to ``words``, which are 0.
+def join_axes(lengths: Any, table: Any, chosen: Any, words: Any, axes: Any, first: int) -> int:
+    """Put axes into the view, behind the ``first`` that it has; return how many it has then.
 
-    ``table`` has a row for each array, as a layout has, but with the byte strides along all axes of
-    the logits, whose ``lengths`` are given; the code of an array that isn't there is ``ONE``.  The
-    loss is computed in the dtype ``computed``.  ``axes`` has room for a number for each axis.
+    They are those for which ``chosen`` has another number than 0, the slowest first, without those
+    of length 1.  Neighbours that every array steps through evenly are joined.  In the places of the
+    view's axes, ``axes`` gets the last of those that were joined, or -1 for an axis of length 1
+    that stands for none.
     """
     logits = table[LOGITS]
-    # The axes that are left, the slowest first.
-    count, size = 0, 1
+    count = first
     for axis in range(len(lengths)):
-        if lengths[axis] == 1:
+        if lengths[axis] == 1 or chosen[axis] == 0:
             continue
-        size *= lengths[axis]
         step, place = abs(logits[STRIDES + axis]), count
-        while place > 0 and abs(logits[STRIDES + axes[place - 1]]) < step:
+        while place > first and abs(logits[STRIDES + axes[place - 1]]) < step:
             axes[place] = axes[place - 1]
             place -= 1
         axes[place] = axis
         count += 1
-    # Those that every array steps through evenly are joined; of each, the last axis stays.
-    left = 0
-    for k in range(count):
+    left = first
+    for k in range(first, count):
         axis = axes[k]
         length = lengths[axis]
-        together = left > 0
+        together = left > first
         if together:
             for row in range(OPERANDS):
                 steps = table[row]
@@ -85,18 +83,51 @@ def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> N
             left += 1
         words[SHAPE + left - 1] *= length
         axes[left - 1] = axis
-    words[RANK] = max(left, 1)
-    if left == 0:
-        words[SHAPE] = 1
-    first = SHAPE + words[RANK]
-    width = STRIDES + words[RANK]
+    if left == first:
+        words[SHAPE + left], axes[left] = 1, -1
+        left += 1
+    return left
+
+
+def write_rows(table: Any, words: Any, axes: Any, rank: int) -> None:
+    """Write the number of axes, and the rows of the arrays, given which axes the view has."""
+    words[RANK] = rank
+    first, width = SHAPE + rank, STRIDES + rank
     for row in range(OPERANDS):
         for k in range(STRIDES):
             words[first + row * width + k] = table[row][k]
-        for k in range(left):
-            words[first + row * width + STRIDES + k] = table[row][STRIDES + axes[k]]
-        if left == 0:
-            words[first + row * width + STRIDES] = table[row][ITEMSIZE]
+        for k in range(rank):
+            step = table[row][STRIDES + axes[k]] if axes[k] >= 0 else table[row][ITEMSIZE]
+            words[first + row * width + STRIDES + k] = step
+
+
+def lies_in_order(words: Any, own: int) -> bool:
+    """Tell whether an array can be read as it lies, without gaps, in the order of the view."""
+    in_order = bool(words[own + PLAIN] != 0)
+    expected = words[own + ITEMSIZE]
+    for k in range(words[RANK] - 1, -1, -1):
+        if words[own + STRIDES + k] != expected:
+            in_order = False
+        expected *= words[SHAPE + k]
+    return in_order
+
+
+def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> None:
+    """Write the layout of arrays to ``words``, which are 0.
+
+    ``table`` has a row for each array, as a layout has, but with the byte strides along all axes of
+    the logits, whose ``lengths`` are given; the code of an array that isn't there is ``ONE``.  The
+    loss is computed in the dtype ``computed``.  ``axes`` has room for one number more than there
+    are axes.
+    """
+    # All axes are chosen: none has the length 0.
+    left = join_axes(lengths, table, lengths, words, axes, 0)
+    size = 1
+    for k in range(left):
+        size *= words[SHAPE + k]
+    write_rows(table, words, axes, left)
+    first = SHAPE + words[RANK]
+    width = STRIDES + words[RANK]
     columns = words[SHAPE + words[RANK] - 1]
     across = columns < SHORT  # too short to be worth a tile: blocks go across
     if across and columns != size:
@@ -116,10 +147,5 @@ def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> N
             continue
         if row in (RESULT, GRADIENT) and words[own + CODE] != computed:
             words[STAGED] = 1
-        expected = words[own + ITEMSIZE]
-        if words[own + PLAIN] == 0:
+        if not lies_in_order(words, own):
             words[STAGED] = 1
-        for k in range(words[RANK] - 1, -1, -1):
-            if words[own + STRIDES + k] != expected:
-                words[STAGED] = 1
-            expected *= words[SHAPE + k]

@@ -5,6 +5,8 @@
 ``losses``      the loss of every element
 ``slopes``      gradients, and the loss, the losses or hessians beside them
 ``weights``     what a reduction divides by, alone
+``along``       losses reduced along some axes, which lie together (see ``axis_view``)
+``across``      the same, where the others lie together
 ==============  ===================================================================
 
 Of each there are three functions, of addresses only (see ``view``)::
@@ -25,6 +27,9 @@ import numpy as np
 from llvmlite import ir
 
 from . import gradient, loss
+from .across import totals_across
+from .along import totals_along
+from .axis_sums import write_all
 from .divisor import divisor
 from .environment import in_default_environment
 from .fused import two_product, two_sum
@@ -38,7 +43,13 @@ KINDS: dict[str, Callable[..., Sums]] = {
     "losses": loss.losses,
     "slopes": gradient.slopes,
     "weights": loss.weights,
+    "along": totals_along,
+    "across": totals_across,
 }
+# Those that leave a result for each of the elements that are kept.
+BY_AXIS = {"along", "across"}
+# Those that are one whether arrays lie as they are read or not, and how ``Form`` has it.
+ONE_FORM = {"weights": True, "across": False}
 _INTEGER, _REAL = ir.IntType(64), ir.DoubleType()
 
 
@@ -52,7 +63,7 @@ class Job(NamedTuple):
     @property
     def needs_scratch(self) -> bool:
         """Whether threads need memory of their own."""
-        return self.kind == "slopes" or any(self.form)
+        return self.kind in BY_AXIS | {"slopes"} or any(self.form)
 
     @property
     def symbols(self) -> list[str]:
@@ -90,6 +101,16 @@ def _reduced(job: Job, call: Call, sums: Sums) -> tuple[Any]:
     return (select(by != 0.0, numerator / select(by != 0.0, by, 1.0), 0.0),)
 
 
+def _results(job: Job, call: Call, sums: Sums) -> tuple[Any]:
+    """Return the result, once all groups are done, or write those of a reduction along axes."""
+    if job.kind not in BY_AXIS:
+        reduced: tuple[Any] = _reduced(job, call, sums)
+        return reduced
+    alike = job.kind == "across" and not job.form.by_element
+    write_all(job.dtype, alike, call)
+    return (real(call.address, 0.0),)
+
+
 def _added_up(call: Call, sums: Callable[[Any], Sums]) -> Sums:
     """Add the groups in order, given the sums of one."""
 
@@ -104,7 +125,7 @@ def _added_up(call: Call, sums: Callable[[Any], Sums]) -> Sums:
 def _whole(job: Job, address: Any, scratch: Any = 0) -> Any:
     call = opened(address)
     sums = _added_up(call, lambda group: Sums(*_sums(job, call, group, scratch)))
-    return _reduced(job, call, sums)
+    return _results(job, call, sums)
 
 
 @apart("")
@@ -130,7 +151,7 @@ def _finish(job: Job, address: Any, partials: Any) -> Any:
     found = _added_up(call, sums)
     (done,) = loop(call.groups, (real(address, 0.0),), count)
     put(partials, PARTIAL - 1, done)
-    return _reduced(job, call, found)
+    return _results(job, call, found)
 
 
 # What a group leaves: its sums, and a mark that it was done.

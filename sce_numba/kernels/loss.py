@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from .block import (
@@ -29,25 +30,26 @@ STREAMED = 1 << 24
 
 def totals(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Return the sums of a group of tiles."""
+    return tile_loop(call, group, partial(tile_totals, dtype, form, call, scratch))
+
+
+def tile_totals(dtype: Any, form: Form, call: Call, scratch: Any, start: Any, size: Any) -> Sums:
+    """Return the sums of a tile."""
     reduction = call.number(REDUCTION)
     counts = (reduction == MEAN) | (reduction == SUM_BY_NONZERO_WEIGHTS)
-    tally = select(counts, integer(group, 1), 0)
-
-    def tile(start: Any, size: Any) -> Sums:
-        block, weight = open_tile(dtype, form, call, start, size, scratch)
-        count = to_float64(size)
-        if not form.by_element:
-            return row_sums(*total_loss(dtype, block, weight), weight, count)
-        numerator, lost, total, total_lost, present = total_weighted_loss(dtype, block, tally)
-        if form.staged:
-            (count,) = branch(
-                block.keep.code != ONE,
-                lambda: total_weights(dtype, without_losses(block))[3:],
-                lambda: (count,),
-            )
-        return Sums(numerator, lost, total + total_lost, present, count)
-
-    return tile_loop(call, group, tile)
+    tally = select(counts, integer(size, 1), 0)
+    block, weight = open_tile(dtype, form, call, start, size, scratch)
+    count = to_float64(size)
+    if not form.by_element:
+        return row_sums(*total_loss(dtype, block, weight), weight, count)
+    numerator, lost, total, total_lost, present = total_weighted_loss(dtype, block, tally)
+    if form.staged:
+        (count,) = branch(
+            block.keep.code != ONE,
+            lambda: total_weights(dtype, without_losses(block))[3:],
+            lambda: (count,),
+        )
+    return Sums(numerator, lost, total + total_lost, present, count)
 
 
 def without_losses(block: Block) -> Block:

@@ -138,7 +138,7 @@ def _copy_run(
 
 
 @apart("")
-def _gather(array: Array, start: Any, size: Any, target: Any) -> tuple[Any, ...]:
+def gather(array: Array, start: Any, size: Any, target: Any) -> tuple[Any, ...]:
     """Copy elements ``start`` to ``start + size`` to contiguous memory."""
     stride, itemsize = array.stride(array.rank - 1), array.itemsize
 
@@ -192,7 +192,7 @@ def address_in_place(array: Array, start: Any, size: Any) -> Any:
 def _read(array: Array, start: Any, size: Any, raw: Any) -> tuple[Any, ...]:
     def given() -> tuple[Any, ...]:
         address = address_in_place(array, start, size)
-        when(address == 0, lambda: _gather(array, start, size, raw))
+        when(address == 0, lambda: gather(array, start, size, raw))
         return (select(address == 0, raw, address),)
 
     (address,) = branch(array.address == 0, lambda: (integer(start, 0),), given)

@@ -1,0 +1,301 @@
+"""The loss along some axes: which these are, and the kernels that reduce them."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import arguments, evaluation
+from .kernels.array_address import address
+from .kernels.axis_sums import PARTS, QUOTIENT
+from .kernels.axis_view import FIELDS, PITCH, RANGES, axis_words, flatten_axes
+from .kernels.block import GREATEST, SMALLEST
+from .kernels.compile import kernel
+from .kernels.divisor import SUM, divisor, is_known
+from .kernels.view import (
+    GRADIENT,
+    LOGITS,
+    OPERANDS,
+    RANK,
+    RESULT,
+    SHAPE,
+    STRIDES,
+    WEIGHTS,
+    WHERE,
+)
+from .layout import Layout, computed_in, found, key_of, layout_of, remember, table_of
+from .messages import shown
+from .operands import Operands
+
+# An axis, some of them, or None for all.
+Axis = int | Sequence[int] | None
+
+
+class Axes(NamedTuple):
+    """Which axes of the logits are reduced, and whether they stay with a length of 1."""
+
+    reduced: tuple[int, ...]
+    keepdims: bool
+
+    def shape(self, lengths: tuple[int, ...], keepdims: bool | None = None) -> tuple[int, ...]:
+        """Return the shape of the results."""
+        keep = self.keepdims if keepdims is None else keepdims
+        return tuple(
+            1 if axis in self.reduced else length
+            for axis, length in enumerate(lengths)
+            if keep or axis not in self.reduced
+        )
+
+
+def are_given(axis: Any, keepdims: Any) -> bool:
+    """Tell whether there may be several results, or one with axes of its own."""
+    return axis is not None or keepdims is not False
+
+
+def as_axes(axis: Any, keepdims: Any, rank: int) -> Axes:
+    """Return checked axes."""
+    if not isinstance(keepdims, (bool, np.bool_)):
+        raise TypeError(f"Argument `keepdims` must be True or False, got {shown(keepdims)}.")
+    if axis is None:
+        return Axes(tuple(range(rank)), bool(keepdims))
+    said = "Argument `axis` must be None, an integer or a tuple of integers, got"
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    found = []
+    for one in given:
+        try:
+            number = operator.index(one)
+        except TypeError:
+            raise TypeError(f"{said} {shown(axis)}.") from None
+        if isinstance(one, (bool, np.bool_)):
+            raise TypeError(f"{said} {shown(axis)}.")
+        if not -rank <= number < rank:
+            allowed = f"from {-rank} to {rank - 1}" if rank else "none: it has no axes"
+            raise ValueError(
+                f"Argument `axis` names axis {number} of an array of {rank} dimensions; allowed "
+                f"are {allowed}."
+            )
+        found.append(number % rank)
+    if len(set(found)) < len(found):
+        raise ValueError(f"Argument `axis` must name no axis twice, got {shown(axis)}.")
+    return Axes(tuple(sorted(found)), bool(keepdims))
+
+
+class _Layout(Layout):
+    """What reductions of arrays that lie alike have in common."""
+
+    def __init__(self, arrays: dict[int, np.ndarray], axes: Axes, by_element: bool) -> None:
+        """Take arrays as ``Layout`` does; ``by_element`` says that weights are read so anyway."""
+        self._axes, self._by_element = axes, by_element
+        super().__init__(arrays)
+        dtype: Any = self.computed
+        self.code = kernel("along" if self._along else "across", dtype, self.form)
+
+    def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
+        lengths = arrays[LOGITS].shape
+        rank = len(lengths)
+        flags = [int(axis in self._axes.reduced) for axis in range(rank)]
+        others = [1 - flag for flag in flags]
+        words = [0] * axis_words(rank)
+        given = lengths, table_of(arrays), flags, others, self._by_element, words
+        self._along = flatten_axes(*given, [0] * (rank + 2))
+        plan = SHAPE + words[RANK] + OPERANDS * (STRIDES + words[RANK])
+        # How many sums have to be kept.
+        self.numbers = FIELDS * words[plan + PITCH] * words[plan + RANGES]
+        return words
+
+
+def _run(
+    arrays: dict[int, np.ndarray],
+    axes: Axes,
+    weight: float,
+    smoothing: float,
+    reduction: int,
+    wanted: int,
+) -> None:
+    """Write results; of ``PARTS`` there are three behind one another."""
+    # An array of the logits' shape in which whatever is reduced takes no step.
+    kept = axes.shape(arrays[LOGITS].shape, keepdims=True)
+    results = arrays[RESULT] if wanted == QUOTIENT else arrays[RESULT][0]
+    arrays = arrays | {RESULT: results.reshape(kept)}
+    weights = arrays.get(WEIGHTS)
+    # The product of an infinite weight with a loss of 0 is NaN.
+    by_element = weights is not None and not np.isfinite(weights.astype(np.float64)).all()
+    key = axes.reduced, by_element, *key_of(arrays.items())
+    layout: Any = found(key) or remember(key, _Layout(arrays, axes, by_element))
+    sums = np.empty(layout.numbers)
+    place = address(sums) if layout.numbers else 0
+    rest = weight, smoothing, reduction, wanted, place
+    evaluation.reduce_along(arrays, layout, layout.code, *rest)
+
+
+def evaluate(given: Operands, axis: Any, keepdims: Any, out: Any) -> Any:
+    """Return the losses along axes, which are checked first, as is ``out``."""
+    arrays, layout, weight, smoothing, reduction = given
+    axes, code = given_axes(arrays, reduction, axis, keepdims)
+    shape = axes.shape(arrays[LOGITS].shape)
+    checked = None if out is None else arguments.as_out(out, arrays, shape=shape)
+    result = reduce((arrays, layout, weight, smoothing, code), axes, checked)
+    return result if out is None else out
+
+
+def evaluate_and_differentiate(
+    given: Operands, axis: Any, keepdims: Any, out: Any, grad_out: Any
+) -> tuple[Any, np.ndarray]:
+    """Return the losses along axes, and the gradient of their sum, as ``evaluate`` does."""
+    arrays, layout, weight, smoothing, reduction = given
+    axes, code = given_axes(arrays, reduction, axis, keepdims)
+    checked, taken = None, arrays
+    if out is not None:
+        checked = arguments.as_out(out, arrays, shape=axes.shape(arrays[LOGITS].shape))
+        taken = arrays | {RESULT: checked}
+    if grad_out is None:
+        gradient = evaluation.result_like(arrays[LOGITS])
+    else:
+        gradient = arguments.as_out(grad_out, taken, "grad_out")
+    operands = arrays, layout, weight, smoothing, code
+    # First the losses: the gradient may take the place of the logits.
+    loss = reduce(operands, axes, checked)
+    differentiate(operands, axes, gradient)
+    return loss if out is None else out, gradient if grad_out is None else grad_out
+
+
+def given_axes(
+    arrays: dict[int, np.ndarray], reduction: int | None, axis: Any, keepdims: Any
+) -> tuple[Axes, int]:
+    """Return checked axes, and the reduction, which must not be ``Reduction.NONE``."""
+    axes = as_axes(axis, keepdims, arrays[LOGITS].ndim)
+    if reduction is None:
+        raise ValueError(
+            "Arguments `axis` and `keepdims` need a reduction, got `Reduction.NONE`, which leaves "
+            "every element. Choose another one, such as `Reduction.MEAN`."
+        )
+    return axes, reduction
+
+
+def reduce(given: Operands, axes: Axes, out: np.ndarray | None = None) -> Any:
+    """Return the loss of each result, in ``out`` if given."""
+    arrays, _, weight, smoothing, reduction = given
+    assert reduction is not None
+    logits = arrays[LOGITS]
+    shape = axes.shape(logits.shape)
+    if len(axes.reduced) == logits.ndim:
+        # All elements: what is returned without axes.
+        value = evaluation.evaluate(*given)
+        if out is not None:
+            out[...] = value
+        elif shape:
+            out = np.full(shape, value)
+        return value if out is None else out
+    if out is None:
+        dtype = logits.dtype
+        out = np.empty(shape, dtype if dtype.isnative else dtype.newbyteorder("="))
+    if logits.size == 0:
+        out[...] = 0
+    else:
+        _run(arrays | {RESULT: out}, axes, weight, smoothing, reduction, QUOTIENT)
+    return out
+
+
+def sums(given: Operands, axes: Axes) -> np.ndarray:
+    """Return the sum of the weighted losses of each result, what that lost, and the divisor."""
+    arrays, _, weight, smoothing, reduction = given
+    assert reduction is not None
+    logits = arrays[LOGITS]
+    parts = np.zeros((3, math.prod(axes.shape(logits.shape))))
+    if logits.size > 0:
+        _run(arrays | {RESULT: parts}, axes, weight, smoothing, reduction, PARTS)
+    elif reduction == SUM:
+        parts[2] = 1
+    return parts
+
+
+def denominators(given: Operands, axes: Axes) -> np.ndarray:
+    """Return what each result is divided by, which weights and ``where`` alone decide.
+
+    It has as many axes as the logits, all of length 1 where it is one number for all results.
+    """
+    arrays, _, weight, _, reduction = given
+    assert reduction is not None
+    logits = arrays[LOGITS]
+    if is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
+        count = float(math.prod(logits.shape[axis] for axis in axes.reduced))
+        return np.full((1,) * logits.ndim, divisor(reduction, weight, count, count, count))
+    counted = {row: arrays[row] for row in (WEIGHTS, WHERE) if row in arrays}
+    counted = {LOGITS: np.broadcast_to(np.float32(1.0), logits.shape), **counted}
+    parts = sums((counted, None, weight, 0.0, reduction), axes)
+    by: np.ndarray = parts[2].reshape(axes.shape(logits.shape, keepdims=True))
+    return by
+
+
+def differentiate(given: Operands, axes: Axes, gradient: np.ndarray) -> None:
+    """Write the gradient of the sum of the results.
+
+    Each element has a weight over the denominator of its result.  Of those as many are made at a
+    time as fit the caches.
+    """
+    arrays, _, weight, smoothing, _ = given
+    if gradient.size == 0:
+        return
+    by = denominators(given, axes)
+    if by.size == 1:
+        _differentiate(arrays | {GRADIENT: gradient}, weight, smoothing, float(by.item()))
+        return
+    # A denominator of 0 gives 0, whatever the elements are.
+    counts = by != 0
+    with np.errstate(over="ignore"):
+        factors = np.divide(weight, by, out=np.zeros_like(by), where=counts)
+    weights = arrays.get(WEIGHTS, np.ones((1,) * gradient.ndim))
+    arrays = {row: np.broadcast_to(a, gradient.shape) for row, a in arrays.items()}
+    spread = np.broadcast_shapes(weights.shape, by.shape)
+    for part in _slices(spread, gradient.shape):
+        with np.errstate(invalid="ignore", over="ignore"):
+            own = np.multiply(_part(weights, part), _part(factors, part), dtype=np.float64)
+        chosen = {row: array[part] for row, array in arrays.items()}
+        if not counts.all():
+            kept = _part(counts, part) & chosen.get(WHERE, np.True_)
+            chosen[WHERE] = np.broadcast_to(kept, chosen[LOGITS].shape)
+        chosen[WEIGHTS] = _as_computed(own, gradient.dtype)
+        chosen[GRADIENT] = gradient[part]
+        _differentiate(chosen, 1.0, smoothing, 1.0)
+
+
+def _differentiate(
+    arrays: dict[int, np.ndarray], weight: float, smoothing: float, by: float
+) -> None:
+    evaluation.differentiate_sum(arrays, layout_of(arrays), weight, smoothing, by, 0)
+
+
+# Elements of weights that are made at a time.
+_AT_A_TIME = 1 << 16
+
+
+def _slices(spread: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Cut arrays of a shape so that those of the shape ``spread`` beside them stay small."""
+    if math.prod(spread) <= _AT_A_TIME:
+        yield tuple(slice(None) for _ in shape)
+        return
+    axis = max(range(len(spread)), key=lambda axis: spread[axis])
+    step = max(_AT_A_TIME * spread[axis] // math.prod(spread), 1)
+    for start in range(0, shape[axis], step):
+        yield tuple(
+            slice(start, start + step) if k == axis else slice(None) for k in range(len(shape))
+        )
+
+
+def _part(array: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
+    """Return what belongs to a part of the logits: all along axes that are broadcast."""
+    cuts = zip(array.shape, part, strict=True)
+    return array[tuple(slice(None) if length == 1 else cut for length, cut in cuts)]
+
+
+def _as_computed(weights: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
+    """Return weights in the dtype that is computed in, unless they are out of its range."""
+    if computed_in(dtype) == np.float64:
+        return weights
+    sizes = np.abs(weights[weights != 0])
+    inside = (sizes >= SMALLEST) & (sizes <= GREATEST)
+    return weights.astype(np.float32) if inside.all() else weights

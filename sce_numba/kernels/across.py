@@ -1,0 +1,326 @@
+"""The loss along some axes, where what is kept lies together: a column of the view is a result.
+
+Vectors run over columns, and rows stream past the sums of a strip of them, which stay in the
+first-level cache.  Logarithms are merged as in ``block``, down the columns, until the product would
+overflow.  Results of few elements have exponentials with the digits that rounding to float32 lost,
+and all else in float64, because their errors don't average out.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .axis_sums import BYTES, FIELD, for_each_strip, place_of_sums, vector, write_results
+from .axis_view import FIELDS, plan_of
+from .block import SHORT, TINY, add_to, in_precision, merge
+from .dtypes import FLOAT64, ONE
+from .elements import Element, linear_part, loss
+from .fused import fma
+from .lanes import (
+    LANES,
+    absolute,
+    apart,
+    before,
+    branch,
+    constant,
+    differ,
+    for_each,
+    integer,
+    least,
+    loop,
+    loop_while,
+    select,
+    spread,
+    to_dtype,
+    to_float64,
+    when,
+)
+from .memory import copy
+from .operand import ABSENT, load, store
+from .planes import ROWS, Plane, bunch_of, plane
+from .softplus import (
+    begin_exp_minus_abs_normal,
+    end_exp_minus_abs_normal,
+    exp_minus_abs,
+    exp_minus_abs_and_rest,
+    log1p_wide,
+)
+from .tiles import RESULTS, ROW, Form, Sums, no_sums
+from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
+
+# Rows whose logarithms are merged before their product is used up: factors of at most 2 in
+# float64, and where results are float64 few enough for their rounding not to show.
+MERGED = {np.float32: 960, np.float64: LANES}
+# Where the product less 1 lies: behind the fields of the sums.
+PRODUCT = FIELDS
+
+
+class _Way(NamedTuple):
+    """How rows are added; there is code for each choice."""
+
+    own: Any  # the dtype that is computed in
+    merged: bool  # whether logarithms are merged
+    precise: bool = False  # whether exponentials keep the digits that float32 loses
+    weighted: bool = False  # whether there are weights that vary within a result
+
+
+def _place(state: Any, field: int, k: Any) -> Any:
+    return state + field * FIELD + k * BYTES
+
+
+def _fetch(own: Any, source: Plane, row: Any, k: Any, **options: Any) -> Any:
+    return load(own, source.at(row, k), source.operand.code, LANES, **options)
+
+
+@apart("")
+def _add_rows(
+    way: _Way, call: Call, start: Any, rows: Any, size: Any, state: Any, scratch: Any
+) -> tuple[Any, ...]:
+    """Add rows to the sums of a strip, given the number of the first element."""
+    plan = plan_of(call)
+    place = start, rows, size
+
+    def opened(operand: int) -> Plane:
+        return plane(call.array(operand), plan, *place, scratch + operand * ROW)
+
+    smoothing = call.number(SMOOTHING)
+    shared = 1.0 - smoothing, 0.5 * smoothing
+    x, z = opened(LOGITS), opened(LABELS)
+    if way.merged:
+        step = _merged_step(way, x, z, state, shared)
+        count = ROWS if way.own is np.float32 else ROWS // 2
+    else:
+        w = opened(WEIGHTS) if way.weighted else Plane(ABSENT)
+        step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), state, shared)
+        count = 1
+    vectors = (size + (LANES - 1)) // LANES
+    done = integer(size, 0)
+    while count:
+        whole = (rows - done) // count
+        first = done
+
+        def steps(k: Any, count: int = count, first: Any = first) -> None:
+            for_each(vectors, lambda c: step(count, first + k * count, c))
+
+        for_each(whole, steps)
+        done, count = done + whole * count, count // 2
+    return ()
+
+
+def _merged_step(way: _Way, x: Plane, z: Plane, state: Any, shared: Any) -> Any:
+    own = way.own
+    smooth = shared[1] != 0.0
+    wide = smooth | (z.operand.code == FLOAT64)
+
+    def linear(j: Any, k: Any, logits: Any) -> Any:
+        def compute(dtype: Any) -> tuple[Any]:
+            a, b = (spread(number, dtype) for number in shared)
+            labels = _fetch(dtype, z, j, k)
+            element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
+            return (to_float64(linear_part(element)),)
+
+        return in_precision(own, wide, compute)[0] if way.precise else compute(own)[0]
+
+    def step(rows: int, first: Any, k: Any) -> None:
+        for source in (x, z):
+            for j in range(rows):
+                source.ask(first + j, k)
+        u = vector(_place(state, PRODUCT, k))
+        total, lost = (vector(_place(state, field, k)) for field in range(2))
+        factors = []
+        for j in range(rows):
+            logits = _fetch(own, x, first + j, k, floats_only=True)
+            if way.precise:
+                t, d = exp_minus_abs_and_rest(own, logits)
+                t = to_float64(t)
+                factors.append(fma(t, to_float64(d), t))
+            else:
+                begun = begin_exp_minus_abs_normal(own, logits)
+                factors.append(end_exp_minus_abs_normal(own, *begun))
+            total, lost = add_to(total, lost, own, linear(first + j, k, logits))
+        while len(factors) > 1:
+            factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
+        u = merge(u, to_float64(factors[0]))
+        for field, value in ((PRODUCT, u), (0, total), (1, lost)):
+            if field != 1 or own is np.float64:
+                store(value, _place(state, field, k))
+
+    return step
+
+
+def _weighted_step(
+    way: _Way,
+    x: Plane,
+    z: Plane,
+    w: Plane,
+    keep: Plane,
+    q: Plane,
+    state: Any,
+    shared: Any,
+) -> Any:
+    own = way.own
+
+    def step(_rows: int, row: Any, k: Any) -> None:
+        sums = Sums(*(vector(_place(state, field, k)) for field in range(FIELDS)))
+        one = constant(row, 1.0, own)
+        a, b = (spread(number, own) for number in shared)
+        flags = _fetch(own, keep, row, k, flags_only=True) != 0.0
+        logits, labels = _fetch(own, x, row, k, floats_only=True), _fetch(own, z, row, k)
+        weights = _fetch(np.float64, w, row, k)
+        logits, labels, weights = (select(flags, v, 0.0) for v in (logits, labels, weights))
+
+        def positives() -> Any:
+            return select(flags, _fetch(own, q, row, k), 0.0)
+
+        has_q = q.operand.code != ONE
+        element = Element(own, logits, labels, a, b, shared[1] != 0.0, has_q, positives)
+        (values,) = branch(
+            z.operand.code == ONE,
+            lambda: (logits,),
+            lambda: (loss(element, exp_minus_abs(own, logits)),),
+        )
+        values = to_float64(values)
+        if own is np.float32:
+            total, lost = fma(weights, values, sums.numerator), sums.lost
+        else:
+            product = weights * values
+            rest = sums.lost + fma(weights, values, -product)
+            total, lost = add_to(sums.numerator, rest, own, product)
+        counted = to_float64(select(flags, one, 0.0))
+        present = select(weights != 0.0, counted, 0.0)
+        found = Sums(
+            total,
+            lost,
+            sums.weight + weights,
+            sums.present + present,
+            sums.count + counted,
+        )
+        for field, value in enumerate(found):
+            store(value, _place(state, field, k))
+
+    return step
+
+
+@apart("")
+def _use_up(own: Any, size: Any, state: Any) -> tuple[Any, ...]:
+    """Add the logarithms of the products to the sums, and begin with new products."""
+
+    def following(k: Any) -> None:
+        u, total, lost = (vector(_place(state, field, k)) for field in (PRODUCT, 0, 1))
+        total, lost = add_to(total, lost, own, log1p_wide(u))
+        zero = constant(k, 0.0, np.float64)
+        for field, value in ((PRODUCT, zero), (0, total), (1, lost)):
+            store(value, _place(state, field, k))
+
+    for_each((size + (LANES - 1)) // LANES, following)
+    return ()
+
+
+@apart("")
+def _add_range(
+    dtype: Any, way: _Way, call: Call, part: Any, start: Any, size: Any, state: Any, scratch: Any
+) -> tuple[Any, ...]:
+    """Add up a range of the rows of a strip."""
+    plan = plan_of(call)
+    zero = constant(size, 0.0, np.float64)
+    vectors = (size + (LANES - 1)) // LANES
+
+    def clear(k: Any) -> None:
+        for field in (0, 1, PRODUCT) if way.merged else range(FIELDS):
+            store(zero, _place(state, field, k))
+
+    for_each(vectors, clear)
+    first = plan.length * part // plan.ranges
+    stop = plan.length * (part + 1) // plan.ranges
+
+    def bunch(row: Any, since: Any) -> tuple[Any, Any]:
+        rows = least(least(stop - row, plan.inner - row % plan.inner), bunch_of(plan))
+        _add_rows(way, call, row * plan.lines + start, rows, size, state, scratch)
+        since = since + rows
+        if not way.merged:
+            return row + rows, since
+        full = since > MERGED[way.own] - LANES
+        when(full, lambda: _use_up(way.own, size, state))
+        return row + rows, select(full, integer(row, 0), since)
+
+    loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
+    left = least(plan.rest - start, size)
+
+    def rest() -> None:
+        # Of the last vector some lanes are columns that have no element here.
+        last = least(left, size - 1) // LANES
+        places = [_place(state, field, last) for field in range(FIELDS + 1)]
+        before_it = [vector(place) for place in places]
+        place = plan.length * plan.lines + start
+        _add_rows(way, call, place, integer(size, 1), left, state, scratch)
+        added = before(left - last * LANES, LANES)
+        for place, value in zip(places, before_it, strict=True):
+            store(select(added, vector(place), value), place)
+
+    when((left > 0) & (part == plan.ranges - 1), rest)
+    if way.merged:
+        _use_up(way.own, size, state)
+    return ()
+
+
+@apart("f")
+def _doubtful(size: Any, state: Any) -> tuple[Any]:
+    """Return how many vectors have a sum that is not finite, or too small to be trusted."""
+    zero = constant(size, 0.0, np.float64)
+
+    def following(k: Any, count: Any) -> tuple[Any]:
+        magnitude = absolute(vector(_place(state, 0, k)))
+        bad = select((magnitude > TINY) & (magnitude < np.inf), zero, 1.0)
+        bad = select(before(size - k * LANES, LANES), bad, 0.0)
+        return (select(differ(bad, zero), count + 1.0, count),)
+
+    return loop((size + (LANES - 1)) // LANES, (0.0 * to_float64(size),), following)
+
+
+def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
+    """Add up the losses of a group of strips of columns."""
+    plan = plan_of(call)
+    state = scratch + RESULTS * ROW
+    exact = _Way(np.float64, merged=False, weighted=form.by_element)
+    is_short = plan.reduced < SHORT
+
+    def work(part: Any, start: Any, size: Any) -> None:
+        def by(way: _Way) -> tuple[Any, ...]:
+            _add_range(dtype, way, call, part, start, size, state, scratch)
+            return ()
+
+        def checked(way: _Way) -> tuple[Any, ...]:
+            by(way)
+            when(_doubtful(size, state)[0] != 0.0, lambda: by(exact))
+            return ()
+
+        wide = call.array(LABELS).code == FLOAT64
+        if form.by_element:
+            if dtype is np.float32:
+                wide = wide | (call.array(POS_WEIGHT).code == FLOAT64) | is_short
+                branch(wide, lambda: by(exact), lambda: checked(exact._replace(own=dtype)))
+            else:
+                by(exact)
+        elif dtype is np.float32:
+            branch(
+                is_short | wide,
+                lambda: checked(_Way(dtype, merged=True, precise=True)),
+                lambda: checked(_Way(dtype, merged=True)),
+            )
+        else:
+            branch(is_short, lambda: by(exact), lambda: checked(_Way(dtype, merged=True)))
+        place, field = place_of_sums(call, plan, part, start, state)
+        direct = plan.pitch == 0
+        alike = not form.by_element
+
+        def keep() -> None:
+            for j in range(FIELDS):
+                copy(state + j * FIELD, place + field * j, size * 8)
+
+        when(direct, lambda: write_results(dtype, alike, call, place, field, start, size))
+        when(direct == 0, keep)
+
+    for_each_strip(call, plan, group, work)
+    return no_sums(group)

@@ -1,0 +1,185 @@
+"""The sums of a reduction along some axes: dealt out, kept side by side, and divided at the end.
+
+There are ``FIELDS`` numbers for each result, those of ``tiles.Sums``, a vector of one field at a
+time.  A strip that is done at once holds them in scratch memory; else each range has its own, in
+memory that the call brings along, and they are added up in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .axis_view import FIELDS, TOGETHER, Plan, plan_of, results
+from .divisor import divisor
+from .dtypes import FLOAT64
+from .fused import two_product, two_sum
+from .lanes import (
+    LANES,
+    absolute,
+    apart,
+    for_each,
+    integer,
+    least,
+    loop,
+    rounded,
+    select,
+    spread,
+    to_float64,
+    when,
+)
+from .memory import copy, on_stack
+from .operand import advanced, load, own_format, store
+from .staging import read, write
+from .tiles import Sums, add
+from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
+
+# Bytes of a vector of sums, and from one field of a strip to the next; results that are written at
+# a time.
+BYTES, FIELD, WRITTEN = 8 * LANES, 8 * TOGETHER, 256
+# What is asked for: results, or for each of them numerator, what it lost, and divisor, as float64.
+QUOTIENT, PARTS = 0, 1
+
+
+def for_each_strip(
+    call: Call, plan: Plan, group: Any, work: Callable[[Any, Any, Any], None]
+) -> None:
+    """Do something for the strips and ranges of a group: range, first line, number of lines."""
+    strips = (plan.lines + (plan.width - 1)) // plan.width
+    units = strips * plan.ranges
+    first, stop = units * group // call.groups, units * (group + 1) // call.groups
+
+    def unit(k: Any) -> None:
+        start = (first + k) // plan.ranges * plan.width
+        work((first + k) % plan.ranges, start, least(plan.width, plan.lines - start))
+
+    for_each(stop - first, unit)
+
+
+def place_of_sums(call: Call, plan: Plan, part: Any, line: Any, strip: Any) -> tuple[Any, Any]:
+    """Return where the sums of a line from a range go, and how many bytes lie between two fields.
+
+    Those of a ``strip`` that is done at once go there.
+    """
+    kept = call.number(LOST_TO) + (part * (FIELDS * plan.pitch) + line) * 8
+    direct = plan.pitch == 0
+    return select(direct, strip, kept), select(direct, integer(part, FIELD), plan.pitch * 8)
+
+
+def vector(address: Any) -> Any:
+    """Return lanes of sums."""
+    return load(np.float64, address, FLOAT64, LANES)
+
+
+def _divided(call: Call, sums: Sums) -> tuple[Any, Any, Any, Any]:
+    """Return quotient, numerator, what that lost, and divisor of lanes of sums."""
+    weight = spread(call.number(WEIGHT), np.float64)
+    total, rest = two_sum(sums.numerator, sums.lost)
+    total, rest = _exact(sums.numerator, total, rest)
+    numerator = weight * total
+    lost = two_product(weight, total)[1] + weight * rest
+    lost = select(absolute(lost) < np.inf, lost, 0.0)
+    by = divisor(call.number(REDUCTION), weight, sums.weight, sums.present, sums.count)
+    quotient = select(by != 0.0, numerator / select(by != 0.0, by, 1.0), 0.0)
+    return quotient, numerator, lost, by
+
+
+def _exact(given: Any, total: Any, rest: Any) -> tuple[Any, Any]:
+    """Return a sum and its rest, where it is finite; else what was given, and 0."""
+    finite = absolute(total) < np.inf
+    return select(finite, total, given), select(finite, rest, 0.0)
+
+
+@apart("")
+def _write_some(
+    dtype: Any, alike: bool, call: Call, sums: Any, field: Any, start: Any, size: Any
+) -> tuple[Any, ...]:
+    """Write at most ``WRITTEN`` results."""
+    plan = plan_of(call)
+    itemsize = own_format(dtype)[1]
+    raw, values = on_stack(size, 8 * WRITTEN), on_stack(size, 3 * 8 * WRITTEN)
+    step = select(plan.pitch == 0, integer(size, 0), plan.pitch * (8 * FIELDS))
+    weights = read(call.array(WEIGHTS), start, size, raw) if alike else None
+    reduced = to_float64(plan.reduced)
+
+    def following(k: Any) -> None:
+        first = sums + k * BYTES
+
+        def gather(count: Any, found: Any, between: Any, one: Callable[[Any], Sums]) -> Sums:
+            def more(j: Any, *found: Any) -> tuple[Any, ...]:
+                return tuple(add(Sums(*found), one(between * (j + 1))))
+
+            return Sums(*loop(count - 1, tuple(found), more))
+
+        def fields(offset: Any) -> Sums:
+            def packed(place: Any) -> Sums:
+                return Sums(*(vector(first + offset + place + j * field) for j in range(FIELDS)))
+
+            return gather(plan.packed, packed(integer(size, 0)), plan.kept * 8, packed)
+
+        found = gather(plan.ranges, fields(integer(size, 0)), step, fields)
+        if weights is not None:
+            place = advanced(weights, k * LANES).address
+            w = load(np.float64, place, weights.code, LANES)
+            count = spread(reduced, np.float64)
+            lost = two_product(w, found.numerator)[1] + w * found.lost
+            lost = select(absolute(lost) < np.inf, lost, 0.0)
+            present = select(w != 0.0, count, 0.0)
+            found = Sums(w * found.numerator, lost, w * count, present, count)
+        quotient, *parts = _divided(call, found)
+
+        def put_quotient() -> None:
+            store(rounded(quotient, dtype), values + k * (LANES * itemsize))
+
+        def put_parts() -> None:
+            for j, part in enumerate(parts):
+                store(part, values + j * (8 * WRITTEN) + k * BYTES)
+
+        when(call.number(SECOND) == QUOTIENT, put_quotient)
+        when(call.number(SECOND) != QUOTIENT, put_parts)
+
+    for_each((size + (LANES - 1)) // LANES, following)
+    none = integer(size, 0) != 0
+
+    def hand_over() -> None:
+        place = call.array(RESULT).address
+        for j in range(3):
+            to = place + (plan.kept * j + start) * 8
+            copy(values + j * (8 * WRITTEN), to, size * 8)
+
+    array = results(call, plan)
+    when(
+        call.number(SECOND) == QUOTIENT,
+        lambda: write(dtype, array, start, size, values, raw, none),
+    )
+    when(call.number(SECOND) != QUOTIENT, hand_over)
+    return ()
+
+
+def write_results(
+    dtype: Any, alike: bool, call: Call, sums: Any, field: Any, start: Any, size: Any
+) -> None:
+    """Write results from number ``start`` on, given the address of their sums.
+
+    Where weights are ``alike`` for all elements of a result, they have yet to be applied.
+    """
+
+    def chunk(k: Any) -> None:
+        done = k * WRITTEN
+        left = least(size - done, integer(start, WRITTEN))
+        _write_some(dtype, alike, call, sums + done * 8, field, start + done, left)
+
+    for_each((size + (WRITTEN - 1)) // WRITTEN, chunk)
+
+
+def write_all(dtype: Any, alike: bool, call: Call) -> None:
+    """Write all results, where the sums of ranges, or of packed rows, are kept."""
+    plan = plan_of(call)
+    sums, field = call.number(LOST_TO), plan.pitch * 8
+
+    def write_them() -> None:
+        write_results(dtype, alike, call, sums, field, plan.kept * 0, plan.kept)
+
+    when(plan.pitch != 0, write_them)

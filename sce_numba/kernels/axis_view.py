@@ -1,0 +1,202 @@
+"""The view of a reduction along some axes: what is kept by what is reduced.
+
+The axes are flattened as in ``flatten``, but those that are kept and those that are reduced each by
+themselves.  Which of the two come last in the view, and so which elements meet in a vector, is the
+choice between two loops:
+
+``along``   what is reduced lies together and is long: each row of the view is a result
+``across``  what is kept lies together, or what is reduced is short: each column is one
+
+Few columns would leave lanes empty.  Where rows of the view follow one another without gaps, so
+many of them are *packed* into one that its columns fill whole vectors; these are added up at the
+end.
+
+The work is dealt out in strips of results, and each strip, where there are few of them, in ranges
+of what is reduced.  Sums of ranges are added in order, so the number of threads can't be seen.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from .block import BLOCK, SHORT
+from .dtypes import ONE
+from .flatten import join_axes, lies_in_order, words_of, write_rows
+from .lanes import LANES
+from .memory import get
+from .tiles import GROUPS as MOST_GROUPS
+from .tiles import TILES
+from .view import (
+    BY_ELEMENT,
+    CODE,
+    COLUMNS,
+    GROUPS,
+    ITEMSIZE,
+    LABELS,
+    LOGITS,
+    OPERANDS,
+    PLAIN,
+    POS_WEIGHT,
+    RESULT,
+    ROWS,
+    SHAPE,
+    STAGED,
+    STRIDES,
+    WEIGHTS,
+    WHERE,
+    Array,
+    Call,
+)
+
+# Lines in a strip: rows along; columns across, where they lie together and where they don't.  In
+# long runs memory is read faster, but so much that is gathered would not stay in the caches.
+ROWS_ALONG, TOGETHER, GATHERED = 16, 1024, 256
+# There are ranges where strips are fewer than this, and no range is shorter than so many rows.
+UNITS, SHORTEST = 32, 64
+# More columns than this are not packed.
+PACKABLE = 1024
+# Sums of a result, see ``tiles.Sums``.
+FIELDS = 5
+
+# Words behind those of a layout, for each field of a plan.
+KEPT, REDUCED, LINES, LENGTH, REST, WIDTH = range(6)
+RANGES, PITCH, FIRST, RANK_KEPT, INNER, PACKED = range(6, 12)
+MORE = 12
+
+
+class Plan(NamedTuple):
+    """How a reduction along some axes is dealt out, as numbers of compiled code."""
+
+    kept: Any  # how many results there are
+    reduced: Any  # elements of a result
+    lines: Any  # rows along, or columns across, that sums are made of
+    length: Any  # elements of each
+    rest: Any  # elements behind the last whole row of packed columns
+    width: Any  # lines in a strip
+    ranges: Any  # parts of a strip
+    pitch: Any  # numbers from one field of the sums to the next; 0 where no sums are kept
+    first: Any  # the first kept axis of the view
+    rank_kept: Any  # how many kept axes the view has
+    inner: Any  # rows of the view that are evenly apart
+    packed: Any  # rows of the view that are one
+
+
+def plan_of(call: Call) -> Plan:
+    """Return the plan behind the layout of a call."""
+    place = call.layout + 8 * SHAPE + (call.rank + OPERANDS * (call.rank + STRIDES)) * 8
+    return Plan(*(get(place, k) for k in range(MORE)))
+
+
+def results(call: Call, plan: Plan) -> Array:
+    """Return the array of results, which has the kept axes only."""
+    array = call.array(RESULT)
+    return Array(array.address, array.row, array.shape + plan.first * 8, plan.rank_kept)
+
+
+def axis_words(rank: int) -> int:
+    """Return how many words a layout with a plan may take."""
+    return words_of(rank + 2) + MORE
+
+
+def greatest_divisor(one: int, two: int) -> int:
+    """Return the greatest common divisor."""
+    while two:
+        one, two = two, one % two
+    return one
+
+
+def is_along(lengths: Any, table: Any, reduced: Any) -> bool:
+    """Tell whether what is reduced lies together and is long."""
+    size, fastest, along = 1, 0, True
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0:
+            size *= lengths[axis]
+        step = abs(table[LOGITS][STRIDES + axis])
+        # Of axes that are broadcast alike the last is taken.
+        if lengths[axis] != 1 and (fastest == 0 or step <= fastest):
+            fastest, along = max(step, 1), reduced[axis] != 0
+    return size >= SHORT and along
+
+
+def flatten_axes(
+    lengths: Any, table: Any, reduced: Any, kept: Any, by_element: bool, words: Any, axes: Any
+) -> bool:
+    """Write the layout and the plan of a reduction to ``words``, which are 0; tell if it is along.
+
+    As ``flatten``; ``reduced`` and ``kept`` have another number than 0 for each of their axes.
+    ``by_element`` says that weights are taken so in any case.  ``axes`` has room for two numbers
+    more than there are axes.
+    """
+    along = is_along(lengths, table, reduced)
+    if along:
+        middle = join_axes(lengths, table, kept, words, axes, 0)
+        rank = join_axes(lengths, table, reduced, words, axes, middle)
+        first, kept_axes = 0, middle
+    else:
+        middle = join_axes(lengths, table, reduced, words, axes, 0)
+        rank = join_axes(lengths, table, kept, words, axes, middle)
+        first, kept_axes = middle, rank - middle
+    write_rows(table, words, axes, rank)
+    start, width = SHAPE + rank, STRIDES + rank
+    count, size = 1, 1
+    for k in range(rank):
+        if first <= k < first + kept_axes:
+            count *= words[SHAPE + k]
+        else:
+            size *= words[SHAPE + k]
+    own = start + RESULT * width + STRIDES
+    for k in range(kept_axes):
+        words[own + k] = words[own + first + k]
+    # Weights that are alike for all elements of a result.
+    masked = table[WHERE][CODE] != ONE or table[POS_WEIGHT][CODE] != ONE
+    weighted = table[WEIGHTS][CODE] != ONE
+    varies = False
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0 and lengths[axis] != 1 and table[WEIGHTS][STRIDES + axis] != 0:
+            varies = True
+    bare = table[LABELS][CODE] == ONE
+    words[BY_ELEMENT] = masked or bare or (weighted and (varies or by_element))
+    words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
+    in_order = True
+    for row in (LOGITS, LABELS):
+        if table[row][CODE] != ONE and not lies_in_order(words, start + row * width):
+            in_order = False
+    words[STAGED] = along and (words[STAGED] != 0 or not in_order)
+    packed = 1
+    if not along:
+        packed = packed_rows(count, size, words, start + LOGITS * width, middle)
+    length = size // packed
+    lines = count * packed
+    strip = ROWS_ALONG
+    if not along:
+        strip = TOGETHER
+        for row in (LOGITS, LABELS):
+            step = words[start + row * width + STRIDES + rank - 1]
+            if table[row][CODE] != ONE and step != table[row][ITEMSIZE]:
+                strip = GATHERED
+    strips = (lines + strip - 1) // strip
+    most = (length + BLOCK - 1) // BLOCK // TILES if along else length // SHORTEST
+    ranges = max(min(UNITS // strips, most), 1)
+    words[ROWS], words[COLUMNS] = (count, size) if along else (length, lines)
+    words[GROUPS] = min(MOST_GROUPS, strips * ranges)
+    plan = start + OPERANDS * width
+    words[plan + KEPT], words[plan + REDUCED] = count, size
+    words[plan + LINES], words[plan + LENGTH] = lines, length
+    words[plan + REST] = (size - length * packed) * count
+    words[plan + WIDTH], words[plan + RANGES] = strip, ranges
+    words[plan + PITCH] = lines + LANES if ranges > 1 or packed > 1 else 0
+    words[plan + FIRST], words[plan + RANK_KEPT] = first, kept_axes
+    words[plan + INNER] = length if packed > 1 else words[SHAPE + middle - 1]
+    words[plan + PACKED] = packed
+    return along
+
+
+def packed_rows(count: int, size: int, words: Any, logits: int, middle: int) -> int:
+    """Return how many rows of the view are taken as one."""
+    if count % LANES == 0 or count >= PACKABLE or middle != 1:
+        return 1
+    if not lies_in_order(words, logits):
+        return 1
+    whole = LANES // greatest_divisor(count, LANES)
+    packed = whole * max(GATHERED // (whole * count), 1)
+    return packed if size >= SHORTEST * packed else 1

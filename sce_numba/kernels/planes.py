@@ -1,0 +1,191 @@
+"""Some rows of a strip of columns, ready to be read in vectors: where they lie, or copied.
+
+Rows whose columns lie together are used in place.  Where it is the rows' neighbours in a column
+that lie together, squares of 16 by 16 elements are read and turned round on their way to scratch
+memory.  All else is gathered row by row.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from llvmlite import ir
+
+from .axis_view import Plan
+from .block import BLOCK
+from .lanes import LANES, Lanes, apart, branch, for_each, integer, select, when
+from .memory import at, pointer
+from .operand import Operand
+from .staging import address_in_place, gather, offset_of
+from .streaming import AHEAD, prefetch
+from .view import Array
+
+
+def bunch_of(plan: Plan) -> Any:
+    """Return how many rows are read at a time: with them a strip takes what a block takes."""
+    return integer(plan.width, BLOCK) // plan.width
+
+
+# Rows of a step, at most.
+ROWS = 4
+
+
+class Plane(NamedTuple):
+    """Rows of elements, so many bytes apart; and what memory to ask for while they are read.
+
+    That is the line at ``next`` and those ``next_row`` and ``next_vector`` bytes apart.
+    """
+
+    operand: Operand
+    step: Any = 0
+    next: Any = 0
+    next_row: Any = 0
+    next_vector: Any = 0
+
+    def at(self, row: Any, vector: Any) -> Any:
+        """Return the address of a vector of a row."""
+        return self.operand.address + row * self.step + vector * (self.operand.itemsize * LANES)
+
+    def ask(self, row: Any, vector: Any) -> None:
+        """Ask for memory that is read after these rows."""
+        place = self.next + row * self.next_row + vector * self.next_vector
+        prefetch(place - AHEAD, self.operand.itemsize, LANES)
+
+
+def _turned(rows: list[Any]) -> list[Any]:
+    """Return the columns of a square.
+
+    Pairs of elements are exchanged between two rows, then pairs of pairs, then quarters of a row:
+    first what processors do quickly inside a quarter, then what moves quarters as a whole.
+    """
+    quads = []
+    for a, b, c, d in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True):
+        (a, b), (c, d) = _exchanged(a, b, _ONES), _exchanged(c, d, _ONES)
+        quads.append([*_exchanged(a, c, _PAIRS), *_exchanged(b, d, _PAIRS)])
+    columns: list[Any] = [None] * LANES
+    for k, (a, b, c, d) in enumerate(zip(*quads, strict=True)):
+        halves = zip(_exchanged(a, b, _QUARTERS), _exchanged(c, d, _QUARTERS), strict=True)
+        for q, half in enumerate(halves):
+            columns[4 * q + k], columns[4 * q + k + 8] = _exchanged(*half, _QUARTERS)
+    return columns
+
+
+# Which lanes of two vectors, one after the other, the first of two new vectors takes; the second
+# takes those that are ``distance`` behind.
+_ONES = [4 * q + k + LANES * two for q in range(4) for k in range(2) for two in range(2)], 2
+_PAIRS = [4 * q + k + LANES * two for q in range(4) for two in range(2) for k in range(2)], 2
+_QUARTERS = [8 * q + k + LANES * two for two in range(2) for q in range(2) for k in range(4)], 4
+
+
+def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
+    first, distance = how
+    found: list[Any] = []
+    for lanes in (first, [lane + distance for lane in first]):
+        if not isinstance(one, Lanes):
+            found.append(np.concatenate([one, two])[lanes])
+            continue
+        numbers = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), numbers)
+        found.append(Lanes(one.builder, one.builder.shuffle_vector(one.value, two.value, mask)))
+    return found
+
+
+def _load(address: Any, size: int) -> Any:
+    if not isinstance(address, Lanes):
+        return at(address, LANES, f"u{size}")
+    kind = ir.VectorType(ir.IntType(8 * size), LANES)
+    return Lanes(address.builder, address.builder.load(pointer(address, kind), align=1))
+
+
+def _store(value: Any, address: Any, size: int) -> None:
+    if not isinstance(value, Lanes):
+        at(address, LANES, f"u{size}")[:] = value
+        return
+    value.builder.store(value.value, pointer(address, value.value.type), align=1)
+
+
+@apart("")
+def _turn(
+    size: int, plan: Plan, squares: Any, source: Any, step: Any, target: Any
+) -> tuple[Any, ...]:
+    """Copy squares of elements of ``size`` bytes; columns are ``step`` bytes apart."""
+    width = plan.width
+
+    def square(k: Any) -> None:
+        first = source + k * (step * LANES)
+        for row, value in enumerate(_turned([_load(first + step * j, size) for j in range(LANES)])):
+            _store(value, target + (width * row + k * LANES) * size, size)
+
+    for_each(squares, square)
+    return ()
+
+
+@apart("iii")
+def _copy_rows(
+    array: Array, plan: Plan, start: Any, rows: Any, size: Any, target: Any
+) -> tuple[Any, ...]:
+    """Copy rows of a strip to scratch memory, a strip's width apart; return what comes next."""
+    last, itemsize = plan.first - 1, array.itemsize
+    step, above = array.stride(array.rank - 1), array.stride(last)
+    run = array.length(array.rank - 1)
+    column = start % run
+    # A square reaches beyond what it needs: so far there must be elements behind it.
+    there = (column + size <= run) & (plan.packed == 1) & array.is_plain
+    turns = there & (above == itemsize) & (step >= itemsize) & (rows > 1)
+    turns = turns & (plan.width * LANES == BLOCK)
+    spare = run - column - 2 * LANES
+    squares = select(spare >= 0, spare // LANES + 1, integer(size, 0))
+    squares = select(squares * LANES < size, squares, (size + (LANES - 1)) // LANES)
+    squares = select(turns, squares, integer(size, 0))
+    first = array.address + offset_of(array, start)
+    for width in (1, 2, 4, 8):
+        chosen = (itemsize == width) & (squares > 0)
+        when(chosen, partial(_turn, width, plan, squares, first, step, target))
+    done = squares * LANES
+
+    def row(k: Any) -> None:
+        to = target + (k * plan.width + done) * itemsize
+        gather(array, start + k * plan.lines + done, size - done, to)
+
+    when(done < size, lambda: for_each(rows, row))
+    # The rest of the columns, or the next strip of whole ones.
+    line = itemsize * LANES
+    vectors = integer(itemsize, LANES)
+    return branch(
+        plan.length > LANES,
+        lambda: (first + line, step * vectors, step),
+        lambda: (first + plan.width * step, line * vectors, line),
+    )
+
+
+@apart("iiiiiii")
+def _plane(
+    array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: Any
+) -> tuple[Any, ...]:
+    def given() -> tuple[Any, ...]:
+        place = address_in_place(array, start, size)
+        whole = (size & (LANES - 1)) == 0
+        place = select(whole, place, integer(size, 0))
+
+        def copied() -> tuple[Any, ...]:
+            following = _copy_rows(array, plan, start, rows, size, scratch)
+            return scratch, array.itemsize * plan.width, *following
+
+        step = array.stride(plan.first - 1) * plan.packed
+        there = place, step, place + step * ROWS, step, array.itemsize * LANES
+        return branch(place != 0, lambda: there, copied)
+
+    zero = integer(size, 0)
+    address, *rest = branch(array.address == 0, lambda: (zero,) * 5, given)
+    return address, array.code, array.itemsize, *rest
+
+
+def plane(array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: Any) -> Plane:
+    """Return ``rows`` rows of ``size`` elements, of which element ``start`` of the view is first.
+
+    A row that is read in whole vectors may have anything behind its last element.
+    """
+    address, code, itemsize, *rest = _plane(array, plan, start, rows, size, scratch)
+    return Plane(Operand(address, code, itemsize), *rest)
