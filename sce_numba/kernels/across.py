@@ -94,7 +94,7 @@ def _add_rows(
     else:
         w = opened(WEIGHTS) if way.weighted else Plane(ABSENT)
         step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), state, shared)
-        count = 1
+        count = ROWS // 2
     vectors = (size + (LANES - 1)) // LANES
     done = integer(size, 0)
     while count:
@@ -162,8 +162,7 @@ def _weighted_step(
 ) -> Any:
     own = way.own
 
-    def step(_rows: int, row: Any, k: Any) -> None:
-        sums = Sums(*(vector(_place(state, field, k)) for field in range(FIELDS)))
+    def add_row(row: Any, k: Any, sums: Sums) -> Sums:
         one = constant(row, 1.0, own)
         a, b = (spread(number, own) for number in shared)
         flags = _fetch(own, keep, row, k, flags_only=True) != 0.0
@@ -190,14 +189,17 @@ def _weighted_step(
             total, lost = add_to(sums.numerator, rest, own, product)
         counted = to_float64(select(flags, one, 0.0))
         present = select(weights != 0.0, counted, 0.0)
-        found = Sums(
-            total,
-            lost,
-            sums.weight + weights,
-            sums.present + present,
-            sums.count + counted,
-        )
-        for field, value in enumerate(found):
+        counts = sums.present + present, sums.count + counted
+        return Sums(total, lost, sums.weight + weights, *counts)
+
+    def step(rows: int, first: Any, k: Any) -> None:
+        for source in (x, z):
+            for j in range(rows):
+                source.ask(first + j, k)
+        sums = Sums(*(vector(_place(state, field, k)) for field in range(FIELDS)))
+        for j in range(rows):
+            sums = add_row(first + j, k, sums)
+        for field, value in enumerate(sums):
             store(value, _place(state, field, k))
 
     return step
@@ -212,7 +214,8 @@ def _use_up(own: Any, size: Any, state: Any) -> tuple[Any, ...]:
         total, lost = add_to(total, lost, own, log1p_wide(u))
         zero = constant(k, 0.0, np.float64)
         for field, value in ((PRODUCT, zero), (0, total), (1, lost)):
-            store(value, _place(state, field, k))
+            if field != 1 or own is np.float64:
+                store(value, _place(state, field, k))
 
     for_each((size + (LANES - 1)) // LANES, following)
     return ()
@@ -241,7 +244,7 @@ def _add_range(
         since = since + rows
         if not way.merged:
             return row + rows, since
-        full = since > MERGED[way.own] - LANES
+        full = since > MERGED[way.own] - bunch_of(plan)
         when(full, lambda: _use_up(way.own, size, state))
         return row + rows, select(full, integer(row, 0), since)
 

@@ -31,7 +31,7 @@ from .lanes import (
     when,
 )
 from .memory import copy, on_stack
-from .operand import advanced, load, own_format, store
+from .operand import LINE, advanced, load, own_format, store
 from .staging import read, write
 from .tiles import Sums, add
 from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
@@ -99,7 +99,7 @@ def _write_some(
     """Write at most ``WRITTEN`` results."""
     plan = plan_of(call)
     itemsize = own_format(dtype)[1]
-    raw, values = on_stack(size, 8 * WRITTEN), on_stack(size, 3 * 8 * WRITTEN)
+    raw, values = on_stack(size, 8 * WRITTEN + LINE), on_stack(size, 3 * 8 * WRITTEN)
     step = select(plan.pitch == 0, integer(size, 0), plan.pitch * (8 * FIELDS))
     weights = read(call.array(WEIGHTS), start, size, raw) if alike else None
     reduced = to_float64(plan.reduced)

@@ -29,7 +29,7 @@ from .lanes import (
     when,
 )
 from .memory import at, copy, copy_elements, pointer
-from .operand import Operand, load, own_format
+from .operand import LINE, Operand, load, own_format
 from .small_floats import rounded
 from .streaming import copy_past_caches
 from .view import Array
@@ -139,14 +139,31 @@ def _copy_run(
 
 @apart("")
 def gather(array: Array, start: Any, size: Any, target: Any) -> tuple[Any, ...]:
-    """Copy elements ``start`` to ``start + size`` to contiguous memory."""
+    """Copy elements ``start`` to ``start + size`` to memory with room for a line more."""
     stride, itemsize = array.stride(array.rank - 1), array.itemsize
+    last = _end_of(array) - (LINE - 1)
+    together = (stride == itemsize) & (array.is_swapped == 0)
 
     def visit(address: Any, done: Any, count: Any) -> None:
-        _copy_run(array, count, address, stride, target + done * itemsize, itemsize)
+        to = target + done * itemsize
+        # A short run is copied with what follows it, over which the next run is copied.
+        short = together & (count * itemsize < LINE + 1) & (address < last)
+        when(short, lambda: copy(address, to, integer(size, LINE)))
+        when(short == 0, lambda: _copy_run(array, count, address, stride, to, itemsize))
 
     _for_each_run(array, start, size, visit)
     return ()
+
+
+def _end_of(array: Array) -> Any:
+    """Return the address behind the last element in memory."""
+
+    def axis(k: Any, end: Any) -> tuple[Any]:
+        step = array.stride(k)
+        return (end + select(step > 0, step, integer(step, 0)) * (array.length(k) - 1),)
+
+    (end,) = loop(array.rank, (array.address + array.itemsize,), axis)
+    return end
 
 
 @apart("")
