@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import arguments
 from .array_libraries import are_plain, check_order, has_labels, has_names
+from .axes import Axis, are_given, as_axes, as_flag, numbers_of
 from .evaluation import as_scalar
 from .kernels.dtypes import FLOAT_NAMES, FLOATS
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
 from .reduction import Reduction
+from .sums_along import SumsAlong, sums_along
 
 
 class _Version:
@@ -32,7 +34,7 @@ class _Version:
 
     __slots__ = ("count", "successor", "sums")
 
-    def __init__(self, sums: LossSums, count: int) -> None:
+    def __init__(self, sums: LossSums | SumsAlong, count: int) -> None:
         self.sums = sums
         self.count = count
         self.successor: dict[str, _Version] = {}
@@ -54,13 +56,19 @@ class LossAccumulator:
     pos_weight : array_like, optional
         The weight of positives: a number, or an array that broadcasts to the logits of every batch
         by NumPy's rule; a DataArray of xarray goes by the names of its axes.
+    axis : int or tuple of int, optional
+        Axes to reduce, all by default; axis 0, that of the batch, must be among them.  The others
+        must be alike in all batches: ``axis=0`` gives the loss of each class.
+    keepdims : bool
+        Whether reduced axes stay, with a length of 1.
 
     Raises
     ------
     ValueError
         If the reduction is unknown or ``NONE``, or label_smoothing is outside [0, 1].
     TypeError
-        If label_smoothing or pos_weight are no numbers.
+        If label_smoothing or pos_weight are no numbers, axis holds anything but integers, or
+        keepdims is neither True nor False.
 
     Notes
     -----
@@ -81,6 +89,11 @@ class LossAccumulator:
     0.990714
     >>> loss
     LossAccumulator(reduction='weighted_sum_by_nonzero_weights', count=4, value=0.99071...)
+    >>> by_class = sce.LossAccumulator(axis=0)
+    >>> for label, logit in zip(labels.reshape(2, 1, 2), logits.reshape(2, 1, 2)):
+    ...     by_class.update(label, logit)
+    >>> print(by_class.result().round(4))
+    [0.3005 1.6809]
     """
 
     def __init__(
@@ -88,6 +101,9 @@ class LossAccumulator:
         reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
         label_smoothing: float = 0,
         pos_weight: ArrayLike | None = None,
+        *,
+        axis: Axis = None,
+        keepdims: bool = False,
     ) -> None:
         if arguments.as_reduction(reduction) is None:
             raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
@@ -101,8 +117,16 @@ class LossAccumulator:
             if has_names(given):
                 values = given.copy(data=values)
             self._pos_weight = copy.deepcopy(given) if has_labels(given) else values
+        self._axis, self._keepdims = numbers_of(axis), as_flag(keepdims)
         # The newest version, or one from which successors lead to it.
-        self._version = _Version(LossSums(), 0)
+        self._version = _Version(self._no_sums(), 0)
+
+    @property
+    def _is_scalar(self) -> bool:
+        return not are_given(self._axis, self._keepdims)
+
+    def _no_sums(self) -> LossSums | SumsAlong:
+        return LossSums() if self._is_scalar else SumsAlong()
 
     def reset(self) -> None:
         """Forget all updates.
@@ -116,7 +140,7 @@ class LossAccumulator:
         >>> loss
         LossAccumulator(reduction='weighted_sum', count=0, value=0.0)
         """
-        self._publish(lambda version: _Version(LossSums(), 0))
+        self._publish(lambda version: _Version(self._no_sums(), 0))
 
     def update(
         self,
@@ -142,7 +166,8 @@ class LossAccumulator:
         Raises
         ------
         ValueError, TypeError
-            As ``sigmoid_cross_entropy`` does.
+            As ``sigmoid_cross_entropy`` does; ValueError also if there is no axis 0 among those
+            that are reduced, or results would have another shape than those of other batches.
 
         Notes
         -----
@@ -170,10 +195,17 @@ class LossAccumulator:
             if any(map(has_names, operands.values())):
                 operands = importlib.import_module(".xarray", __package__).by_position(operands)
         values = operands["logits"] = arguments.as_floats(operands["logits"], "logits")
-        sums = sums_of_part(
-            **operands, label_smoothing=self._label_smoothing, reduction=self._reduction
-        )
-        self._add(sums, values.size)
+        operands |= {"label_smoothing": self._label_smoothing, "reduction": self._reduction}
+        if self._is_scalar:
+            self._add(sums_of_part(**operands), values.size)
+            return
+        axes = as_axes(self._axis, self._keepdims, values.ndim)
+        if 0 not in axes.reduced and values.ndim:
+            raise ValueError(
+                f"Argument `axis` is {self._axis}, which leaves axis 0 of logits of shape "
+                f"{values.shape}, the axis of the batch. Make an accumulator whose `axis` has it."
+            )
+        self._add(sums_along(axes.reduced, self._keepdims, **operands), values.size)
 
     def update_arrow(
         self,
@@ -248,7 +280,7 @@ class LossAccumulator:
         Parameters
         ----------
         other : LossAccumulator
-            One of the same reduction, label smoothing and pos_weight.
+            One of the same reduction, label smoothing, pos_weight, axis and keepdims.
 
         Returns
         -------
@@ -260,7 +292,7 @@ class LossAccumulator:
         TypeError
             If it is no accumulator.
         ValueError
-            If one of the three differs.
+            If one of these differs, or results have another shape.
 
         Examples
         --------
@@ -277,7 +309,7 @@ class LossAccumulator:
             raise TypeError(
                 f"Argument `other` must be a LossAccumulator, got {type(other).__name__}."
             )
-        for name in ("reduction", "label_smoothing", "pos_weight"):
+        for name in ("reduction", "label_smoothing", "pos_weight", "axis", "keepdims"):
             own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
             if not _equal(own, theirs):
                 raise ValueError(
@@ -321,9 +353,9 @@ class LossAccumulator:
             return NotImplemented
         return copy.copy(self)
 
-    def _add(self, sums: LossSums, count: int) -> None:
+    def _add(self, sums: Any, count: int) -> None:
         def plus(version: _Version) -> _Version:
-            total = version.sums.copy()
+            total: Any = version.sums.copy()
             total.merge(sums)
             return _Version(total, version.count + count)
 
@@ -363,14 +395,16 @@ class LossAccumulator:
 
         Returns
         -------
-        scalar
-            A NumPy scalar: the float64 loss, rounded to the dtype.  A denominator of exactly 0
-            gives 0.
+        scalar or ndarray
+            A NumPy scalar, with ``axis`` an array: the float64 loss, rounded to the dtype.  A
+            denominator of exactly 0 gives 0.
 
         Raises
         ------
         TypeError
             If the dtype is none of these.
+        ValueError
+            With ``axis``, if there was no update, from which the shape of the results is known.
 
         Examples
         --------
@@ -384,16 +418,24 @@ class LossAccumulator:
         131326.17 inf
         """
         loss = self._loss(self._newest())
-        return loss if dtype is None else as_scalar(float(loss), _as_dtype(dtype))
+        if dtype is None:
+            return loss
+        wanted = _as_dtype(dtype)
+        if self._is_scalar:
+            return as_scalar(float(loss), wanted)
+        rounded = [as_scalar(value, wanted) for value in loss.ravel().tolist()]
+        return np.array(rounded, wanted).reshape(loss.shape)
 
     def _loss(self, version: _Version) -> Any:
-        return np.float64(version.sums.loss(self._reduction))
+        loss = version.sums.loss(self._reduction)
+        return np.float64(loss) if self._is_scalar else loss
 
     def __repr__(self) -> str:
         version = self._newest()
+        said = f"value={self._loss(version)!s}" if self._is_scalar else f"axis={self._axis}"
         return (
             f"{type(self).__name__}(reduction={self._reduction.value!r}, count={version.count}, "
-            f"value={self._loss(version)!s})"
+            f"{said})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -406,6 +448,8 @@ class LossAccumulator:
         state = dict(state)
         # Older pickles have the dtype of the logits as well, and the oldest ones each sum apart.
         state.pop("_dtype", None)
+        state.setdefault("_axis", None)
+        state.setdefault("_keepdims", False)
         if "_numerator" in state and "_denominator" in state:
             sums = state["_sums"] = LossSums()
             sums.numerator, sums.denominator = state.pop("_numerator"), state.pop("_denominator")

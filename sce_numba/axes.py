@@ -56,32 +56,48 @@ def are_given(axis: Any, keepdims: Any) -> bool:
     return axis is not None or keepdims is not False
 
 
-def as_axes(axis: Any, keepdims: Any, rank: int) -> Axes:
-    """Return checked axes."""
+def as_flag(keepdims: Any) -> bool:
+    """Return ``keepdims``, which must be True or False."""
     if not isinstance(keepdims, (bool, np.bool_)):
         raise TypeError(f"Argument `keepdims` must be True or False, got {shown(keepdims)}.")
+    return bool(keepdims)
+
+
+def numbers_of(axis: Any) -> tuple[int, ...] | None:
+    """Return the axes that were named, None for all of them."""
     if axis is None:
-        return Axes(tuple(range(rank)), bool(keepdims))
-    said = "Argument `axis` must be None, an integer or a tuple of integers, got"
-    given = axis if isinstance(axis, (tuple, list)) else (axis,)
-    found = []
-    for one in given:
+        return None
+    numbers = []
+    for one in axis if isinstance(axis, (tuple, list)) else (axis,):
         try:
             number = operator.index(one)
         except TypeError:
-            raise TypeError(f"{said} {shown(axis)}.") from None
-        if isinstance(one, (bool, np.bool_)):
-            raise TypeError(f"{said} {shown(axis)}.")
+            number = None
+        if number is None or isinstance(one, (bool, np.bool_)):
+            raise TypeError(
+                "Argument `axis` must be None, an integer or a tuple of integers, got "
+                f"{shown(axis)}."
+            )
+        numbers.append(number)
+    return tuple(numbers)
+
+
+def as_axes(axis: Any, keepdims: Any, rank: int) -> Axes:
+    """Return checked axes."""
+    keep, numbers = as_flag(keepdims), numbers_of(axis)
+    if numbers is None:
+        return Axes(tuple(range(rank)), keep)
+    for number in numbers:
         if not -rank <= number < rank:
             allowed = f"from {-rank} to {rank - 1}" if rank else "none: it has no axes"
             raise ValueError(
                 f"Argument `axis` names axis {number} of an array of {rank} dimensions; allowed "
                 f"are {allowed}."
             )
-        found.append(number % rank)
+    found = sorted(number % rank for number in numbers)
     if len(set(found)) < len(found):
         raise ValueError(f"Argument `axis` must name no axis twice, got {shown(axis)}.")
-    return Axes(tuple(sorted(found)), bool(keepdims))
+    return Axes(tuple(found), keep)
 
 
 class _Layout(Layout):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 import sce_numba as sce
-from sce_numba.kernels.fused import two_sum
+from sce_numba.sums_along import SumsAlong, sums_of_losses_along
 
 from .ranges import Ranges
+
+# The reduction that divides by how many elements count.
+_COUNTED = sce.Reduction.SUM_OVER_BATCH_SIZE
 
 
 class Total:
@@ -60,10 +62,10 @@ class Total:
                 least, greatest = self._range
                 self._range = np.minimum(least, losses.min()), np.maximum(greatest, losses.max())
         if self._by_class:
-            # Rounded to float64 alone, the losses of a class are worth being added exactly.
-            losses = self._losses(labels, logits.astype(np.float64), weights, where)
-            self._classes = classes or _Classes(logits.shape[-1], self._reduction)
-            self._classes.add(losses, labels, weights, where)
+            options = self._reduction, self._label_smoothing, self._pos_weight
+            rows = tuple(range(logits.ndim - 1))
+            self._classes = classes or _Classes(logits.shape[-1], rows, *options)
+            self._classes.add(labels, logits, weights, where)
 
     def _losses(
         self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
@@ -97,76 +99,34 @@ class Total:
 
 
 class _Classes:
-    """The losses of classes side by side: an accumulator for each would take a kilobyte each."""
+    """The losses of classes side by side, and what their labels are."""
 
-    def __init__(self, number: int, reduction: sce.Reduction) -> None:
+    def __init__(self, number: int, rows: tuple[int, ...], *options: Any) -> None:
         self.number = number
-        self._reduction = reduction
-        self._losses, self._weights, self._labels = (_Sums(number) for _ in range(3))
-        self.counts = np.zeros(number, np.int64)
+        self._rows = rows
+        self._losses = sce.LossAccumulator(*options, axis=rows)
+        self._labels = SumsAlong()
 
     def add(
-        self, losses: np.ndarray, labels: np.ndarray, weights: Any, where: np.ndarray | None
+        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
     ) -> None:
-        """Add losses, which are 0 where they don't count, and what they are divided by."""
-        if where is None:
-            self.counts += math.prod(losses.shape[:-1])
-        else:
-            self.counts += np.count_nonzero(where, axis=tuple(range(where.ndim - 1)))
-        self._losses.add(losses)
-        self._labels.add(_chosen(labels, where))
-        if self._reduction == sce.Reduction.MEAN:
-            self._weights.add(_chosen(np.broadcast_to(weights, losses.shape), where))
-        elif self._reduction == sce.Reduction.SUM_BY_NONZERO_WEIGHTS:
-            counted = np.broadcast_to(np.not_equal(weights, 0), losses.shape)
-            self._weights.add(_chosen(counted, where))
+        """Add a block."""
+        self._losses.update(labels, logits, weights, where)
+        # Their mean is that of losses that are labels.
+        given = labels.astype(np.float64), 1.0, _COUNTED, where
+        self._labels.merge(sums_of_losses_along(self._rows, False, *given))
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many elements count in each class."""
+        return np.array([float(self._labels.denominator[k]) for k in range(self.number)], np.int64)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        losses, labels = self._losses.rounded(), self._labels.rounded()
-        divisors = self._weights.rounded()
-        if self._reduction == sce.Reduction.SUM:
-            divisors += 1
-        elif self._reduction == sce.Reduction.SUM_OVER_BATCH_SIZE:
-            divisors += self.counts
-        for number, (loss, divisor) in enumerate(zip(losses, divisors, strict=True)):
-            count = int(self.counts[number])
+        losses, labels = self._losses.result(), self._labels.loss(_COUNTED)
+        for number, count in enumerate(self.counts.tolist()):
             yield {
                 "class": number,
-                "loss": float(loss) / float(divisor) if divisor else 0.0,
-                "mean_label": float(labels[number]) / count if count else np.nan,
+                "loss": float(losses[number]),
+                "mean_label": float(labels[number]) if count else np.nan,
                 "elements": count,
             }
-
-
-def _chosen(array: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-    """Return an array with 0 in place of what doesn't count, were it NaN."""
-    return array if where is None else np.where(where, array, np.zeros((), array.dtype))
-
-
-class _Sums:
-    """Sums of numbers that come row by row, with twice the digits of float64."""
-
-    def __init__(self, columns: int) -> None:
-        self._sums, self._lost = np.zeros((2, columns))
-
-    def add(self, rows: np.ndarray) -> None:
-        """Add all rows, halves to halves."""
-        rows = rows.astype(np.float64).reshape(math.prod(rows.shape[:-1]), rows.shape[-1])
-        with np.errstate(invalid="ignore", over="ignore"):
-            while len(rows) > 1:
-                half = len(rows) // 2
-                sums = self._plus(rows[:half], rows[half : 2 * half])
-                # Of an odd number the last one waits.
-                rows = np.concatenate([sums, rows[2 * half :]])
-            for row in rows:
-                self._sums = self._plus(self._sums, row)
-
-    def _plus(self, one: np.ndarray, two: np.ndarray) -> np.ndarray:
-        sums, lost = two_sum(one, two)
-        self._lost += lost.sum(axis=0) if lost.ndim > 1 else lost
-        return np.asarray(sums)
-
-    def rounded(self) -> np.ndarray:
-        """Return the sums; those that aren't finite have lost nothing."""
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(self._sums), self._sums + self._lost, self._sums)

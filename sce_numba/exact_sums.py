@@ -1,0 +1,85 @@
+"""Exact sums side by side: what ``ExactSum`` is for one number, for an array of them.
+
+Each is a whole number of units of 2^-1074, cut into digits of ``BITS`` bits.  Digits are added to
+without carrying, which may wait for ``ADDITIONS`` additions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .exact_sum import UNIT_BITS, ExactSum
+
+BITS = 32
+# A float64 has 53 bits and at most 2^1024, which is so many digits from the first.
+DIGITS = (UNIT_BITS + 1024) // BITS + 2
+ADDITIONS = 1 << 28
+
+
+class ExactSums:
+    """The sums of the arrays added so far, all of one size."""
+
+    def __init__(self, size: int) -> None:
+        self.digits = np.zeros((size, DIGITS), np.int64)
+        self.not_finite = np.zeros(size)
+        self.additions = 0
+
+    def add(self, values: np.ndarray) -> None:
+        """Add a float64 to each of the sums."""
+        self._make_room(1)
+        finite = np.isfinite(values)
+        with np.errstate(invalid="ignore"):
+            self.not_finite += np.where(finite, 0.0, values)
+        fractions, exponents = np.frexp(np.where(finite, values, 0.0))
+        wholes = np.ldexp(np.abs(fractions), 53).astype(np.int64)
+        places = exponents.astype(np.int64) + (UNIT_BITS - 53)
+        # Subnormal numbers end in zeros that are below the first digit.
+        wholes >>= np.minimum(np.maximum(-places, 0), 63)
+        digits, shifts = np.divmod(np.maximum(places, 0), BITS)
+        signs = np.where(fractions < 0, -1, 1)
+        rows, mask = np.arange(values.size), (1 << BITS) - 1
+        low, high = (wholes & mask) << shifts, (wholes >> BITS) << shifts
+        self.digits[rows, digits] += signs * (low & mask)
+        self.digits[rows, digits + 1] += signs * ((low >> BITS) + (high & mask))
+        self.digits[rows, digits + 2] += signs * (high >> BITS)
+
+    def merge(self, other: ExactSums) -> None:
+        """Add all that was added to others."""
+        self._make_room(other.additions)
+        self.digits += other.digits
+        with np.errstate(invalid="ignore"):
+            self.not_finite += other.not_finite
+
+    def _make_room(self, additions: int) -> None:
+        """Carry, lest so many additions more overflow a digit."""
+        if self.additions + additions > ADDITIONS:
+            for digit in range(DIGITS - 1):
+                carried = self.digits[:, digit] >> BITS
+                self.digits[:, digit] -= carried << BITS
+                self.digits[:, digit + 1] += carried
+            self.additions = 1
+        self.additions += additions
+
+    def copy(self) -> ExactSums:
+        """Return sums of the same numbers."""
+        result = ExactSums(len(self.digits))
+        result.merge(self)
+        return result
+
+    def __getitem__(self, index: int) -> ExactSum:
+        result = ExactSum()
+        digits = self.digits[index]
+        for digit in np.flatnonzero(digits).tolist():
+            result.units += int(digits[digit]) << (BITS * digit)
+        result.not_finite = float(self.not_finite[index])
+        return result
+
+    def __truediv__(self, other: ExactSums) -> np.ndarray:
+        """Return the quotients, each rounded once; 0 where the denominator is exactly 0."""
+        found: list[Any] = []
+        for index in range(len(self.digits)):
+            denominator = other[index]
+            found.append(self[index] / denominator if denominator else 0.0)
+        return np.array(found, np.float64)
