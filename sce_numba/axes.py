@@ -56,6 +56,12 @@ def are_given(axis: Any, keepdims: Any) -> bool:
     return axis is not None or keepdims is not False
 
 
+def options(axis: Any, keepdims: Any, dim: Any) -> dict[str, Any]:
+    """Return those of the arguments that are given, by name, for other libraries' arrays."""
+    named = {} if dim is None else {"dim": dim}
+    return {"axis": axis, "keepdims": keepdims, **named}
+
+
 def as_flag(keepdims: Any) -> bool:
     """Return ``keepdims``, which must be True or False."""
     if not isinstance(keepdims, (bool, np.bool_)):
@@ -148,10 +154,10 @@ def _run(
     evaluation.reduce_along(arrays, layout, layout.code, *rest)
 
 
-def evaluate(given: Operands, axis: Any, keepdims: Any, out: Any) -> Any:
+def evaluate(given: Operands, axis: Any, keepdims: Any, dim: Any = None, out: Any = None) -> Any:
     """Return the losses along axes, which are checked first, as is ``out``."""
     arrays, layout, weight, smoothing, reduction = given
-    axes, code = given_axes(arrays, reduction, axis, keepdims)
+    axes, code = given_axes(arrays, reduction, axis, keepdims, dim)
     shape = axes.shape(arrays[LOGITS].shape)
     checked = None if out is None else arguments.as_out(out, arrays, shape=shape)
     result = reduce((arrays, layout, weight, smoothing, code), axes, checked)
@@ -159,11 +165,11 @@ def evaluate(given: Operands, axis: Any, keepdims: Any, out: Any) -> Any:
 
 
 def evaluate_and_differentiate(
-    given: Operands, axis: Any, keepdims: Any, out: Any, grad_out: Any
+    given: Operands, axis: Any, keepdims: Any, dim: Any, out: Any, grad_out: Any
 ) -> tuple[Any, np.ndarray]:
     """Return the losses along axes, and the gradient of their sum, as ``evaluate`` does."""
     arrays, layout, weight, smoothing, reduction = given
-    axes, code = given_axes(arrays, reduction, axis, keepdims)
+    axes, code = given_axes(arrays, reduction, axis, keepdims, dim)
     checked, taken = None, arrays
     if out is not None:
         checked = arguments.as_out(out, arrays, shape=axes.shape(arrays[LOGITS].shape))
@@ -175,14 +181,19 @@ def evaluate_and_differentiate(
     operands = arrays, layout, weight, smoothing, code
     # First the losses: the gradient may take the place of the logits.
     loss = reduce(operands, axes, checked)
-    differentiate(operands, axes, gradient)
+    differentiate(operands, denominators(operands, axes), gradient)
     return loss if out is None else out, gradient if grad_out is None else grad_out
 
 
 def given_axes(
-    arrays: dict[int, np.ndarray], reduction: int | None, axis: Any, keepdims: Any
+    arrays: dict[int, np.ndarray], reduction: int | None, axis: Any, keepdims: Any, dim: Any = None
 ) -> tuple[Axes, int]:
     """Return checked axes, and the reduction, which must not be ``Reduction.NONE``."""
+    if dim is not None:
+        raise TypeError(
+            f"Argument `dim` is {shown(dim)}, but only the axes of a DataArray of xarray have "
+            "names. Pass numbers as `axis`."
+        )
     axes = as_axes(axis, keepdims, arrays[LOGITS].ndim)
     if reduction is None:
         raise ValueError(
@@ -247,8 +258,8 @@ def denominators(given: Operands, axes: Axes) -> np.ndarray:
     return by
 
 
-def differentiate(given: Operands, axes: Axes, gradient: np.ndarray) -> None:
-    """Write the gradient of the sum of the results.
+def differentiate(given: Operands, by: np.ndarray, gradient: np.ndarray) -> None:
+    """Write the gradient of the sum of the results, given what they are divided by.
 
     Each element has a weight over the denominator of its result.  Of those as many are made at a
     time as fit the caches.
@@ -256,7 +267,6 @@ def differentiate(given: Operands, axes: Axes, gradient: np.ndarray) -> None:
     arrays, _, weight, smoothing, _ = given
     if gradient.size == 0:
         return
-    by = denominators(given, axes)
     if by.size == 1:
         _differentiate(arrays | {GRADIENT: gradient}, weight, smoothing, float(by.item()))
         return

@@ -11,6 +11,7 @@ a reduced loss         a pair of sums for each block (``LossSums``), merged in a
                        the same bits in every run, whatever the scheduler
 its gradient as well   the denominator first, from weights and ``where`` alone; then sum and
                        gradient of each block in one pass
+a loss along axes      the same for each column of blocks: its sums are merged along these axes
 =====================  ===========================================================================
 
 A graph has a few tasks for each block.  Operands are rechunked as the logits are; a weight that is
@@ -46,7 +47,8 @@ from dask.utils import funcname
 
 from . import arguments, nn
 from .array_libraries import readable
-from .evaluation import as_scalar
+from .axes import Axes, are_given, differentiate, given_axes
+from .evaluation import as_scalar, result_like
 from .kernels import view
 from .loss_collections import record
 from .loss_sums import (
@@ -61,8 +63,9 @@ from .losses import (
     sigmoid_cross_entropy_gradient_hessian,
     sigmoid_cross_entropy_value_and_grad,
 )
-from .operands import elements, weigh
+from .operands import checked, elements, weigh
 from .reduction import Reduction
+from .sums_along import SumsAlong, sums_along, sums_of_losses_along
 
 # The operands of all functions: the first that is given decides what the others align with.
 _OPERANDS = "logits", "losses", "labels", "multi_class_labels", "weights", "where", "pos_weight"
@@ -110,9 +113,14 @@ def call(
                 f"Argument `{name}` can't be given with Dask arrays, whose results are lazy."
             )
     operands = {name: given.pop(name) for name in _OPERANDS if name in given}
-    reduced = _check(function, operands, **given)
+    axes = _check(function, operands, **given)
+    by_axis = "axis" in given
+    for name in ("axis", "keepdims"):
+        given.pop(name, None)
     operands = _aligned(operands)
-    if not reduced:
+    if by_axis:
+        result = _along(function, operands, axes, **given)
+    elif axes is None:
         result = _elements(function, operands, given)
     elif function is compute_weighted_loss:
         result = _loss(sums_of_losses, operands, **given)
@@ -123,7 +131,8 @@ def call(
         else:
             result = _loss(sums_of_part, operands, **given)
     loss = result[0] if isinstance(result, tuple) else result
-    record(loss, scope, loss_collection, given.get("reduction"))
+    several = by_axis and loss.ndim > 0
+    record(loss, scope, loss_collection, given.get("reduction"), several=several)
     return result
 
 
@@ -135,8 +144,11 @@ def _check(
     operands: Operands,
     label_smoothing: float = 0,
     reduction: Reduction | str = Reduction.NONE,
-) -> bool:
-    """Check all arguments as for NumPy arrays; tell whether the loss is reduced."""
+    axis: Any = None,
+    keepdims: bool = False,
+    dim: Any = None,
+) -> Axes | None:
+    """Check all arguments as for NumPy arrays; return what is reduced, None for no reduction."""
     _check_unknown_sizes(operands)
     standing = {name: _stand_in(operand, name) for name, operand in operands.items()}
     if "losses" in standing:
@@ -148,7 +160,9 @@ def _check(
     code, _ = weigh(arrays, standing.get("weights", 1.0), reduction, pos_weight, where)
     if function is nn.weighted_cross_entropy_with_logits:
         arguments.as_array(pos_weight, "pos_weight")
-    return code is not None
+    if code is None and not are_given(axis, keepdims):
+        return None
+    return given_axes(arrays, code, axis, keepdims, dim)[0]
 
 
 def _stand_in(operand: Any, name: str) -> Any:
@@ -357,6 +371,56 @@ def _loss_and_gradient(
     return loss, _item(pairs, 0, dtype)
 
 
+def _along(
+    function: Callable[..., Any],
+    operands: Operands,
+    axes: Any,
+    reduction: Reduction | str,
+    label_smoothing: float = 0,
+) -> Any:
+    """Return the lazy losses along axes, and their gradient if the function has one."""
+    if "multi_class_labels" in operands:
+        operands = {**operands, "labels": operands["multi_class_labels"]}
+        del operands["multi_class_labels"]
+    values, dtype = next(iter(operands.values())), _dtype(operands)
+    options: dict[str, Any] = {"reduction": reduction}
+    sums: Callable[..., SumsAlong] = sums_of_losses_along
+    if function is not compute_weighted_loss:
+        sums, options = sums_along, options | {"label_smoothing": label_smoothing}
+    block = functools.partial(_block_of_sums, functools.partial(sums, axes.reduced, True))
+    parts = _blockwise(block, operands, object, one=True, **options)
+    total = da.reduction(
+        parts,
+        chunk=_unchanged,
+        combine=_merge_blocks_along,
+        aggregate=_merge_blocks_along,
+        axis=axes.reduced,
+        keepdims=True,
+        dtype=object,
+        meta=np.empty((0,) * parts.ndim, object),
+    )
+    chunks = tuple((1,) if axis in axes.reduced else own for axis, own in enumerate(values.chunks))
+    losses = total.map_blocks(
+        _quotients,
+        reduction,
+        dtype,
+        dtype=dtype,
+        chunks=chunks,
+        meta=np.empty((0,) * parts.ndim, dtype),
+    )
+    if not axes.keepdims:
+        losses = losses.squeeze(axes.reduced)
+    if function is not sigmoid_cross_entropy_value_and_grad:
+        return losses
+    gradient = _blockwise(
+        functools.partial(_gradient_along, axes.reduced),
+        {**operands, "divisor": total},
+        dtype,
+        **options,
+    )
+    return losses, gradient
+
+
 def _divided(
     parts: da.Array, reduction: Reduction | str, dtype: Any, divisor: da.Array | None = None
 ) -> da.Array:
@@ -383,14 +447,14 @@ def _tree(parts: da.Array, finish: Callable[[LossSums], Any], dtype: Any) -> da.
 # ---- Blocks ---------------------------------------------------------------------------------
 
 
-def _block(sums: LossSums, dimensions: int) -> np.ndarray:
+def _block(sums: Any, dimensions: int) -> np.ndarray:
     """Return an array that holds sums as its only element."""
     block = np.empty((1,) * dimensions, object)
     block[...] = sums
     return block
 
 
-def _block_of_sums(function: Callable[..., LossSums], **given: Any) -> np.ndarray:
+def _block_of_sums(function: Callable[..., Any], **given: Any) -> np.ndarray:
     return _block(function(**given), _first(given).ndim)
 
 
@@ -405,6 +469,37 @@ def _block_of_gradient(
     denominator = 1.0 if reduction == Reduction.SUM else float(divisor.denominator)
     gradient, (numerator, lost) = gradient_of_part(logits=logits, denominator=denominator, **given)
     return gradient, _block(LossSums(numerator, lost=lost), logits.ndim)
+
+
+def _merge_blocks_along(blocks: np.ndarray, **_: Any) -> np.ndarray:
+    result = SumsAlong()
+    for part in blocks.flat:
+        result.merge(part)
+    return _block(result, blocks.ndim)
+
+
+def _quotients(block: np.ndarray, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
+    losses: np.ndarray = block.item().loss(reduction)
+    rounded = [as_scalar(value, dtype) for value in losses.ravel().tolist()]
+    return np.array(rounded, dtype).reshape(losses.shape)
+
+
+def _gradient_along(
+    reduced: tuple[int, ...],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    divisor: np.ndarray,
+    reduction: Reduction | str,
+    label_smoothing: float,
+    weights: Any = 1.0,
+    **given: Any,
+) -> np.ndarray:
+    """Return the gradient of a block, given the sums of the results that it has a part in."""
+    operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
+    by = divisor.item().denominators(reduction)
+    gradient = result_like(operands[0][view.LOGITS])
+    differentiate(operands, by, gradient)
+    return gradient
 
 
 def _first(given: dict[str, Any]) -> Any:

@@ -76,6 +76,10 @@ class ExactSums:
         result.not_finite = float(self.not_finite[index])
         return result
 
+    def rounded(self) -> np.ndarray:
+        """Return the sums, each rounded once."""
+        return np.array([float(self[k]) for k in range(len(self.digits))], np.float64)
+
     def __truediv__(self, other: ExactSums) -> np.ndarray:
         """Return the quotients, each rounded once; 0 where the denominator is exactly 0."""
         found: list[Any] = []

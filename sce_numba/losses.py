@@ -31,6 +31,7 @@ def sigmoid_cross_entropy(
     out: np.ndarray | None = None,
     axis: Axis = None,
     keepdims: bool = False,
+    dim: Any = None,
 ) -> Any:
     r"""Return the weighted, reduced sigmoid cross entropy of logits against labels.
 
@@ -80,6 +81,8 @@ def sigmoid_cross_entropy(
         class.
     keepdims : bool
         Whether reduced axes stay, with a length of 1.
+    dim : hashable or iterable of hashable, optional
+        Instead of ``axis``, for logits that are a DataArray of xarray: the names of the axes.
 
     Returns
     -------
@@ -121,7 +124,7 @@ def sigmoid_cross_entropy(
     >>> print(sce.sigmoid_cross_entropy(labels, logits, axis=0))
     [0.55050... 0.18092...]
     """
-    by_axis = axes.are_given(axis, keepdims)
+    by_axis = axis is not None or keepdims is not False or dim is not None
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -143,13 +146,13 @@ def sigmoid_cross_entropy(
                 loss_collection=loss_collection,
                 reduction=reduction,
                 out=out,
-                **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
+                **(axes.options(axis, keepdims, dim) if by_axis else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
     if by_axis:
-        loss = axes.evaluate(given, axis, keepdims, out)
+        loss = axes.evaluate(given, axis, keepdims, dim, out)
     else:
         loss = evaluation.evaluate(*given, out)
     record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)
@@ -171,6 +174,7 @@ def sigmoid_cross_entropy_value_and_grad(
     grad_out: np.ndarray | None = None,
     axis: Axis = None,
     keepdims: bool = False,
+    dim: Any = None,
 ) -> tuple[Any, np.ndarray]:
     r"""Return ``sigmoid_cross_entropy`` and its gradient with respect to the logits.
 
@@ -191,7 +195,7 @@ def sigmoid_cross_entropy_value_and_grad(
     grad_out : ndarray, optional
         Where to write the gradient: an array of the shape and dtype of logits, which may be the
         logits themselves.
-    axis, keepdims
+    axis, keepdims, dim
         As those of ``sigmoid_cross_entropy``; the gradient is that of the sum of the results.
 
     Returns
@@ -228,7 +232,7 @@ def sigmoid_cross_entropy_value_and_grad(
     >>> print(gradient[1])
     [ 1.25000000e-01 -1.06208856e-18]
     """
-    by_axis = axes.are_given(axis, keepdims)
+    by_axis = axis is not None or keepdims is not False or dim is not None
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -251,13 +255,13 @@ def sigmoid_cross_entropy_value_and_grad(
                 reduction=reduction,
                 out=out,
                 grad_out=grad_out,
-                **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
+                **(axes.options(axis, keepdims, dim) if by_axis else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
     if by_axis:
-        found = axes.evaluate_and_differentiate(given, axis, keepdims, out, grad_out)
+        found = axes.evaluate_and_differentiate(given, axis, keepdims, dim, out, grad_out)
         record(found[0], scope, loss_collection, reduction, several=np.ndim(found[0]) > 0)
         return found
     arrays, layout, weight, smoothing, code = given
@@ -416,6 +420,7 @@ def compute_weighted_loss(
     *,
     axis: Axis = None,
     keepdims: bool = False,
+    dim: Any = None,
 ) -> Any:
     r"""Weigh and reduce losses that are already computed.
 
@@ -433,7 +438,7 @@ def compute_weighted_loss(
         Collection that the loss is recorded in, inside a ``collect_losses`` block.
     reduction : Reduction or str
         :math:`w l` for ``NONE``, else :math:`\sum w l` over the denominator of ``Reduction``.
-    axis, keepdims
+    axis, keepdims, dim
         As those of ``sigmoid_cross_entropy``.
 
     Returns
@@ -465,7 +470,7 @@ def compute_weighted_loss(
     >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
     6.5
     """
-    by_axis = axes.are_given(axis, keepdims)
+    by_axis = axis is not None or keepdims is not False or dim is not None
     door = door_for(losses=losses, weights=weights)
     if door is not None:
         return door(
@@ -475,13 +480,13 @@ def compute_weighted_loss(
             scope=scope,
             loss_collection=loss_collection,
             reduction=reduction,
-            **({"axis": axis, "keepdims": keepdims} if by_axis else {}),
+            **(axes.options(axis, keepdims, dim) if by_axis else {}),
         )
     values, dtype = arguments.as_losses(losses)
     arrays = {view.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
     given = arrays, known(arrays), weight, 0.0, code
-    loss = axes.evaluate(given, axis, keepdims, None) if by_axis else evaluation.evaluate(*given)
+    loss = axes.evaluate(given, axis, keepdims, dim) if by_axis else evaluation.evaluate(*given)
     if dtype.kind in "iu":
         loss = arguments.as_integers(loss, dtype)
     record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)

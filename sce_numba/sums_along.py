@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -44,14 +42,20 @@ class SumsAlong:
         result.merge(self)
         return result
 
-    def loss(self, reduction: str) -> Any:
+    def loss(self, reduction: str) -> np.ndarray:
         """Return the quotients; a denominator of exactly 0 gives 0."""
         if self.shape is None:
             raise ValueError("There are no results before the first update, which decides a shape.")
         if reduction == Reduction.SUM:
-            found = [float(self.numerator[k]) for k in range(len(self.numerator.digits))]
-            return np.array(found, np.float64).reshape(self.shape)
+            # Every part is divided by 1, and so are all of them.
+            return self.numerator.rounded().reshape(self.shape)
         return (self.numerator / self.denominator).reshape(self.shape)
+
+    def denominators(self, reduction: str) -> np.ndarray:
+        """Return what all data are divided by."""
+        assert self.shape is not None
+        found = self.denominator.rounded().reshape(self.shape)
+        return np.ones_like(found) if reduction == Reduction.SUM else found
 
 
 def sums_along(

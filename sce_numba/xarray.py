@@ -19,15 +19,20 @@ Examples
 ('day', 'kind')
 >>> print(losses.mean("day").round(4).values)
 [1.2301 0.1809]
+>>> by_kind = sce.sigmoid_cross_entropy(logits > 0, logits, dim="day")
+>>> by_kind.dims
+('kind',)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
+from .axes import Axes, as_axes
 from .loss_collections import record
 
 # What has names for its axes; a Variable has no coordinates to compare.
@@ -74,18 +79,43 @@ def call(
         or other coordinates.
     """
     logits = given["losses" if "losses" in given else "logits"]
+    dim = given.pop("dim", None)
+    if dim is not None:
+        given["axis"] = _numbers(dim, given["axis"], logits)
     given = by_position(given)
     if "reduction" in given:
         given["loss_collection"] = None  # what is recorded has its names
     result = function(**given)
+    by_axis = "axis" in given
     if isinstance(logits, _NAMED):
+        axes = as_axes(given["axis"], given["keepdims"], logits.ndim) if by_axis else None
         if isinstance(result, tuple):
-            result = tuple(_by_name(array, logits) for array in result)
+            result = _by_name(result[0], logits, axes), *(_by_name(r, logits) for r in result[1:])
         else:
-            result = _by_name(result, logits)
+            result = _by_name(result, logits, axes)
     loss = result[0] if isinstance(result, tuple) else result
-    record(loss, scope, loss_collection, given.get("reduction"))
+    several = by_axis and np.ndim(loss) > 0
+    record(loss, scope, loss_collection, given.get("reduction"), several=several)
     return result
+
+
+def _numbers(dim: Any, axis: Any, logits: Any) -> tuple[int, ...]:
+    """Return the numbers of axes that are given by name."""
+    if axis is not None:
+        raise ValueError("Arguments `axis` and `dim` can't both be given.")
+    if not isinstance(logits, _NAMED):
+        raise TypeError(
+            "Argument `dim` needs logits that are a DataArray of xarray, whose axes have names. "
+            "Pass their numbers as `axis`."
+        )
+    names = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
+    unknown = [name for name in names if name not in logits.dims]
+    if unknown:
+        raise ValueError(
+            f"Argument `dim` names dimensions that the logits lack: {unknown}. Those of the logits "
+            f"are {list(logits.dims)}."
+        )
+    return tuple(logits.dims.index(name) for name in names)
 
 
 def by_position(given: dict[str, Any]) -> dict[str, Any]:
@@ -137,9 +167,17 @@ def _by_position(operand: Any, name: str, logits: Any) -> Any:
     return variable.set_dims(logits.dims).data
 
 
-def _by_name(result: Any, logits: Any) -> Any:
-    if getattr(result, "shape", ()) != logits.shape:
+def _by_name(result: Any, logits: Any, axes: Axes | None = None) -> Any:
+    """Return a result with the dimensions and coordinates of the logits that it has left."""
+    axes = axes or Axes((), False)
+    shape = axes.shape(logits.shape)
+    if getattr(result, "shape", ()) != shape or (axes.reduced and not shape):
         return result
+    gone = {logits.dims[axis] for axis in axes.reduced}
+    dims = [dim for dim in logits.dims if axes.keepdims or dim not in gone]
     if isinstance(logits, xr.Variable):
-        return xr.Variable(logits.dims, result)
-    return xr.DataArray(result, coords=logits.coords, dims=logits.dims)
+        return xr.Variable(dims, result)
+    coords = logits.coords
+    if gone:
+        coords = coords.to_dataset().drop_dims(gone, errors="ignore").coords
+    return xr.DataArray(result, coords=coords, dims=dims)

@@ -119,7 +119,7 @@ class _Classes:
     @property
     def counts(self) -> np.ndarray:
         """How many elements count in each class."""
-        return np.array([float(self._labels.denominator[k]) for k in range(self.number)], np.int64)
+        return self._labels.denominator.rounded().astype(np.int64)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         losses, labels = self._losses.result(), self._labels.loss(_COUNTED)
