@@ -15,6 +15,7 @@ from . import arguments
 from .array_libraries import are_plain, check_order, has_labels, has_names
 from .axes import Axis, are_given, as_axes, as_flag, numbers_of
 from .evaluation import as_scalar
+from .groups import as_number, sums_of_groups
 from .kernels.dtypes import FLOAT_NAMES, FLOATS
 from .loss_sums import LossSums, sums_of_part
 from .messages import shown
@@ -61,14 +62,18 @@ class LossAccumulator:
         must be alike in all batches: ``axis=0`` gives the loss of each class.
     keepdims : bool
         Whether reduced axes stay, with a length of 1.
+    num_groups : int, optional
+        Instead of ``axis``: of how many groups to hold a loss each.  Every update then has to tell
+        which of them its rows belong to.
 
     Raises
     ------
     ValueError
-        If the reduction is unknown or ``NONE``, or label_smoothing is outside [0, 1].
+        If the reduction is unknown or ``NONE``, label_smoothing is outside [0, 1], num_groups is
+        negative, or given beside axis.
     TypeError
-        If label_smoothing or pos_weight are no numbers, axis holds anything but integers, or
-        keepdims is neither True nor False.
+        If label_smoothing or pos_weight are no numbers, axis or num_groups anything but integers,
+        or keepdims is neither True nor False.
 
     Notes
     -----
@@ -104,6 +109,7 @@ class LossAccumulator:
         *,
         axis: Axis = None,
         keepdims: bool = False,
+        num_groups: int | None = None,
     ) -> None:
         if arguments.as_reduction(reduction) is None:
             raise ValueError("`Reduction.NONE` leaves no sum: choose another reduction.")
@@ -118,12 +124,15 @@ class LossAccumulator:
                 values = given.copy(data=values)
             self._pos_weight = copy.deepcopy(given) if has_labels(given) else values
         self._axis, self._keepdims = numbers_of(axis), as_flag(keepdims)
+        self._num_groups = None if num_groups is None else as_number(num_groups)
+        if num_groups is not None and are_given(axis, keepdims):
+            raise ValueError("Arguments `num_groups` and `axis` can't both be given.")
         # The newest version, or one from which successors lead to it.
         self._version = _Version(self._no_sums(), 0)
 
     @property
     def _is_scalar(self) -> bool:
-        return not are_given(self._axis, self._keepdims)
+        return self._num_groups is None and not are_given(self._axis, self._keepdims)
 
     def _no_sums(self) -> LossSums | SumsAlong:
         return LossSums() if self._is_scalar else SumsAlong()
@@ -148,6 +157,7 @@ class LossAccumulator:
         logits: ArrayLike,
         weights: ArrayLike = 1.0,
         where: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
     ) -> None:
         """Add the loss of a batch.
 
@@ -162,12 +172,15 @@ class LossAccumulator:
             logits.
         where : array_like of bool, optional
             Elements to include, broadcast to logits by NumPy's rule.
+        groups : array_like of int, optional
+            With ``num_groups``: the group of each row, as in ``sigmoid_cross_entropy``.
 
         Raises
         ------
         ValueError, TypeError
             As ``sigmoid_cross_entropy`` does; ValueError also if there is no axis 0 among those
-            that are reduced, or results would have another shape than those of other batches.
+            that are reduced, results would have another shape than those of other batches, or
+            groups are given without ``num_groups``, or not given with it.
 
         Notes
         -----
@@ -190,6 +203,11 @@ class LossAccumulator:
             "where": where,
             "pos_weight": self._pos_weight,
         }
+        if (groups is None) != (self._num_groups is None):
+            mend = "Make the accumulator with `num_groups`" if groups is not None else "Give them"
+            raise ValueError(f"Argument `groups` goes together with `num_groups`. {mend}.")
+        if groups is not None:
+            operands["groups"] = groups
         if not are_plain(operands):
             check_order(operands)
             if any(map(has_names, operands.values())):
@@ -198,6 +216,9 @@ class LossAccumulator:
         operands |= {"label_smoothing": self._label_smoothing, "reduction": self._reduction}
         if self._is_scalar:
             self._add(sums_of_part(**operands), values.size)
+            return
+        if self._num_groups is not None:
+            self._add(sums_of_groups(self._num_groups, **operands), values.size)
             return
         axes = as_axes(self._axis, self._keepdims, values.ndim)
         if 0 not in axes.reduced and values.ndim:
@@ -280,7 +301,7 @@ class LossAccumulator:
         Parameters
         ----------
         other : LossAccumulator
-            One of the same reduction, label smoothing, pos_weight, axis and keepdims.
+            One of the same reduction, label smoothing, pos_weight, axis, keepdims and num_groups.
 
         Returns
         -------
@@ -309,7 +330,14 @@ class LossAccumulator:
             raise TypeError(
                 f"Argument `other` must be a LossAccumulator, got {type(other).__name__}."
             )
-        for name in ("reduction", "label_smoothing", "pos_weight", "axis", "keepdims"):
+        for name in (
+            "reduction",
+            "label_smoothing",
+            "pos_weight",
+            "axis",
+            "keepdims",
+            "num_groups",
+        ):
             own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
             if not _equal(own, theirs):
                 raise ValueError(
@@ -432,7 +460,11 @@ class LossAccumulator:
 
     def __repr__(self) -> str:
         version = self._newest()
-        said = f"value={self._loss(version)!s}" if self._is_scalar else f"axis={self._axis}"
+        said = f"axis={self._axis}"
+        if self._num_groups is not None:
+            said = f"num_groups={self._num_groups}"
+        elif self._is_scalar:
+            said = f"value={self._loss(version)!s}"
         return (
             f"{type(self).__name__}(reduction={self._reduction.value!r}, count={version.count}, "
             f"{said})"
@@ -450,6 +482,7 @@ class LossAccumulator:
         state.pop("_dtype", None)
         state.setdefault("_axis", None)
         state.setdefault("_keepdims", False)
+        state.setdefault("_num_groups", None)
         if "_numerator" in state and "_denominator" in state:
             sums = state["_sums"] = LossSums()
             sums.numerator, sums.denominator = state.pop("_numerator"), state.pop("_denominator")

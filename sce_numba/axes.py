@@ -277,12 +277,12 @@ def differentiate(given: Operands, by: np.ndarray, gradient: np.ndarray) -> None
     weights = arrays.get(WEIGHTS, np.ones((1,) * gradient.ndim))
     arrays = {row: np.broadcast_to(a, gradient.shape) for row, a in arrays.items()}
     spread = np.broadcast_shapes(weights.shape, by.shape)
-    for part in _slices(spread, gradient.shape):
+    for part in parts_of(spread, gradient.shape, _AT_A_TIME):
         with np.errstate(invalid="ignore", over="ignore"):
-            own = np.multiply(_part(weights, part), _part(factors, part), dtype=np.float64)
+            own = np.multiply(cut(weights, part), cut(factors, part), dtype=np.float64)
         chosen = {row: array[part] for row, array in arrays.items()}
         if not counts.all():
-            kept = _part(counts, part) & chosen.get(WHERE, np.True_)
+            kept = cut(counts, part) & chosen.get(WHERE, np.True_)
             chosen[WHERE] = np.broadcast_to(kept, chosen[LOGITS].shape)
         chosen[WEIGHTS] = _as_computed(own, gradient.dtype)
         chosen[GRADIENT] = gradient[part]
@@ -299,23 +299,23 @@ def _differentiate(
 _AT_A_TIME = 1 << 16
 
 
-def _slices(spread: tuple[int, ...], shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+def parts_of(
+    spread: tuple[int, ...], shape: tuple[int, ...], most: int
+) -> Iterator[tuple[slice, ...]]:
     """Cut arrays of a shape so that those of the shape ``spread`` beside them stay small."""
-    if math.prod(spread) <= _AT_A_TIME:
-        yield tuple(slice(None) for _ in shape)
-        return
     axis = max(range(len(spread)), key=lambda axis: spread[axis])
-    step = max(_AT_A_TIME * spread[axis] // math.prod(spread), 1)
+    step = max(most * spread[axis] // math.prod(spread), 1)
+    whole = [slice(None)] * len(shape)
     for start in range(0, shape[axis], step):
-        yield tuple(
-            slice(start, start + step) if k == axis else slice(None) for k in range(len(shape))
-        )
+        yield (*whole[:axis], slice(start, start + step), *whole[axis + 1 :])
 
 
-def _part(array: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
+def cut(array: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
     """Return what belongs to a part of the logits: all along axes that are broadcast."""
-    cuts = zip(array.shape, part, strict=True)
-    return array[tuple(slice(None) if length == 1 else cut for length, cut in cuts)]
+    own = zip(array.shape, part[len(part) - array.ndim :], strict=True)
+    # With an ellipsis what is left without axes is an array still.
+    chosen: Any = (..., *[slice(None) if length == 1 else cut for length, cut in own])
+    return array[chosen]
 
 
 def _as_computed(weights: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:

@@ -49,6 +49,7 @@ from . import arguments, nn
 from .array_libraries import readable
 from .axes import Axes, are_given, differentiate, given_axes
 from .evaluation import as_scalar, result_like
+from .groups import as_codes, as_number, sums_of_grouped_losses, sums_of_groups
 from .kernels import view
 from .loss_collections import record
 from .loss_sums import (
@@ -70,7 +71,7 @@ from .sums_along import SumsAlong, sums_along, sums_of_losses_along
 # The operands of all functions: the first that is given decides what the others align with.
 _OPERANDS = "logits", "losses", "labels", "multi_class_labels", "weights", "where", "pos_weight"
 # Those of them that may be broadcast; the others are compared by the functions themselves.
-_BROADCAST = "weights", "where", "pos_weight"
+_BROADCAST = "weights", "where", "pos_weight", "groups"
 # What stands for a size that is not known while arguments are checked.
 _UNKNOWN = 2
 # What returns two arrays.
@@ -113,12 +114,17 @@ def call(
                 f"Argument `{name}` can't be given with Dask arrays, whose results are lazy."
             )
     operands = {name: given.pop(name) for name in _OPERANDS if name in given}
+    groups, number = given.pop("groups", None), given.pop("num_groups", None)
     axes = _check(function, operands, **given)
+    if groups is not None:
+        operands["groups"], number = _codes(groups, number, next(iter(operands.values())))
     by_axis = "axis" in given
     for name in ("axis", "keepdims"):
         given.pop(name, None)
     operands = _aligned(operands)
-    if by_axis:
+    if groups is not None:
+        result = _by_group(function, operands, number, **given)
+    elif by_axis:
         result = _along(function, operands, axes, **given)
     elif axes is None:
         result = _elements(function, operands, given)
@@ -131,7 +137,7 @@ def call(
         else:
             result = _loss(sums_of_part, operands, **given)
     loss = result[0] if isinstance(result, tuple) else result
-    several = by_axis and loss.ndim > 0
+    several = (by_axis or groups is not None) and loss.ndim > 0
     record(loss, scope, loss_collection, given.get("reduction"), several=several)
     return result
 
@@ -163,6 +169,20 @@ def _check(
     if code is None and not are_given(axis, keepdims):
         return None
     return given_axes(arrays, code, axis, keepdims, dim)[0]
+
+
+def _codes(groups: Any, number: Any, values: Any) -> tuple[Any, int]:
+    """Return groups with as many axes as the values, and how many there are."""
+    if not isinstance(groups, da.Array):
+        return as_codes(groups, number, values.shape)
+    if groups.dtype.kind not in "iu":
+        raise TypeError(f"Argument `groups` must be integer, got {groups.dtype.name}.")
+    if number is None:
+        raise ValueError("Argument `num_groups` must be given with groups that are a Dask array.")
+    number, shape = as_number(number), groups.shape
+    if groups.ndim == 1 and values.ndim and shape == values.shape[:1]:
+        return groups.reshape(shape + (1,) * (values.ndim - 1)), number
+    return groups.reshape((1,) * (values.ndim - groups.ndim) + shape), number
 
 
 def _stand_in(operand: Any, name: str) -> Any:
@@ -421,6 +441,42 @@ def _along(
     return losses, gradient
 
 
+def _by_group(
+    function: Callable[..., Any],
+    operands: Operands,
+    number: int,
+    reduction: Reduction | str,
+    label_smoothing: float = 0,
+) -> da.Array:
+    """Return the lazy loss of each group."""
+    options: dict[str, Any] = {"reduction": reduction}
+    sums: Callable[..., SumsAlong] = sums_of_grouped_losses
+    if function is not compute_weighted_loss:
+        sums, options = sums_of_groups, options | {"label_smoothing": label_smoothing}
+        names = {"multi_class_labels": "labels"}
+        operands = {names.get(name, name): operand for name, operand in operands.items()}
+    block = functools.partial(_block_of_sums, functools.partial(sums, number))
+    parts = _blockwise(block, operands, object, one=True, **options)
+    dtype = _dtype(operands)
+    total = da.reduction(
+        parts,
+        chunk=_unchanged,
+        combine=_merge_blocks_along,
+        aggregate=_merge_all,
+        dtype=object,
+        meta=np.empty((), object),
+    )
+    return da.blockwise(
+        functools.partial(_quotients, reduction=reduction, dtype=dtype),
+        (0,),
+        total,
+        (),
+        new_axes={0: number},
+        dtype=dtype,
+        meta=np.empty((0,), dtype),
+    )
+
+
 def _divided(
     parts: da.Array, reduction: Reduction | str, dtype: Any, divisor: da.Array | None = None
 ) -> da.Array:
@@ -472,14 +528,19 @@ def _block_of_gradient(
 
 
 def _merge_blocks_along(blocks: np.ndarray, **_: Any) -> np.ndarray:
+    return _block(_merge_all(blocks), blocks.ndim)
+
+
+def _merge_all(blocks: np.ndarray, **_: Any) -> SumsAlong:
     result = SumsAlong()
     for part in blocks.flat:
         result.merge(part)
-    return _block(result, blocks.ndim)
+    return result
 
 
-def _quotients(block: np.ndarray, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
-    losses: np.ndarray = block.item().loss(reduction)
+def _quotients(block: Any, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
+    sums = block.item() if isinstance(block, np.ndarray) else block
+    losses: np.ndarray = sums.loss(reduction)
     rounded = [as_scalar(value, dtype) for value in losses.ravel().tolist()]
     return np.array(rounded, dtype).reshape(losses.shape)
 

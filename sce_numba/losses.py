@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import arguments, axes, evaluation, numba_extension
+from . import groups as grouping
 from .array_libraries import door_for
 from .axes import Axis
 from .kernels import view
@@ -32,6 +33,8 @@ def sigmoid_cross_entropy(
     axis: Axis = None,
     keepdims: bool = False,
     dim: Any = None,
+    groups: ArrayLike | None = None,
+    num_groups: int | None = None,
 ) -> Any:
     r"""Return the weighted, reduced sigmoid cross entropy of logits against labels.
 
@@ -83,6 +86,12 @@ def sigmoid_cross_entropy(
         Whether reduced axes stay, with a length of 1.
     dim : hashable or iterable of hashable, optional
         Instead of ``axis``, for logits that are a DataArray of xarray: the names of the axes.
+    groups : array_like of int, optional
+        Instead of ``axis``: the number of the group that a row, along the first axis, belongs to,
+        or numbers that broadcast to logits by NumPy's rule, or a categorical column of pandas.
+        Each group has a numerator and a denominator of its own, and is a result.
+    num_groups : int, optional
+        How many groups there are: the number of categories, or the greatest number and one more.
 
     Returns
     -------
@@ -96,10 +105,11 @@ def sigmoid_cross_entropy(
     ValueError
         If labels, logits or weights are None, shapes don't fit, label_smoothing is outside
         [0, 1], the reduction is unknown, ``out`` can't be used, or ``axis`` names an axis that
-        there is not, one twice, or any beside ``Reduction.NONE``.
+        there is not, one twice, or any beside ``Reduction.NONE``; or if ``groups`` doesn't fit, or
+        has numbers that are negative or not less than ``num_groups``.
     TypeError
         If a dtype is not among the above, an array is masked, ``out`` has another dtype, or
-        ``axis`` holds anything but integers.
+        ``axis`` or ``groups`` holds anything but integers.
 
     Notes
     -----
@@ -123,8 +133,13 @@ def sigmoid_cross_entropy(
     0.22009...
     >>> print(sce.sigmoid_cross_entropy(labels, logits, axis=0))
     [0.55050... 0.18092...]
+    >>> print(sce.sigmoid_cross_entropy(labels, logits, groups=[2, 0], num_groups=3))
+    [0.51133... 0.         0.22009...]
     """
     by_axis = axis is not None or keepdims is not False or dim is not None
+    by_group = groups is not None or num_groups is not None
+    if by_group:
+        grouping.check_alone(groups, by_axis)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -147,15 +162,20 @@ def sigmoid_cross_entropy(
                 reduction=reduction,
                 out=out,
                 **(axes.options(axis, keepdims, dim) if by_axis else {}),
+                **({"groups": groups, "num_groups": num_groups} if by_group else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
     if by_axis:
         loss = axes.evaluate(given, axis, keepdims, dim, out)
+    elif by_group:
+        loss = grouping.evaluate(given, groups, num_groups, out)
     else:
         loss = evaluation.evaluate(*given, out)
-    record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)
+    record(
+        loss, scope, loss_collection, reduction, several=(by_axis or by_group) and np.ndim(loss) > 0
+    )
     return loss
 
 
@@ -421,6 +441,8 @@ def compute_weighted_loss(
     axis: Axis = None,
     keepdims: bool = False,
     dim: Any = None,
+    groups: ArrayLike | None = None,
+    num_groups: int | None = None,
 ) -> Any:
     r"""Weigh and reduce losses that are already computed.
 
@@ -438,7 +460,7 @@ def compute_weighted_loss(
         Collection that the loss is recorded in, inside a ``collect_losses`` block.
     reduction : Reduction or str
         :math:`w l` for ``NONE``, else :math:`\sum w l` over the denominator of ``Reduction``.
-    axis, keepdims, dim
+    axis, keepdims, dim, groups, num_groups
         As those of ``sigmoid_cross_entropy``.
 
     Returns
@@ -471,6 +493,9 @@ def compute_weighted_loss(
     6.5
     """
     by_axis = axis is not None or keepdims is not False or dim is not None
+    by_group = groups is not None or num_groups is not None
+    if by_group:
+        grouping.check_alone(groups, by_axis)
     door = door_for(losses=losses, weights=weights)
     if door is not None:
         return door(
@@ -481,15 +506,23 @@ def compute_weighted_loss(
             loss_collection=loss_collection,
             reduction=reduction,
             **(axes.options(axis, keepdims, dim) if by_axis else {}),
+            **({"groups": groups, "num_groups": num_groups} if by_group else {}),
         )
     values, dtype = arguments.as_losses(losses)
     arrays = {view.LOGITS: values}
     code, weight = weigh(arrays, weights, reduction)
     given = arrays, known(arrays), weight, 0.0, code
-    loss = axes.evaluate(given, axis, keepdims, dim) if by_axis else evaluation.evaluate(*given)
+    if by_axis:
+        loss = axes.evaluate(given, axis, keepdims, dim)
+    elif by_group:
+        loss = grouping.evaluate(given, groups, num_groups)
+    else:
+        loss = evaluation.evaluate(*given)
     if dtype.kind in "iu":
         loss = arguments.as_integers(loss, dtype)
-    record(loss, scope, loss_collection, reduction, several=by_axis and np.ndim(loss) > 0)
+    record(
+        loss, scope, loss_collection, reduction, several=(by_axis or by_group) and np.ndim(loss) > 0
+    )
     return loss
 
 

@@ -44,6 +44,23 @@ def test_batches_come_to_the_loss_of_all_data(reduction, keepdims):
     assert loss.count == logits.size
 
 
+def test_random_batches_agree_with_the_formula():
+    for seed in range(200):
+        call = axis_calls.draw_call(random.Random(seed))
+        rank = np.ndim(call["logits"])
+        call["axis"] = (
+            tuple({0, *(axis % rank for axis in np.atleast_1d(call["axis"]).astype(int))})
+            if rank
+            else ()
+        )
+        options = {name: call.get(name) for name in ("pos_weight", "axis", "keepdims")}
+        loss = sce.LossAccumulator(call["reduction"], call.get("label_smoothing", 0), **options)
+        given = call["multi_class_labels"], call["logits"], call.get("weights", 1.0)
+        loss.update(*given, call.get("where"))
+        found = loss.result(np.asarray(call["logits"]).dtype.newbyteorder("="))
+        assert axis_calls.agrees(found, call), seed
+
+
 def test_neither_order_nor_merging_changes_a_bit():
     labels, logits, weights = data()
     orders = [list(range(60)) for _ in range(3)]

@@ -30,11 +30,11 @@ from .lanes import (
     to_float64,
     when,
 )
-from .memory import copy, on_stack
+from .memory import on_stack
 from .operand import LINE, advanced, load, own_format, store
 from .staging import read, write
 from .tiles import Sums, add
-from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
+from .view import LOST_TO, REDUCTION, SECOND, WEIGHT, WEIGHTS, Call
 
 # Bytes of a vector of sums, and from one field of a strip to the next; results that are written at
 # a time.
@@ -143,13 +143,13 @@ def _write_some(
     for_each((size + (LANES - 1)) // LANES, following)
     none = integer(size, 0) != 0
 
-    def hand_over() -> None:
-        place = call.array(RESULT).address
-        for j in range(3):
-            to = place + (plan.kept * j + start) * 8
-            copy(values + j * (8 * WRITTEN), to, size * 8)
-
     array = results(call, plan)
+
+    def hand_over() -> None:
+        for j in range(3):
+            own = array._replace(address=array.address + plan.kept * (8 * j))
+            write(np.float64, own, start, size, values + j * (8 * WRITTEN), raw, none)
+
     when(
         call.number(SECOND) == QUOTIENT,
         lambda: write(dtype, array, start, size, values, raw, none),

@@ -241,8 +241,9 @@ def compile_all(dtypes: Iterable[Any]) -> int:
         for kind in KINDS
         for dtype in dtypes
         for form in forms
-        if form.staged is ONE_FORM.get(kind, form.staged)
+        if kind != "groups" and form.staged is ONE_FORM.get(kind, form.staged)
     ]
+    jobs.append(kernel("groups", np.float64, Form(False, False)))
     for code in jobs:
         code.group  # noqa: B018
     _DEAL.loop  # noqa: B018

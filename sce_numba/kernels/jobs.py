@@ -7,6 +7,7 @@
 ``weights``     what a reduction divides by, alone
 ``along``       losses reduced along some axes, which lie together (see ``axis_view``)
 ``across``      the same, where the others lie together
+``groups``      sums of rows, added to those of their groups
 ==============  ===================================================================
 
 Of each there are three functions, of addresses only (see ``view``)::
@@ -26,7 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from . import gradient, loss
+from . import gradient, group_sums, loss
 from .across import totals_across
 from .along import totals_along
 from .axis_sums import write_all
@@ -45,6 +46,7 @@ KINDS: dict[str, Callable[..., Sums]] = {
     "weights": loss.weights,
     "along": totals_along,
     "across": totals_across,
+    "groups": group_sums.add_rows,
 }
 # Those that leave a result for each of the elements that are kept.
 BY_AXIS = {"along", "across"}

@@ -1,0 +1,209 @@
+"""The loss of each group: which group an element belongs to, and the sums of groups."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import arguments, evaluation
+from .array_libraries import readable
+from .axes import Axes, cut, parts_of, sums
+from .exact_sums import ExactSums
+from .kernels.array_address import address
+from .kernels.compile import kernel
+from .kernels.divisor import SUM
+from .kernels.group_sums import GROUP_FIELDS
+from .kernels.tiles import Form
+from .kernels.view import (
+    COLUMNS,
+    GROUPS,
+    LABELS,
+    LOGITS,
+    OPERANDS,
+    RANK,
+    RESULT,
+    ROWS,
+    SHAPE,
+    STRIDES,
+)
+from .messages import shown
+from .operands import Operands, checked, known, recognised, weigh
+from .reduction import Reduction
+from .sums_along import SumsAlong
+
+# Rows, or elements, whose sums are held at a time.
+AT_A_TIME = 1 << 15
+
+
+def check_alone(groups: Any, by_axis: bool) -> None:
+    """Refuse a number of groups without any, and groups beside an axis."""
+    if by_axis:
+        raise ValueError("Argument `groups` can't be given together with `axis` or `keepdims`.")
+    if groups is None:
+        raise ValueError("Argument `num_groups` needs `groups`, got None.")
+
+
+def evaluate(given: Operands, groups: Any, num_groups: Any, out: Any = None) -> Any:
+    """Return the loss of each group; all arguments are checked first."""
+    arrays, *_, code = given
+    logits = arrays[LOGITS]
+    if code is None:
+        raise ValueError(
+            "Argument `groups` needs a reduction, got `Reduction.NONE`, which leaves every "
+            "element. Choose another one, such as `Reduction.MEAN`."
+        )
+    codes, number = as_codes(groups, num_groups, logits.shape)
+    target = None if out is None else arguments.as_out(out, arrays, shape=(number,))
+    numerator, lost, by, by_lost = _totals(given, codes, number)
+    numerator, by = numerator + lost, by + by_lost
+    with np.errstate(all="ignore"):
+        result = numerator if code == SUM else np.where(by != 0, numerator / by, 0.0)
+        if target is None:
+            dtype = logits.dtype
+            return result.astype(dtype if dtype.isnative else dtype.newbyteorder("="))
+        target[...] = result.astype(target.dtype)
+    return out
+
+
+def sums_of_groups(
+    num_groups: int | None,
+    labels: ArrayLike,
+    logits: ArrayLike,
+    weights: ArrayLike = 1.0,
+    label_smoothing: float = 0,
+    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    groups: Any,
+    pos_weight: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> SumsAlong:
+    """Return the sums of the groups in a part of the data, as ``sums_along`` does of results."""
+    options = label_smoothing, reduction, pos_weight, where
+    given = recognised(labels, logits, weights, *options)
+    if given is None:
+        given = checked(labels, logits, weights, *options, "labels")
+    return _sums(given, groups, num_groups)
+
+
+def sums_of_grouped_losses(
+    num_groups: int | None,
+    losses: ArrayLike,
+    weights: ArrayLike = 1.0,
+    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    groups: Any,
+) -> SumsAlong:
+    """Return what ``sums_of_groups`` does, for losses that are already computed."""
+    arrays = {LOGITS: arguments.as_floats(losses, "losses")}
+    code, weight = weigh(arrays, weights, reduction)
+    return _sums((arrays, known(arrays), weight, 0.0, code), groups, num_groups)
+
+
+def _sums(given: Operands, groups: Any, num_groups: int | None) -> SumsAlong:
+    codes, number = as_codes(groups, num_groups, given[0][LOGITS].shape)
+    numerator, lost, by, by_lost = _totals(given, codes, number)
+    result = SumsAlong()
+    result.shape = (number,)
+    result.numerator, result.denominator = ExactSums(number), ExactSums(number)
+    for values in (numerator, lost):
+        result.numerator.add(values)
+    for values in (by, by_lost):
+        result.denominator.add(values)
+    return result
+
+
+def as_number(num_groups: Any) -> int:
+    """Return how many groups there are."""
+    said = "Argument `num_groups` must be an integer of at least 0, got"
+    try:
+        number = operator.index(num_groups)
+    except TypeError:
+        raise TypeError(f"{said} {shown(num_groups)}.") from None
+    if number < 0:
+        raise ValueError(f"{said} {number}.")
+    return number
+
+
+def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
+    """Return codes with as many axes as the logits, of length 1 where they are alike, and how many.
+
+    One a row goes along the first axis; others are broadcast by NumPy's rule.
+    """
+    number = None if num_groups is None else as_number(num_groups)
+    categorical = getattr(groups, "cat", groups)
+    if hasattr(categorical, "codes") and hasattr(categorical, "categories"):
+        groups = categorical.codes
+        number = len(categorical.categories) if number is None else number
+    codes = arguments.as_array(groups if type(groups) is np.ndarray else readable(groups), "groups")
+    if codes.dtype.kind not in "iu":
+        raise TypeError(
+            f"Argument `groups` must be integer, or categorical, got {codes.dtype.name}. Number "
+            "them, for example with `np.unique(groups, return_inverse=True)[1]`."
+        )
+    codes = _shaped(codes, shape)
+    if codes.size:
+        least, most = int(codes.min()), int(codes.max())
+        number = most + 1 if number is None else number
+        if least < 0 or most >= number:
+            wrong = least if least < 0 else most
+            mend = "Raise `num_groups`, or exclude these elements with `where` and renumber them."
+            if wrong == -1:
+                mend = "Where it stands for a missing group, give that a number of its own."
+            raise ValueError(
+                f"Argument `groups` must hold numbers from 0 to {number - 1}, got {wrong}. {mend}"
+            )
+    return codes, number or 0
+
+
+def _shaped(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    if codes.ndim == 1 and shape and codes.shape == shape[:1]:
+        return codes.reshape(-1, *[1] * (len(shape) - 1))
+    padded = (1,) * (len(shape) - codes.ndim) + codes.shape
+    fits = len(padded) == len(shape) and all(
+        own in (1, length) for own, length in zip(padded, shape, strict=True)
+    )
+    if not fits:
+        rows = shape[0] if shape else 0
+        raise ValueError(
+            f"Argument `groups` of shape {codes.shape} can not be broadcast to logits of shape "
+            f"{shape}. Give one number a row, an array of shape ({rows},), or one an element."
+        )
+    return codes.reshape(padded)
+
+
+class _Rows:
+    """How rows lie that are added to groups, for the kernel that adds them."""
+
+    groups = 1
+
+    def __init__(self, count: int) -> None:
+        self.size = count
+        self.words = np.zeros(SHAPE + 1 + OPERANDS * (STRIDES + 1), np.int64)
+        self.words[[ROWS, COLUMNS, GROUPS, RANK, SHAPE]] = 1, count, 1, 1, count
+        self.address = address(self.words)
+
+
+def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
+    """Return numerators, what these lost, denominators, and what those lost, in order of rows."""
+    arrays, _, weight, smoothing, code = given
+    shape = arrays[LOGITS].shape
+    totals = np.zeros((GROUP_FIELDS, number))
+    if arrays[LOGITS].size == 0:
+        return totals
+    axes = Axes(tuple(axis for axis, own in enumerate(codes.shape) if own == 1), True)
+    if not shape or len(axes.reduced) == len(shape):
+        # One group for all elements; the first axis stands for none.
+        axes = Axes(axes.reduced[1:], True)
+        codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
+    job = kernel("groups", np.float64, Form(False, False))
+    for part in parts_of(codes.shape, shape, AT_A_TIME):
+        own = np.ascontiguousarray(cut(codes, part), np.int64)
+        chosen = {row: cut(array, part) for row, array in arrays.items()}
+        rows = {LOGITS: sums((chosen, None, weight, smoothing, code), axes), LABELS: own}
+        layout: Any = _Rows(own.size)
+        rest = 1.0, 0.0, SUM, number, 0
+        evaluation.reduce_along(rows | {RESULT: totals}, layout, job, *rest)
+    return totals

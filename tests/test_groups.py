@@ -1,0 +1,171 @@
+"""The loss of each group is that of its elements alone, whichever way they are told apart."""
+
+import random
+
+import axis_calls
+import numpy as np
+import pytest
+
+import sce_numba as sce
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.standard_normal((50, 7)).astype(np.float32)
+LABELS = RNG.random((50, 7)) < 0.4
+WEIGHTS = RNG.integers(0, 3, (50, 7)).astype(np.float32)
+ROWS = RNG.integers(0, 5, 50)
+
+
+def alone(codes, number, **options):
+    """Return the loss of each group, from a call of its own."""
+    chosen = [np.broadcast_to(codes, LOGITS.shape) == group for group in range(number)]
+    found = [
+        sce.sigmoid_cross_entropy(LABELS, LOGITS, WEIGHTS, where=own, **options) for own in chosen
+    ]
+    return np.array(found, np.float32)
+
+
+@pytest.mark.parametrize("reduction", axis_calls.REDUCED)
+@pytest.mark.parametrize(
+    "codes",
+    [ROWS, RNG.integers(0, 5, (50, 1)), RNG.integers(0, 5, 7), RNG.integers(0, 5, (50, 7)), 3],
+)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint64])
+def test_each_group_has_the_loss_of_its_elements(reduction, codes, dtype):
+    codes = np.asarray(codes).astype(dtype)
+    options = {"reduction": reduction, "label_smoothing": 0.1}
+    found = sce.sigmoid_cross_entropy(
+        LABELS, LOGITS, WEIGHTS, groups=codes, num_groups=6, **options
+    )
+    assert found.dtype == np.float32
+    by_element = codes[:, None] if codes.shape == (50,) else codes
+    expected = alone(by_element, 6, **options)
+    np.testing.assert_array_max_ulp(found, expected, maxulp=1)
+    assert found[5] == 0
+
+
+def test_random_groups_agree_with_the_formula():
+    for seed in range(150):
+        rng = random.Random(seed)
+        given = axis_calls.draw_call(rng)
+        shape = np.shape(given["logits"])
+        if not shape:
+            continue
+        cut = tuple(n if rng.random() < 0.5 else 1 for n in shape)
+        codes = np.random.default_rng(seed).integers(0, 3, cut)
+        del given["axis"], given["keepdims"]
+        found = sce.sigmoid_cross_entropy(**given, groups=codes, num_groups=3)
+        assert found.shape == (3,)
+        for group in range(3):
+            where = (codes == group) & given.get("where", True)
+            own = given | {"where": where, "axis": tuple(range(len(shape))), "keepdims": False}
+            assert axis_calls.agrees(found[group], own), seed
+
+
+def test_many_rows_are_added_without_losing_digits():
+    logits = RNG.standard_normal((200_000, 3))
+    labels, codes = RNG.random((200_000, 3)), RNG.integers(0, 4, 200_000)
+    found = sce.sigmoid_cross_entropy(labels, logits, groups=codes)
+    for group in range(4):
+        own = codes == group
+        exact = sce.sigmoid_cross_entropy(labels[own], logits[own])
+        np.testing.assert_array_max_ulp(found[group], exact, maxulp=1)
+
+
+def test_losses_that_are_computed_already_have_groups_too():
+    losses = np.abs(LOGITS)
+    found = sce.compute_weighted_loss(losses, WEIGHTS, groups=ROWS)
+    for group in range(5):
+        own = group == ROWS
+        exact = sce.compute_weighted_loss(losses[own], WEIGHTS[own])
+        np.testing.assert_array_max_ulp(found[group], exact, maxulp=1)
+
+
+def test_categories_are_groups():
+    pandas = pytest.importorskip("pandas")
+    names = pandas.Series(list("abcde"))[ROWS].reset_index(drop=True)
+    kind = pandas.CategoricalDtype(list("abcdef"))
+    expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=ROWS, num_groups=6)
+    for column in (names.astype(kind), pandas.Categorical(names, dtype=kind)):
+        found = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=column)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_results_go_to_out():
+    out = np.zeros(10, np.float32)[::2]
+    assert sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=ROWS, out=out) is out
+    np.testing.assert_array_equal(out, sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=ROWS))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        (
+            {"groups": ROWS - 1},
+            ValueError,
+            "must hold numbers from 0 to 3, got -1. Where it stands",
+        ),
+        ({"groups": ROWS, "num_groups": 4}, ValueError, "from 0 to 3, got 4. Raise `num_groups`"),
+        ({"groups": ROWS * 1.0}, TypeError, "`groups` must be integer"),
+        ({"groups": ROWS[:8]}, ValueError, r"`groups` of shape \(8,\) can not be broadcast"),
+        ({"groups": ROWS, "num_groups": -1}, ValueError, "`num_groups` must be an integer"),
+        ({"groups": ROWS, "num_groups": 2.5}, TypeError, "`num_groups` must be an integer"),
+        ({"num_groups": 5}, ValueError, "`num_groups` needs `groups`"),
+        ({"groups": ROWS, "axis": 0}, ValueError, "together with `axis`"),
+        ({"groups": ROWS, "reduction": "none"}, ValueError, "needs a reduction"),
+    ],
+)
+def test_groups_that_do_not_fit_are_refused(options, error, said):
+    out = np.full(5, 7, np.float32)
+    with pytest.raises(error, match=said):
+        sce.sigmoid_cross_entropy(LABELS, LOGITS, out=out, **options)
+    assert np.all(out == 7)
+
+
+def test_without_elements_every_group_has_a_loss_of_zero():
+    found = sce.sigmoid_cross_entropy(LABELS[:0], LOGITS[:0], groups=ROWS[:0], num_groups=3)
+    assert found.tolist() == [0, 0, 0]
+
+
+def test_batches_come_to_the_groups_of_all_data():
+    loss, merged = (sce.LossAccumulator("weighted_mean", num_groups=5) for _ in range(2))
+    for rows in (slice(0, 20), slice(20, 50)):
+        loss.update(LABELS[rows], LOGITS[rows], WEIGHTS[rows], groups=ROWS[rows])
+        part = sce.LossAccumulator("weighted_mean", num_groups=5)
+        part.update(LABELS[rows], LOGITS[rows], WEIGHTS[rows], groups=ROWS[rows])
+        merged.merge(part)
+    expected = sce.sigmoid_cross_entropy(
+        LABELS, LOGITS, WEIGHTS, reduction="weighted_mean", groups=ROWS
+    )
+    np.testing.assert_array_max_ulp(loss.result(np.float32), expected, maxulp=1)
+    np.testing.assert_array_equal(loss.result(), merged.result())
+    with pytest.raises(ValueError, match="goes together with `num_groups`"):
+        loss.update(LABELS, LOGITS)
+    with pytest.raises(ValueError, match="goes together with `num_groups`"):
+        sce.LossAccumulator().update(LABELS, LOGITS, groups=ROWS)
+    with pytest.raises(ValueError, match="must hold numbers from 0 to 4, got 5"):
+        loss.update(LABELS, LOGITS, groups=ROWS + 1)
+    np.testing.assert_array_equal(loss.result(), merged.result())
+
+
+@pytest.mark.parametrize("lazy_groups", [False, True])
+def test_dask_arrays_have_groups(lazy_groups):
+    da = pytest.importorskip("dask.array")
+    labels, logits = (da.from_array(array, chunks=(13, 4)) for array in (LABELS, LOGITS))
+    groups = da.from_array(ROWS, chunks=17) if lazy_groups else ROWS
+    options = {"groups": groups, "num_groups": 6, "reduction": "weighted_mean"}
+    found = sce.sigmoid_cross_entropy(labels, logits, WEIGHTS, **options)
+    expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, WEIGHTS, **options | {"groups": ROWS})
+    assert found.shape == (6,)
+    np.testing.assert_array_max_ulp(found.compute(), expected, maxulp=1)
+    losses = sce.compute_weighted_loss(abs(logits), **options)
+    own = sce.compute_weighted_loss(np.abs(LOGITS), **options | {"groups": ROWS})
+    np.testing.assert_array_max_ulp(losses.compute(), own, maxulp=1)
+
+
+def test_data_arrays_have_groups_by_dimension():
+    xr = pytest.importorskip("xarray")
+    labels, logits = (xr.DataArray(array, dims=("row", "kind")) for array in (LABELS, LOGITS))
+    groups = xr.DataArray(np.arange(7) % 3, dims="kind")
+    found = sce.sigmoid_cross_entropy(labels, logits, groups=groups)
+    expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=np.arange(7) % 3)
+    np.testing.assert_array_equal(found, expected)
