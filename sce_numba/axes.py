@@ -315,7 +315,8 @@ def cut(array: np.ndarray, part: tuple[slice, ...]) -> np.ndarray:
     own = zip(array.shape, part[len(part) - array.ndim :], strict=True)
     # With an ellipsis what is left without axes is an array still.
     chosen: Any = (..., *[slice(None) if length == 1 else cut for length, cut in own])
-    return array[chosen]
+    found: np.ndarray = array[chosen]
+    return found
 
 
 def _as_computed(weights: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
