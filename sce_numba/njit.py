@@ -17,9 +17,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import types
+from numba import literal_unroll, types
 from numba.core.errors import TypingError
 from numba.core.typing.templates import AttributeTemplate
+from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.extending import (
     infer_getattr,
     intrinsic,
@@ -33,6 +34,17 @@ from numba.np.numpy_support import as_dtype
 from . import losses, nn
 from .arguments import dtype_code
 from .kernels import elements
+from .kernels.axis_sums import QUOTIENT
+from .kernels.axis_view import (
+    FIELDS,
+    PITCH,
+    RANGES,
+    axis_words,
+    flatten_axes,
+    greatest_divisor,
+    is_along,
+    packed_rows,
+)
 from .kernels.compile import OPTIONS
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.dtypes import FLOAT32, FLOAT64, ONE
@@ -61,6 +73,7 @@ from .kernels.view import (
     LABELS,
     LAYOUT,
     LOGITS,
+    LOST_TO,
     OPERANDS,
     PLAIN,
     POS_WEIGHT,
@@ -92,6 +105,11 @@ for _function in (
     lies_in_order,
     flatten,
     words_of,
+    is_along,
+    greatest_divisor,
+    packed_rows,
+    flatten_axes,
+    axis_words,
     is_known,
     from_a_line_on,
 ):
@@ -349,12 +367,11 @@ def _word(_typing, number):
 
 
 @_jitable
-def _call(labels, logits, weights, pos_weight, where, result, gradient, computed):
-    """Return the words of a call and of its layout (see ``kernels.view``), and a scalar weight."""
+def _entered(labels, logits, weights, pos_weight, where, result, gradient):
+    """Return the words of a call, the table of its arrays, and a scalar weight."""
     shape = logits.shape
-    rank = len(shape)
-    table, axes = np.zeros((OPERANDS, STRIDES + rank), np.int64), np.zeros(rank + 1, np.int64)
-    call, words = np.zeros(WORDS, np.int64), np.zeros(words_of(rank), np.int64)
+    table = np.zeros((OPERANDS, STRIDES + len(shape)), np.int64)
+    call = np.zeros(WORDS, np.int64)
     weight = np.float64(weights.flat[0]) if weights.size == 1 else np.inf
     # As in `arguments.as_weights`: one finite weight can be applied to the sum.
     if np.isfinite(weight):
@@ -368,6 +385,16 @@ def _call(labels, logits, weights, pos_weight, where, result, gradient, computed
     call[ADDRESSES + WHERE] = _enter(table, WHERE, where, shape, "where")
     call[ADDRESSES + RESULT] = _enter(table, RESULT, result, shape, "result")
     call[ADDRESSES + GRADIENT] = _enter(table, GRADIENT, gradient, shape, "gradient")
+    return call, table, weight
+
+
+@_jitable
+def _call(labels, logits, weights, pos_weight, where, result, gradient, computed):
+    """Return the words of a call and of its layout (see ``kernels.view``), and a scalar weight."""
+    shape = logits.shape
+    given = labels, logits, weights, pos_weight, where, result, gradient
+    call, table, weight = _entered(*given)
+    words, axes = np.zeros(words_of(len(shape)), np.int64), np.zeros(len(shape) + 1, np.int64)
     flatten(shape, table, computed, words, axes)
     call[LAYOUT] = _address_of(words)
     return call, words, weight
@@ -669,6 +696,169 @@ def _(
     return with_loss if _given(code) else with_elements
 
 
+# ---- Along axes -----------------------------------------------------------------------------
+
+
+def _count_of_axes(axis: Any, rank: int) -> int:
+    """Return how many axes are reduced, which has to be known while code is made."""
+    if not _given(axis):
+        return rank
+    if isinstance(axis, (int, types.Integer)) and not isinstance(axis, (bool, types.Boolean)):
+        return 1
+    items = axis.types if isinstance(axis, types.BaseTuple) else axis
+    if not isinstance(items, tuple) or not all(
+        isinstance(own, (int, types.Integer)) for own in items
+    ):
+        raise TypingError(
+            f"Argument `axis` must be None, an integer or a tuple of integers, got {axis}."
+        )
+    return len(items)
+
+
+def _flag(keepdims: Any) -> bool:
+    keepdims = getattr(keepdims, "literal_value", keepdims)
+    if not isinstance(keepdims, bool):
+        raise TypingError(
+            "Argument `keepdims` must be known when the code is compiled: True or False; got "
+            f"{keepdims}."
+        )
+    return keepdims
+
+
+def _mark(axis: Any, reduced: Any) -> Any: ...
+
+
+@_overload(_mark)
+def _(axis: Any, reduced: Any) -> Any:
+    """Put 1 for each axis that is reduced; refuse those that there are not."""
+
+    def mark_one(axis, reduced):
+        rank = reduced.size
+        if not -rank <= axis < rank:
+            raise ValueError("Argument `axis` names an axis that there is not.")
+        if reduced[axis] != 0:
+            raise ValueError("Argument `axis` must name no axis twice.")
+        reduced[axis] = 1
+
+    def mark_each(axis, reduced):
+        for own in literal_unroll(axis):
+            _mark(own, reduced)
+
+    def mark_none(axis, reduced):
+        pass
+
+    def mark_all(axis, reduced):
+        reduced[:] = 1
+
+    if not _given(axis):
+        return mark_all
+    if not isinstance(axis, (types.BaseTuple, tuple)):
+        return mark_one
+    return mark_each if _count_of_axes(axis, 0) else mark_none
+
+
+def _run_along(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any: ...
+
+
+@_overload(_run_along)
+def _(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any:
+    """Run the loop that the plan is for; ``options`` is whether it is along, and the plan's place.
+
+    Code that takes weights by element is made only where there may be such.
+    """
+    row_along, row_across = (
+        _whole(_job(kind, real, kind == "along", False)) for kind in ("along", "across")
+    )
+    each_along, each_across = (
+        _whole(_job(kind, real, kind == "along", True)) for kind in ("along", "across")
+    )
+
+    def run(real, call, words, numbers, options):
+        along, plan = options
+        call[WEIGHT], call[SMOOTHING] = _word(numbers[0]), _word(numbers[1])
+        sums = np.empty(FIELDS * words[plan + PITCH] * words[plan + RANGES], np.float64)
+        call[LOST_TO], call[SECOND] = _address_of(sums), QUOTIENT
+        scratch = np.empty(SCRATCH + LINE, np.uint8)
+        place = from_a_line_on(_address_of(scratch))
+        if words[BY_ELEMENT] != 0:
+            if along:
+                each_along(_address_of(call), place)
+            else:
+                each_across(_address_of(call), place)
+        elif along:
+            row_along(_address_of(call), place)
+        else:
+            row_across(_address_of(call), place)
+        _hold(sums, scratch, words, call)
+
+    return run
+
+
+def _evaluate_along(
+    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
+    axis: Any, keepdims: Any, name: Any,
+) -> Any: ...  # fmt: skip
+
+
+@_overload(_evaluate_along)
+def _(
+    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
+    axis: Any, keepdims: Any, name: Any,
+) -> Any:  # fmt: skip
+    """Return the losses along axes."""
+    real, keep = logits.dtype, _flag(keepdims)
+    left = max(logits.ndim - _count_of_axes(axis, logits.ndim), 0)
+    ones = (1,) * (logits.ndim if keep else left)
+    if not _given(code):
+        raise TypingError("Argument `axis` needs a reduction, got `Reduction.NONE`.")
+
+    def scalar(
+        labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
+    ):  # fmt: skip
+        _mark(axis, np.zeros(logits.ndim, np.int64))
+        return _evaluate(labels, logits, weights, smoothing, code, pos_weight, where, name)
+
+    def several(
+        labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
+    ):  # fmt: skip
+        _check_shapes(labels, logits, weights, name)
+        _check_smoothing(smoothing)
+        reduced = np.zeros(logits.ndim, np.int64)
+        _mark(axis, reduced)
+        shape, place = ones, 0
+        for k in range(logits.ndim):
+            if reduced[k] == 0:
+                shape = tuple_setitem(shape, place, logits.shape[k])
+            if reduced[k] == 0 or keep:
+                place += 1
+        result = np.zeros(shape, real)
+        if logits.size == 0:
+            return result
+        z, w = _as_array(labels), _as_array(weights)
+        q, excluded = _as_array(pos_weight), _as_array(where)
+        call, table, weight = _entered(z, logits, w, q, excluded, None, None)
+        # The results have the shape of the logits, without a step along what is reduced.
+        table[RESULT, CODE], table[RESULT, ITEMSIZE] = table[LOGITS, CODE], result.itemsize
+        table[RESULT, PLAIN], step = 1, result.itemsize
+        for k in range(logits.ndim - 1, -1, -1):
+            if reduced[k] == 0 and logits.shape[k] != 1:
+                table[RESULT, STRIDES + k] = step
+                step *= logits.shape[k]
+        call[ADDRESSES + RESULT], call[REDUCTION] = _address_of(result), code
+        words = np.zeros(axis_words(logits.ndim), np.int64)
+        axes = np.zeros(logits.ndim + 2, np.int64)
+        by_element = not np.isfinite(w).all()
+        along = flatten_axes(logits.shape, table, reduced, 1 - reduced, by_element, words, axes)
+        call[LAYOUT] = _address_of(words)
+        plan = SHAPE + words[RANK] + OPERANDS * (STRIDES + words[RANK])
+        numbers = weight, np.float64(smoothing)
+        _run_along(real, call, words, numbers, (along, plan))
+        _hold(logits, z, w, q, excluded)
+        return result
+
+    return several if left or keep else scalar
+
+
 # ---- The public functions -------------------------------------------------------------------
 
 
@@ -746,6 +936,8 @@ def _(
     pos_weight: Any = None,
     where: Any = None,
     out: Any = None,
+    axis: Any = None,
+    keepdims: Any = False,
 ) -> Any:
     _refuse(scope, "scope")
     _refuse(loss_collection, "loss_collection", GraphKeys.LOSSES)
@@ -755,14 +947,25 @@ def _(
 
     def of_arrays(
         multi_class_labels, logits, weights=1.0, label_smoothing=0, scope=None,
-        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None,
+        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, axis=None,
+        keepdims=False,
     ):  # fmt: skip
         return _evaluate(
             multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where,
             "multi_class_labels",
         )  # fmt: skip
 
-    return of_arrays
+    def along(
+        multi_class_labels, logits, weights=1.0, label_smoothing=0, scope=None,
+        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, axis=None,
+        keepdims=False,
+    ):  # fmt: skip
+        return _evaluate_along(
+            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, axis,
+            keepdims, "multi_class_labels",
+        )  # fmt: skip
+
+    return along if _given(axis) or _flag(keepdims) else of_arrays
 
 
 @_overload(losses.sigmoid_cross_entropy_value_and_grad)
@@ -850,6 +1053,8 @@ def _(
     scope: Any = None,
     loss_collection: Any = GraphKeys.LOSSES,
     reduction: Any = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    axis: Any = None,
+    keepdims: Any = False,
 ) -> Any:
     _refuse(scope, "scope")
     _refuse(loss_collection, "loss_collection", GraphKeys.LOSSES)
@@ -859,7 +1064,18 @@ def _(
     _check_weights(weights)
     code = _reduction(reduction)
 
-    def of_arrays(losses, weights=1.0, scope=None, loss_collection=None, reduction=None):
+    def of_arrays(
+        losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,
+        keepdims=False,
+    ):  # fmt: skip
         return _evaluate(None, losses, weights, 0.0, code, None, None, "losses")
 
-    return of_arrays
+    def along(
+        losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,
+        keepdims=False,
+    ):  # fmt: skip
+        return _evaluate_along(
+            None, losses, weights, 0.0, code, None, None, axis, keepdims, "losses"
+        )
+
+    return along if _given(axis) or _flag(keepdims) else of_arrays
