@@ -143,15 +143,26 @@ def _run(
     kept = axes.shape(arrays[LOGITS].shape, keepdims=True)
     results = arrays[RESULT] if wanted == QUOTIENT else arrays[RESULT][0]
     arrays = arrays | {RESULT: results.reshape(kept)}
-    weights = arrays.get(WEIGHTS)
-    # The product of an infinite weight with a loss of 0 is NaN.
-    by_element = weights is not None and not np.isfinite(weights.astype(np.float64)).all()
+    by_element = WEIGHTS in arrays and _must_be_read(arrays[WEIGHTS], axes)
     key = axes.reduced, by_element, *key_of(arrays.items())
     layout: Any = found(key) or remember(key, _Layout(arrays, axes, by_element))
     sums = np.empty(layout.numbers)
     place = address(sums) if layout.numbers else 0
     rest = weight, smoothing, reduction, wanted, place
     evaluation.reduce_along(arrays, layout, layout.code, *rest)
+
+
+def _must_be_read(weights: np.ndarray, axes: Axes) -> bool:
+    """Tell whether weights that are alike within each result must meet its elements even so.
+
+    The product of an infinite one with a loss of 0 is NaN.
+    """
+    for axis in axes.reduced:
+        if weights.shape[axis] != 1 and weights.strides[axis] != 0:
+            return True
+    first = tuple(slice(1) if axis in axes.reduced else slice(None) for axis in range(weights.ndim))
+    with np.errstate(all="ignore"):
+        return not math.isfinite(np.add.reduce(weights[first], axis=None, dtype=np.float64))
 
 
 def evaluate(given: Operands, axis: Any, keepdims: Any, dim: Any = None, out: Any = None) -> Any:

@@ -32,6 +32,8 @@ def answers(dtype, shape):
                 keywords = {"reduction": reduction, **more}
                 yield sce.sigmoid_cross_entropy(*given, **keywords)
                 yield from sce.sigmoid_cross_entropy_value_and_grad(*given, **keywords)
+                for axis in (0, 1) if reduction != sce.Reduction.NONE else ():
+                    yield sce.sigmoid_cross_entropy(*given, **keywords, axis=axis)
         yield sce.compute_weighted_loss(logits, weights, reduction=reduction)
     yield from sce.sigmoid_cross_entropy_gradient_hessian(labels, logits, weights)
     yield sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits[:, ::-1])

@@ -49,6 +49,7 @@ weights = np.ones(shape, np.float32)
 wide = np.ones((8192, 4096), np.float32)
 gradient, other = np.zeros_like(logits), np.zeros_like(logits)
 kept = weights[0] > 0
+groups = np.arange(8192) % 1000
 
 def derived(weights=1.0, function=sce.sigmoid_cross_entropy_value_and_grad, **keywords):
     return extra_of(
@@ -57,6 +58,10 @@ def derived(weights=1.0, function=sce.sigmoid_cross_entropy_value_and_grad, **ke
 
 print(json.dumps({
     "int64 labels": extra(labels.astype(np.int64), logits),
+    "per class": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, weights, axis=0)),
+    "per example": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, axis=-1)),
+    "per group": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, groups=groups)),
+    "gradient per class": derived(weights, axis=0, reduction="weighted_mean"),
     "[B, 1] weights": extra(labels, logits, weights[:, :1].copy()),
     "[1, C] weights": extra(labels, logits, weights[:1].copy()),
     "full weights": extra(labels, logits, weights),
