@@ -38,7 +38,7 @@ from .lanes import (
     when,
 )
 from .memory import copy
-from .operand import ABSENT, load, store
+from .operand import ABSENT, load_each, store
 from .planes import ROWS, Plane, bunch_of, plane
 from .softplus import (
     begin_exp_minus_abs_normal,
@@ -70,8 +70,10 @@ def _place(state: Any, field: int, k: Any) -> Any:
     return state + field * FIELD + k * BYTES
 
 
-def _fetch(own: Any, source: Plane, row: Any, k: Any, **options: Any) -> Any:
-    return load(own, source.at(row, k), source.operand.code, LANES, **options)
+def _fetch(own: Any, source: Plane, first: Any, rows: int, k: Any, **options: Any) -> list[Any]:
+    """Return a vector of each of some rows."""
+    places = [source.at(first + j, k) for j in range(rows)]
+    return load_each(own, places, source.operand.code, LANES, **options)
 
 
 @apart("")
@@ -114,14 +116,24 @@ def _merged_step(way: _Way, x: Plane, z: Plane, state: Any, shared: Any) -> Any:
     smooth = shared[1] != 0.0
     wide = smooth | (z.operand.code == FLOAT64)
 
-    def linear(j: Any, k: Any, logits: Any) -> Any:
-        def compute(dtype: Any) -> tuple[Any]:
+    def linear(first: Any, k: Any, logits: list[Any]) -> tuple[Any, ...]:
+        def compute(dtype: Any) -> tuple[Any, ...]:
             a, b = (spread(number, dtype) for number in shared)
-            labels = _fetch(dtype, z, j, k)
-            element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
-            return (to_float64(linear_part(element)),)
+            labels = _fetch(dtype, z, first, len(logits), k)
+            rows = [
+                Element(dtype, to_dtype(own_logits, dtype), own_labels, a, b, smooth)
+                for own_logits, own_labels in zip(logits, labels, strict=True)
+            ]
+            return tuple(to_float64(linear_part(element)) for element in rows)
 
-        return in_precision(own, wide, compute)[0] if way.precise else compute(own)[0]
+        return in_precision(own, wide, compute) if way.precise else compute(own)
+
+    def factor(logits: Any) -> Any:
+        if not way.precise:
+            return end_exp_minus_abs_normal(own, *begin_exp_minus_abs_normal(own, logits))
+        t, d = exp_minus_abs_and_rest(own, logits)
+        t = to_float64(t)
+        return fma(t, to_float64(d), t)
 
     def step(rows: int, first: Any, k: Any) -> None:
         for source in (x, z):
@@ -129,17 +141,10 @@ def _merged_step(way: _Way, x: Plane, z: Plane, state: Any, shared: Any) -> Any:
                 source.ask(first + j, k)
         u = vector(_place(state, PRODUCT, k))
         total, lost = (vector(_place(state, field, k)) for field in range(2))
-        factors = []
-        for j in range(rows):
-            logits = _fetch(own, x, first + j, k, floats_only=True)
-            if way.precise:
-                t, d = exp_minus_abs_and_rest(own, logits)
-                t = to_float64(t)
-                factors.append(fma(t, to_float64(d), t))
-            else:
-                begun = begin_exp_minus_abs_normal(own, logits)
-                factors.append(end_exp_minus_abs_normal(own, *begun))
-            total, lost = add_to(total, lost, own, linear(first + j, k, logits))
+        logits = _fetch(own, x, first, rows, k, floats_only=True)
+        for value in linear(first, k, logits):
+            total, lost = add_to(total, lost, own, value)
+        factors = [factor(values) for values in logits]
         while len(factors) > 1:
             factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
         u = merge(u, to_float64(factors[0]))
@@ -162,16 +167,12 @@ def _weighted_step(
 ) -> Any:
     own = way.own
 
-    def add_row(row: Any, k: Any, sums: Sums) -> Sums:
-        one = constant(row, 1.0, own)
+    def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
+        logits, labels, weights = (select(flags, v, 0.0) for v in given)
         a, b = (spread(number, own) for number in shared)
-        flags = _fetch(own, keep, row, k, flags_only=True) != 0.0
-        logits, labels = _fetch(own, x, row, k, floats_only=True), _fetch(own, z, row, k)
-        weights = _fetch(np.float64, w, row, k)
-        logits, labels, weights = (select(flags, v, 0.0) for v in (logits, labels, weights))
 
         def positives() -> Any:
-            return select(flags, _fetch(own, q, row, k), 0.0)
+            return select(flags, _fetch(own, q, row, 1, k)[0], 0.0)
 
         has_q = q.operand.code != ONE
         element = Element(own, logits, labels, a, b, shared[1] != 0.0, has_q, positives)
@@ -187,7 +188,7 @@ def _weighted_step(
             product = weights * values
             rest = sums.lost + fma(weights, values, -product)
             total, lost = add_to(sums.numerator, rest, own, product)
-        counted = to_float64(select(flags, one, 0.0))
+        counted = to_float64(select(flags, constant(row, 1.0, own), 0.0))
         present = select(weights != 0.0, counted, 0.0)
         counts = sums.present + present, sums.count + counted
         return Sums(total, lost, sums.weight + weights, *counts)
@@ -197,8 +198,12 @@ def _weighted_step(
             for j in range(rows):
                 source.ask(first + j, k)
         sums = Sums(*(vector(_place(state, field, k)) for field in range(FIELDS)))
-        for j in range(rows):
-            sums = add_row(first + j, k, sums)
+        place = first, rows, k
+        flags = [mask != 0.0 for mask in _fetch(own, keep, *place, flags_only=True)]
+        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(own, z, *place)
+        weights = _fetch(np.float64, w, *place)
+        for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
+            sums = add_row(sums, first + j, k, *given)
         for field, value in enumerate(sums):
             store(value, _place(state, field, k))
 

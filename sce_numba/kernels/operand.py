@@ -81,22 +81,32 @@ def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> l
     return list(range(ONE + 1))
 
 
-def load(
+def load(dtype: Any, address: Any, code: Any, count: int, **options: bool) -> Any:
+    """Return ``count`` lanes, converted to ``dtype``, of the operand at ``address``."""
+    return load_each(dtype, [address], code, count, **options)[0]
+
+
+def load_each(
     dtype: Any,
-    address: Any,
+    addresses: list[Any],
     code: Any,
     count: int,
     floats_only: bool = False,
     flags_only: bool = False,
     own_only: bool = False,
-) -> Any:
-    """Return ``count`` lanes, converted to ``dtype``, of the operand at ``address``."""
-    if not isinstance(address, Lanes):
-        return _load_array(dtype, address, code, count)
-    builder = address.builder
+) -> list[Any]:
+    """Do as ``load`` for several places at once, which takes one branch."""
+    first = addresses[0]
+    if not isinstance(first, Lanes):
+        return [_load_array(dtype, address, code, count) for address in addresses]
+    builder = first.builder
     kind = ir.VectorType(_FLOAT if dtype is np.float32 else _DOUBLE, count)
+
+    def values(number: int) -> list[ir.Value]:
+        return [_load_as(builder, kind, address.value, number) for address in addresses]
+
     if isinstance(code, int):
-        return Lanes(builder, _load_as(builder, kind, address.value, code))
+        return [Lanes(builder, value) for value in values(code)]
     function = builder.function
     impossible, done = (
         function.append_basic_block("lanes.impossible"),
@@ -108,15 +118,16 @@ def load(
         case = function.append_basic_block(f"lanes.dtype.{number}")
         switch.add_case(ir.Constant(code.value.type, number), case)
         builder.position_at_end(case)
-        found.append((_load_as(builder, kind, address.value, number), builder.block))
+        found.append((values(number), builder.block))
         builder.branch(done)
     builder.position_at_end(impossible)
     builder.unreachable()
     builder.position_at_end(done)
-    result = builder.phi(kind)
-    for value, block in found:
-        result.add_incoming(value, block)
-    return Lanes(builder, result)
+    results = [builder.phi(kind) for _ in addresses]
+    for loaded, block in found:
+        for result, value in zip(results, loaded, strict=True):
+            result.add_incoming(value, block)
+    return [Lanes(builder, result) for result in results]
 
 
 def _load_array(dtype: Any, address: int, code: int, count: int) -> Any:

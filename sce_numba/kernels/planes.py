@@ -19,7 +19,7 @@ from .lanes import LANES, Lanes, apart, branch, for_each, integer, select, when
 from .memory import at, pointer
 from .operand import Operand
 from .staging import address_in_place, gather, offset_of
-from .streaming import AHEAD, prefetch
+from .streaming import prefetch_line
 from .view import Array
 
 
@@ -51,7 +51,7 @@ class Plane(NamedTuple):
     def ask(self, row: Any, vector: Any) -> None:
         """Ask for memory that is read after these rows."""
         place = self.next + row * self.next_row + vector * self.next_vector
-        prefetch(place - AHEAD, self.operand.itemsize, LANES)
+        prefetch_line(place)
 
 
 def _turned(rows: list[Any]) -> list[Any]:

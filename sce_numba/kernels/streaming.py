@@ -26,18 +26,23 @@ AHEAD = 5120
 COPIED = 4 * LINE
 
 
+def prefetch_line(address: Any) -> None:
+    """Ask for the line that an address is in."""
+    if isinstance(address, Lanes):
+        # To be read, into the first level, as data.
+        how = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+        place = pointer(address, ir.IntType(8))
+        call_llvm(address.builder, "llvm.prefetch.p0i8", ir.VoidType(), [place, *how])
+
+
 def prefetch(address: Any, itemsize: Any, count: int, wanted: Any = True) -> None:
     """Ask, if that is wanted, for ``count`` elements that lie ``AHEAD`` bytes behind an address."""
     if not isinstance(address, Lanes):
         return
-    builder = address.builder
-    # To be read, into the first level, as data.
-    how = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
 
     def ask(lines: range) -> tuple[Any, ...]:
         for k in lines:
-            place = pointer(address + (AHEAD + k * LINE), ir.IntType(8))
-            call_llvm(builder, "llvm.prefetch.p0i8", ir.VoidType(), [place, *how])
+            prefetch_line(address + (AHEAD + k * LINE))
         return ()
 
     def all_lines() -> tuple[Any, ...]:
