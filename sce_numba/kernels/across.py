@@ -91,27 +91,38 @@ def _add_rows(
     shared = 1.0 - smoothing, 0.5 * smoothing
     x, z = opened(LOGITS), opened(LABELS)
     if way.merged:
-        step = _merged_step(way, x, z, state, shared)
-        count = ROWS if way.own is np.float32 else ROWS // 2
+        step = _merged_step(way, x, z, shared)
+        fields = [PRODUCT, 0, 1] if way.own is np.float64 else [PRODUCT, 0]
+        most = ROWS if way.own is np.float32 else ROWS // 2
     else:
         w = opened(WEIGHTS) if way.weighted else Plane(ABSENT)
-        step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), state, shared)
-        count = ROWS // 2
-    vectors = (size + (LANES - 1)) // LANES
-    done = integer(size, 0)
-    while count:
-        whole = (rows - done) // count
-        first = done
+        step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), shared)
+        fields, most = [*range(FIELDS)], ROWS // 2
 
-        def steps(k: Any, count: int = count, first: Any = first) -> None:
-            for_each(vectors, lambda c: step(count, first + k * count, c))
+    def add_column(k: Any) -> None:
+        sums = tuple(vector(_place(state, field, k)) for field in fields)
+        done, count = integer(size, 0), most
+        while count:
+            whole = (rows - done) // count
 
-        for_each(whole, steps)
-        done, count = done + whole * count, count // 2
+            def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
+                first = done + j * count
+                for source in (x, z):
+                    for row in range(count):
+                        source.ask(first + row, k)
+                return step(count, first, k, *sums)
+
+            sums = loop(whole, sums, following)
+            done, count = done + whole * count, count // 2
+        for field, value in zip(fields, sums, strict=True):
+            store(value, _place(state, field, k))
+
+    for_each((size + (LANES - 1)) // LANES, add_column)
     return ()
 
 
-def _merged_step(way: _Way, x: Plane, z: Plane, state: Any, shared: Any) -> Any:
+def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
+    """Return what adds rows to product, sum, and what that lost in float64, of a vector."""
     own = way.own
     smooth = shared[1] != 0.0
     wide = smooth | (z.operand.code == FLOAT64)
@@ -135,22 +146,16 @@ def _merged_step(way: _Way, x: Plane, z: Plane, state: Any, shared: Any) -> Any:
         t = to_float64(t)
         return fma(t, to_float64(d), t)
 
-    def step(rows: int, first: Any, k: Any) -> None:
-        for source in (x, z):
-            for j in range(rows):
-                source.ask(first + j, k)
-        u = vector(_place(state, PRODUCT, k))
-        total, lost = (vector(_place(state, field, k)) for field in range(2))
+    def step(rows: int, first: Any, k: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
         logits = _fetch(own, x, first, rows, k, floats_only=True)
+        rest = lost[0] if lost else None
         for value in linear(first, k, logits):
-            total, lost = add_to(total, lost, own, value)
+            total, rest = add_to(total, rest, own, value)
         factors = [factor(values) for values in logits]
         while len(factors) > 1:
             factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
         u = merge(u, to_float64(factors[0]))
-        for field, value in ((PRODUCT, u), (0, total), (1, lost)):
-            if field != 1 or own is np.float64:
-                store(value, _place(state, field, k))
+        return (u, total, rest) if lost else (u, total)
 
     return step
 
@@ -162,9 +167,9 @@ def _weighted_step(
     w: Plane,
     keep: Plane,
     q: Plane,
-    state: Any,
     shared: Any,
 ) -> Any:
+    """Return what adds rows to the fields of the sums of a vector."""
     own = way.own
 
     def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
@@ -193,19 +198,14 @@ def _weighted_step(
         counts = sums.present + present, sums.count + counted
         return Sums(total, lost, sums.weight + weights, *counts)
 
-    def step(rows: int, first: Any, k: Any) -> None:
-        for source in (x, z):
-            for j in range(rows):
-                source.ask(first + j, k)
-        sums = Sums(*(vector(_place(state, field, k)) for field in range(FIELDS)))
+    def step(rows: int, first: Any, k: Any, *sums: Any) -> tuple[Any, ...]:
         place = first, rows, k
         flags = [mask != 0.0 for mask in _fetch(own, keep, *place, flags_only=True)]
         logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(own, z, *place)
         weights = _fetch(np.float64, w, *place)
         for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
-            sums = add_row(sums, first + j, k, *given)
-        for field, value in enumerate(sums):
-            store(value, _place(state, field, k))
+            sums = tuple(add_row(Sums(*sums), first + j, k, *given))
+        return sums
 
     return step
 
