@@ -36,9 +36,9 @@ from .staging import read, write
 from .tiles import Sums, add
 from .view import LOST_TO, REDUCTION, SECOND, WEIGHT, WEIGHTS, Call
 
-# Bytes of a vector of sums, and from one field of a strip to the next; results that are written at
-# a time.
-BYTES, FIELD, WRITTEN = 8 * LANES, 8 * TOGETHER, 256
+# Bytes of a vector of sums, and from one field of a strip to the next: a few lines more than fields
+# take, lest they compete for the same lines of a cache.  Results that are written at a time.
+BYTES, FIELD, WRITTEN = 8 * LANES, 8 * TOGETHER + 5 * LINE, 256
 # What is asked for: results, or for each of them numerator, what it lost, and divisor, as float64.
 QUOTIENT, PARTS = 0, 1
 

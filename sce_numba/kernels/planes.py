@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from .axis_view import Plan
+from .axis_view import GATHERED, Plan
 from .block import BLOCK
-from .lanes import LANES, Lanes, apart, branch, for_each, integer, select, when
+from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
 from .memory import at, pointer
 from .operand import Operand
 from .staging import address_in_place, gather, offset_of
@@ -25,7 +25,7 @@ from .view import Array
 
 def bunch_of(plan: Plan) -> Any:
     """Return how many rows are read at a time: with them a strip takes what a block takes."""
-    return integer(plan.width, BLOCK) // plan.width
+    return least(integer(plan.width, BLOCK) // plan.width, integer(plan.width, LANES))
 
 
 # Rows of a step, at most.
@@ -134,7 +134,7 @@ def _copy_rows(
     # A square reaches beyond what it needs: so far there must be elements behind it.
     there = (column + size <= run) & (plan.packed == 1) & array.is_plain
     turns = there & (above == itemsize) & (step >= itemsize) & (rows > 1)
-    turns = turns & (plan.width * LANES == BLOCK)
+    turns = turns & (plan.width == GATHERED)
     spare = run - column - 2 * LANES
     squares = select(spare >= 0, spare // LANES + 1, integer(size, 0))
     squares = select(squares * LANES < size, squares, (size + (LANES - 1)) // LANES)
