@@ -47,12 +47,12 @@ from .softplus import (
     exp_minus_abs_and_rest,
     log1p_wide,
 )
-from .tiles import RESULTS, ROW, Form, Sums, no_sums
+from .tiles import CONVERTED, ROW, Form, Sums, no_sums
 from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
 
 # Rows whose logarithms are merged before their product is used up: factors of at most 2 in
 # float64, and where results are float64 few enough for their rounding not to show.
-MERGED = {np.float32: 960, np.float64: LANES}
+MERGED = {np.float32: 960, np.float64: 2 * LANES}
 # Where the product less 1 lies: behind the fields of the sums.
 PRODUCT = FIELDS
 
@@ -243,13 +243,18 @@ def _add_range(
     first = plan.length * part // plan.ranges
     stop = plan.length * (part + 1) // plan.ranges
 
+    operands = [LOGITS, LABELS] if way.merged else [LOGITS, LABELS, WEIGHTS, WHERE, POS_WEIGHT]
+    arrays = [call.array(operand) for operand in operands]
+
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
-        rows = least(least(stop - row, plan.inner - row % plan.inner), bunch_of(plan))
-        _add_rows(way, call, row * plan.lines + start, rows, size, state, scratch)
+        place = row * plan.lines + start
+        evenly = least(stop - row, plan.inner - row % plan.inner)
+        rows = least(evenly, bunch_of(plan, place, size, arrays))
+        _add_rows(way, call, place, rows, size, state, scratch)
         since = since + rows
         if not way.merged:
             return row + rows, since
-        full = since > MERGED[way.own] - bunch_of(plan)
+        full = since > MERGED[way.own] - LANES
         when(full, lambda: _use_up(way.own, size, state))
         return row + rows, select(full, integer(row, 0), since)
 
@@ -290,7 +295,7 @@ def _doubtful(size: Any, state: Any) -> tuple[Any]:
 def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Add up the losses of a group of strips of columns."""
     plan = plan_of(call)
-    state = scratch + RESULTS * ROW
+    state = scratch + CONVERTED * ROW
     exact = _Way(np.float64, merged=False, weighted=form.by_element)
     is_short = plan.reduced < SHORT
 

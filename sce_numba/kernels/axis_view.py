@@ -50,9 +50,9 @@ from .view import (
 
 # Lines in a strip: rows along; columns across, where they lie together and where they don't.  In
 # long runs memory is read faster, but so much that is gathered would not stay in the caches.
-ROWS_ALONG, TOGETHER, GATHERED = 16, 1024, 256
+ROWS_ALONG, TOGETHER, GATHERED = 16, 2048, 256
 # There are ranges where strips are fewer than this, and no range is shorter than so many rows.
-UNITS, SHORTEST = 32, 64
+UNITS, SHORTEST = 16, 64
 # More columns than this are not packed.
 PACKABLE = 1024
 # Sums of a result, see ``tiles.Sums``.

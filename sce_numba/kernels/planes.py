@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from .axis_view import GATHERED, Plan
+from .axis_view import GATHERED, TOGETHER, Plan
 from .block import BLOCK
 from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
 from .memory import at, pointer
@@ -22,14 +22,21 @@ from .staging import address_in_place, gather, offset_of
 from .streaming import prefetch_line
 from .view import Array
 
-
-def bunch_of(plan: Plan) -> Any:
-    """Return how many rows are read at a time: with them a strip takes what a block takes."""
-    return least(integer(plan.width, BLOCK) // plan.width, integer(plan.width, LANES))
-
-
 # Rows of a step, at most.
 ROWS = 4
+
+
+def bunch_of(plan: Plan, start: Any, size: Any, arrays: list[Array]) -> Any:
+    """Return how many rows are read at a time.
+
+    Of long ones that lie in place there are as many as a step has, lest so many streams of memory
+    be read at once; of rows that are copied no more than fit a block.
+    """
+    in_place = (size & (LANES - 1)) == 0
+    for array in arrays:
+        in_place = in_place & ((array.address == 0) | (address_in_place(array, start, size) != 0))
+    most, steps = integer(size, LANES), integer(size, ROWS * TOGETHER) // size
+    return least(most, select(in_place, steps, integer(size, BLOCK) // plan.width))
 
 
 class Plane(NamedTuple):
@@ -174,7 +181,7 @@ def _plane(
             return scratch, array.itemsize * plan.width, *following
 
         step = array.stride(plan.first - 1) * plan.packed
-        there = place, step, place + step * ROWS, step, array.itemsize * LANES
+        there = place, step, place + step * rows, step, array.itemsize * LANES
         return branch(place != 0, lambda: there, copied)
 
     zero = integer(size, 0)
