@@ -169,7 +169,9 @@ def flatten_axes(
     lines = count * packed
     strip = ROWS_ALONG
     if not along:
-        strip = TOGETHER
+        # Short runs of what is kept are read row by row from as few places as can be.
+        run = words[SHAPE + rank - 1]
+        strip = TOGETHER if packed > 1 or run == count or run >= GATHERED else GATHERED
         for row in (LOGITS, LABELS):
             step = words[start + row * width + STRIDES + rank - 1]
             if table[row][CODE] != ONE and step != table[row][ITEMSIZE]:
