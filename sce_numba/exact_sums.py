@@ -1,7 +1,8 @@
 """Exact sums side by side: what ``ExactSum`` is for one number, for an array of them.
 
 Each is a whole number of units of 2^-1074, cut into digits of ``BITS`` bits.  Digits are added to
-without carrying, which may wait for ``ADDITIONS`` additions.
+without carrying, which may wait for ``ADDITIONS`` additions.  Of the 66 digits that a float64 can
+reach, those are held that some number has reached: for losses and their weights a few.
 """
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ import numpy as np
 from .exact_sum import UNIT_BITS, ExactSum
 
 BITS = 32
-# A float64 has 53 bits and at most 2^1024, which is so many digits from the first.
-DIGITS = (UNIT_BITS + 1024) // BITS + 2
 ADDITIONS = 1 << 28
 
 
@@ -22,7 +21,8 @@ class ExactSums:
     """The sums of the arrays added so far, all of one size."""
 
     def __init__(self, size: int) -> None:
-        self.digits = np.zeros((size, DIGITS), np.int64)
+        # Column k has the digits that are worth 2^(BITS (first + k)) units.
+        self.digits, self.first = np.zeros((size, 0), np.int64), 0
         self.not_finite = np.zeros(size)
         self.additions = 0
 
@@ -34,10 +34,15 @@ class ExactSums:
             self.not_finite += np.where(finite, 0.0, values)
         fractions, exponents = np.frexp(np.where(finite, values, 0.0))
         wholes = np.ldexp(np.abs(fractions), 53).astype(np.int64)
+        if not wholes.any():
+            return
         places = exponents.astype(np.int64) + (UNIT_BITS - 53)
         # Subnormal numbers end in zeros that are below the first digit.
         wholes >>= np.minimum(np.maximum(-places, 0), 63)
         digits, shifts = np.divmod(np.maximum(places, 0), BITS)
+        there = digits[wholes != 0]
+        self._hold(int(there.min()), int(there.max()) + 3)
+        digits = np.where(wholes != 0, digits - self.first, 0)
         signs = np.where(fractions < 0, -1, 1)
         rows, mask = np.arange(values.size), (1 << BITS) - 1
         low, high = (wholes & mask) << shifts, (wholes >> BITS) << shifts
@@ -48,14 +53,29 @@ class ExactSums:
     def merge(self, other: ExactSums) -> None:
         """Add all that was added to others."""
         self._make_room(other.additions)
-        self.digits += other.digits
+        count = other.digits.shape[1]
+        if count:
+            self._hold(other.first, other.first + count)
+            start = other.first - self.first
+            self.digits[:, start : start + count] += other.digits
         with np.errstate(invalid="ignore"):
             self.not_finite += other.not_finite
+
+    def _hold(self, first: int, stop: int) -> None:
+        """Have room for the digits from ``first`` to ``stop``."""
+        size, count = self.digits.shape
+        held = (self.first, self.first + count) if count else (first, first)
+        before, behind = max(held[0] - first, 0), max(stop - held[1], 0)
+        if before or behind:
+            self.digits = np.pad(self.digits, ((0, 0), (before, behind)))
+            self.first = held[0] - before
 
     def _make_room(self, additions: int) -> None:
         """Carry, lest so many additions more overflow a digit."""
         if self.additions + additions > ADDITIONS:
-            for digit in range(DIGITS - 1):
+            stop = self.first + self.digits.shape[1]
+            self._hold(stop, stop + 1)
+            for digit in range(self.digits.shape[1] - 1):
                 carried = self.digits[:, digit] >> BITS
                 self.digits[:, digit] -= carried << BITS
                 self.digits[:, digit + 1] += carried
@@ -72,7 +92,7 @@ class ExactSums:
         result = ExactSum()
         digits = self.digits[index]
         for digit in np.flatnonzero(digits).tolist():
-            result.units += int(digits[digit]) << (BITS * digit)
+            result.units += int(digits[digit]) << (BITS * (self.first + digit))
         result.not_finite = float(self.not_finite[index])
         return result
 

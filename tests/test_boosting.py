@@ -270,6 +270,7 @@ def test_catboost_learns_what_weights_of_positives_ask_for(patients):
 
 
 def test_catboost_takes_several_labels(topics):
+    pytest.importorskip("catboost")
     ours, values = by_catboost(
         topics,
         loss_function=boosting.catboost_objective(multi_label=True),

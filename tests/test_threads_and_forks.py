@@ -38,6 +38,7 @@ def every_loss(labels, logits, weights):
 def test_inside_one_thread_no_other_is_asked(monkeypatch):
     asked = []
     monkeypatch.setattr(parallel, "LARGEST", 0)  # all go to the threads, whatever they take
+    monkeypatch.setattr(parallel, "_paces", {})  # or took before
     run = parallel._run_on_threads
     monkeypatch.setattr(parallel, "_run_on_threads", lambda *given: asked.append(1) or run(*given))
     expected = every_loss(*example())
