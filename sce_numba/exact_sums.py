@@ -63,7 +63,7 @@ class ExactSums:
 
     def _hold(self, first: int, stop: int) -> None:
         """Have room for the digits from ``first`` to ``stop``."""
-        size, count = self.digits.shape
+        count = self.digits.shape[1]
         held = (self.first, self.first + count) if count else (first, first)
         before, behind = max(held[0] - first, 0), max(stop - held[1], 0)
         if before or behind:
