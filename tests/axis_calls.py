@@ -38,7 +38,7 @@ def draw_shape(rng, most=20_000):
     rank = rng.choice([0, 1, 2, 2, 2, 3, 3, 4, 5])
     shape = [1] * rank
     for axis in rng.sample(range(rank), rank):
-        room = max(most // max(int(np.prod(shape)), 1), 1)
+        room = max(most // int(np.prod(np.maximum(shape, 1))), 1)
         shape[axis] = rng.choice([n for n in LENGTHS if n <= room and (n or rng.random() < 0.2)])
     return tuple(shape)
 
