@@ -51,7 +51,7 @@ from .axes import Axes, are_given, differentiate, given_axes
 from .evaluation import as_scalar, result_like
 from .groups import as_codes, as_number, sums_of_grouped_losses, sums_of_groups
 from .kernels import view
-from .loss_collections import record
+from .loss_collections import is_recorded, record
 from .loss_sums import (
     LossSums,
     denominator_of_part,
@@ -131,8 +131,9 @@ def call(
     elif function is compute_weighted_loss:
         result = _loss(sums_of_losses, operands, **given)
     else:
-        operands["labels"] = operands.pop("multi_class_labels")
-        if function is sigmoid_cross_entropy_value_and_grad:
+        if "multi_class_labels" in operands:
+            operands["labels"] = operands.pop("multi_class_labels")
+        if function in _PAIRS:
             result = _loss_and_gradient(operands, **given)
         else:
             result = _loss(sums_of_part, operands, **given)
@@ -153,6 +154,7 @@ def _check(
     axis: Any = None,
     keepdims: bool = False,
     dim: Any = None,
+    **_parameters: Any,
 ) -> Axes | None:
     """Check all arguments as for NumPy arrays; return what is reduced, None for no reduction."""
     _check_unknown_sizes(operands)
@@ -334,7 +336,7 @@ def _call_by_name(
 def _elements(function: Callable[..., Any], operands: Operands, options: dict[str, Any]) -> Any:
     """Return the lazy result of a function that works element by element."""
     dtype = _dtype(operands)
-    if "reduction" in options:
+    if is_recorded(function):
         # A block that is computed inside `collect_losses` must not be recorded.
         options = options | {"loss_collection": None}
     if function not in _PAIRS:
@@ -363,7 +365,7 @@ def _loss(sums: Callable[..., LossSums], operands: Operands, **options: Any) -> 
 
 
 def _loss_and_gradient(
-    operands: Operands, label_smoothing: float, reduction: Reduction | str
+    operands: Operands, reduction: Reduction | str, **options: Any
 ) -> tuple[da.Array, da.Array]:
     """Return the lazy loss and gradient: each block of logits is read once."""
     logits, dtype = operands["logits"], _dtype(operands)
@@ -377,8 +379,8 @@ def _loss_and_gradient(
         _block_of_gradient,
         {**operands, "divisor": divisor},
         object,
-        label_smoothing=label_smoothing,
         reduction=reduction,
+        **options,
     )
     numerators = pairs.map_blocks(
         itemgetter(1),

@@ -12,6 +12,7 @@ from .arguments import dtype_code
 from .kernels.array_address import address
 from .kernels.compile import kernel
 from .kernels.dtypes import ONE
+from .kernels.elements import SIGMOID, Formula
 from .kernels.flatten import flatten, words_of
 from .kernels.operand import own_format
 from .kernels.tiles import Form
@@ -21,6 +22,7 @@ from .kernels.view import (
     GROUPS,
     LOGITS,
     OPERANDS,
+    RANK,
     RESULT,
     STAGED,
     STRIDES,
@@ -44,23 +46,33 @@ L = TypeVar("L", bound="Layout")
 class Layout:
     """What some arrays have in common with all that lie as they do, and what reads them."""
 
-    def __init__(self, arrays: dict[int, np.ndarray], computed: Any = None) -> None:
+    def __init__(
+        self,
+        arrays: dict[int, np.ndarray],
+        computed: Any = None,
+        formula: Formula = SIGMOID,
+        *parameters: float,
+    ) -> None:
         """Take the arrays by their rows in the kernels' layout, the logits first.
 
         They are broadcast to the shape of the logits, whose dtype decides which one is computed in.
         """
         logits = arrays[LOGITS]
         self.computed = computed = computed or computed_in(logits.dtype).type
-        self.words = np.array(words := self._flattened(arrays), np.int64)
+        words = self._flattened(arrays)
+        self.words = np.array(words + [0] * len(parameters), np.int64)
+        behind = words_of(words[RANK])
+        self.words.view(np.float64)[behind : behind + len(parameters)] = parameters
+        self.formula: tuple[Any, ...] = formula, *parameters
         self.address = address(self.words)
         self.groups, self.size = words[GROUPS], logits.size
-        self.form = form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]))
+        self.form = form = Form(bool(words[STAGED]), bool(words[BY_ELEMENT]), formula)
         # What adds up losses, writes losses, and writes gradients; compiled when first called.
         self.totals, self.losses, self.slopes = (
             kernel(kind, computed, form) for kind in ("totals", "losses", "slopes")
         )
         # What adds up weights, which is of one form as to what is read.
-        self.weights = kernel("weights", computed, form._replace(staged=True))
+        self.weights = kernel("weights", computed, Form(True, form.by_element))
         self._counted: Layout | None = None
 
     def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
@@ -79,7 +91,12 @@ class Layout:
         key: tuple[Any, ...] = self, *arrays
         if not new:
             key += key_of([(row, arrays[row]) for row in _RESULTS if row in arrays])
-        return found(key) or remember(key, Layout(arrays))
+        return found(key) or remember(key, Layout(arrays, None, *self.formula))
+
+    def of(self, arrays: dict[int, np.ndarray], formula: Formula, *parameters: float) -> Layout:
+        """Return the layout of arrays that lie so, for another loss than the plain one."""
+        key = self, formula, *parameters
+        return found(key) or remember(key, Layout(arrays, None, formula, *parameters))
 
     def counted(self, arrays: dict[int, np.ndarray]) -> Layout:
         """Return the layout of those of the arrays that decide a divisor.

@@ -5,10 +5,11 @@ TensorFlow's eager mode records no losses, and neither does this package outside
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -106,6 +107,11 @@ def collect_losses() -> Iterator[CollectedLosses]:
         yield CollectedLosses(recorded)
     finally:
         _innermost.reset(token)
+
+
+def is_recorded(function: Callable[..., Any]) -> bool:
+    """Tell whether a public function records its loss."""
+    return "loss_collection" in inspect.signature(function).parameters
 
 
 def record(

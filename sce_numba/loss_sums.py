@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -11,7 +13,7 @@ from . import arguments, evaluation
 from .exact_sum import ExactSum
 from .kernels import view
 from .layout import Layout
-from .operands import checked, known, recognised, weigh
+from .operands import checked, known, of_formula, recognised, weigh
 from .reduction import Reduction
 
 
@@ -55,16 +57,18 @@ def sums_of_part(
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    formula: Sequence[Any] = (),
 ) -> LossSums:
     """Return the sums of a part of the data.
 
-    Arguments and errors are those of ``sigmoid_cross_entropy``, but for ``Reduction.NONE``.
+    Arguments and errors are those of ``sigmoid_cross_entropy``, but for ``Reduction.NONE``; the
+    ``formula`` is that of ``operands.of_formula``.
     """
     options = label_smoothing, reduction, pos_weight, where
     given = recognised(labels, logits, weights, *options)
     if given is None:
         given = checked(labels, logits, weights, *options, "labels")
-    return _sums(*given)
+    return _sums(*of_formula(given, formula))
 
 
 def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
@@ -108,13 +112,15 @@ def gradient_of_part(
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
+    formula: Sequence[Any] = (),
 ) -> tuple[np.ndarray, tuple[float, float]]:
     """Return the gradient, given what all the data are divided by, and the sum of the losses.
 
     With that sum comes what rounding it to float64 has lost.
     """
     options = label_smoothing, Reduction.SUM, pos_weight, where
-    arrays, layout, weight, smoothing, _ = checked(labels, logits, weights, *options, "labels")
+    given = checked(labels, logits, weights, *options, "labels")
+    arrays, layout, weight, smoothing, _ = of_formula(given, formula)
     layout = evaluation.enter_results(arrays, layout, (view.GRADIENT, None, ""))
     lost = ctypes.c_double()
     place = ctypes.addressof(lost)

@@ -284,6 +284,15 @@ def sigmoid_cross_entropy_value_and_grad(
         found = axes.evaluate_and_differentiate(given, axis, keepdims, dim, out, grad_out)
         record(found[0], scope, loss_collection, reduction, several=np.ndim(found[0]) > 0)
         return found
+    loss, gradient = differentiated(given, out, grad_out)
+    record(loss, scope, loss_collection, reduction)
+    return loss, gradient
+
+
+def differentiated(
+    given: Operands, out: np.ndarray | None, grad_out: np.ndarray | None
+) -> tuple[Any, np.ndarray]:
+    """Return the loss, or the losses, of checked operands, and the gradient."""
     arrays, layout, weight, smoothing, code = given
     results = [(view.GRADIENT, grad_out, "grad_out")]
     if code is None:
@@ -295,7 +304,6 @@ def sigmoid_cross_entropy_value_and_grad(
         evaluation.check_out(out)
         layout = evaluation.enter_results(arrays, layout, *results)
         loss = evaluation.differentiate_loss(arrays, layout, weight, smoothing, code)
-    record(loss, scope, loss_collection, reduction)
     return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
 
 

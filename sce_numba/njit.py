@@ -60,7 +60,7 @@ from .kernels.gradient import HESSIAN, LOSSES, TOTAL
 from .kernels.jobs import Job, write_function
 from .kernels.lanes import Lanes, rounded
 from .kernels.operand import LINE
-from .kernels.softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .kernels.softplus import exp_minus_abs_and_rest
 from .kernels.tiles import SCRATCH, Form, from_a_line_on
 from .kernels.view import (
     ADDRESSES,
@@ -276,21 +276,12 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
     return compiled
 
 
-def _loss(element: Any, t: Any, _d: Any) -> Any:
-    return elements.loss(element, t)
-
-
-def _slope(element: Any, t: Any, d: Any) -> Any:
-    return elements.gradient(element, sigmoid_from_exp(t, d))
-
-
 def _both(element: Any, t: Any, d: Any) -> tuple[Any, Any]:
-    s = sigmoid_from_exp(t, d)
-    return elements.gradient(element, s), elements.hessian(element, s)
+    return elements.gradient(element, t, d), elements.hessian(element, t, d)
 
 
-_loss_of_numbers = _of_numbers(_loss)
-_gradient_of_numbers = _of_numbers(_slope)
+_loss_of_numbers = _of_numbers(elements.loss)
+_gradient_of_numbers = _of_numbers(elements.gradient)
 _derivatives_of_numbers = _of_numbers(_both)
 
 
@@ -417,11 +408,11 @@ def _whole(job: Job) -> Any:
     return whole
 
 
-def _job(kind: str, real: Any, *form: bool) -> Job:
-    return Job(kind, np.float32 if real.instance_type == types.float32 else np.float64, Form(*form))
+def _job(kind: str, real: Any, form: Form) -> Job:
+    return Job(kind, np.float32 if real.instance_type == types.float32 else np.float64, form)
 
 
-def _runner(kind: str) -> Any:
+def _runner(kind: str, formula: elements.Formula = elements.SIGMOID) -> Any:
     """Return what runs a job in compiled code, given weight, smoothing and scale."""
 
     def run(real: Any, call: Any, words: Any, numbers: Any) -> Any: ...
@@ -429,8 +420,8 @@ def _runner(kind: str) -> Any:
     @_overload(run)
     def _(real: Any, call: Any, words: Any, numbers: Any) -> Any:
         # Which of the two is needed is known only in a call.
-        by_element = _whole(_job(kind, real, True, True))
-        by_row = _whole(_job(kind, real, True, False))
+        by_element = _whole(_job(kind, real, Form(True, True, formula)))
+        by_row = _whole(_job(kind, real, Form(True, False, formula)))
 
         def run(real, call, words, numbers):
             weight, smoothing, scale = numbers
@@ -522,7 +513,7 @@ def _row_runner(kind: str) -> Any:
 
     @_overload(run)
     def _(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any:
-        whole = _whole(_job(kind, real, False, False))
+        whole = _whole(_job(kind, real, Form(False, False)))
         labels, logits, _ = arrays.types
         first = SHAPE + 1
         x, z, w, out = (first + (STRIDES + 1) * k for k in (LOGITS, LABELS, WEIGHTS, RESULT))
@@ -767,10 +758,10 @@ def _(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any:
     Code that takes weights by element is made only where there may be such.
     """
     row_along, row_across = (
-        _whole(_job(kind, real, kind == "along", False)) for kind in ("along", "across")
+        _whole(_job(kind, real, Form(kind == "along", False))) for kind in ("along", "across")
     )
     each_along, each_across = (
-        _whole(_job(kind, real, kind == "along", True)) for kind in ("along", "across")
+        _whole(_job(kind, real, Form(kind == "along", True))) for kind in ("along", "across")
     )
 
     def run(real, call, words, numbers, options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,17 @@ def checked(
     arrays, smoothing = elements(labels, logits, label_smoothing, labels_name)
     code, weight = weigh(arrays, weights, reduction, pos_weight, where)
     return arrays, known(arrays), weight, smoothing, code
+
+
+def of_formula(given: Operands, formula: Sequence[Any]) -> Operands:
+    """Return the operands of a call for a formula with its parameters; there may be none.
+
+    The plain one, that of ``kernels.elements``, is meant then.
+    """
+    arrays, layout, weight, smoothing, code = given
+    if formula and layout is not None:
+        layout = layout.of(arrays, *formula)
+    return arrays, layout, weight, smoothing, code
 
 
 def known(arrays: dict[int, np.ndarray]) -> Layout | None:

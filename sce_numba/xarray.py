@@ -33,7 +33,7 @@ import numpy as np
 import xarray as xr
 
 from .axes import Axes, as_axes
-from .loss_collections import record
+from .loss_collections import is_recorded, record
 
 # What has names for its axes; a Variable has no coordinates to compare.
 _NAMED = (xr.DataArray, xr.Variable)
@@ -84,7 +84,7 @@ def call(
     if dim is not None:
         given["axis"] = _numbers(dim, given["axis"], logits)
     given = by_position(given)
-    if "reduction" in given:
+    if is_recorded(function):
         given["loss_collection"] = None  # what is recorded has its names
     result = function(**given)
     by_axis = "axis" in given

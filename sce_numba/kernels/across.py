@@ -43,7 +43,6 @@ from .planes import ROWS, Plane, bunch_of, plane
 from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
-    exp_minus_abs,
     exp_minus_abs_and_rest,
     log1p_wide,
 )
@@ -184,7 +183,7 @@ def _weighted_step(
         (values,) = branch(
             z.operand.code == ONE,
             lambda: (logits,),
-            lambda: (loss(element, exp_minus_abs(own, logits)),),
+            lambda: (loss(element, *exp_minus_abs_and_rest(own, logits)),),
         )
         values = to_float64(values)
         if own is np.float32:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .dtypes import FLOAT64, ONE
-from .elements import Element, linear_part, loss
+from .elements import SIGMOID, Element, Formula
 from .fused import fma, two_sum
 from .lanes import (
     LANES,
@@ -54,7 +54,7 @@ from .operand import (
 from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
-    exp_minus_abs,
+    exp_minus_abs_and_rest,
     log1p_wide,
     vanished,
 )
@@ -96,6 +96,8 @@ class Block(NamedTuple):
     scale: Any
     wide: Any
     tails: Any  # memory for what is left after whole steps, ``TAILS`` times ``TAIL`` bytes
+    formula: Formula = SIGMOID
+    parameters: tuple[Any, ...] = ()  # the numbers that the formula takes
 
 
 def with_tails(block: Block, step: int) -> Block:
@@ -204,7 +206,8 @@ def read_pair(dtype: Any, k: Any, block: Block, ahead: Any) -> tuple[Any, Callab
 @apart("ff")
 def total_merged(dtype: Any, block: Block) -> tuple[Any, Any]:
     """Return the sum of the losses and what it lost, from full-sized exponentials."""
-    width, size = step_of(dtype), block.size
+    width, size, linear_part = step_of(dtype), block.size, block.formula.linear_part
+    assert linear_part is not None
     block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
@@ -287,7 +290,7 @@ def read_step(
         w * spread(block.scale, weights, width) if scaled else w,
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
-    options = block.b != 0.0, block.q.code != ONE, positives, own
+    options = block.b != 0.0, block.q.code != ONE, positives, own, block.parameters
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
 
 
@@ -296,7 +299,7 @@ def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
     (values,) = branch(
         block.z.code == ONE,
         lambda: (element.x,),
-        lambda: (loss(element, exp_minus_abs(dtype, x)),),
+        lambda: (block.formula.loss(element, *exp_minus_abs_and_rest(dtype, x)),),
     )
     return values
 
@@ -481,8 +484,12 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
     def exact() -> Any:
         return total_exact(block._replace(scale=weight), integer(weight, 0))[:2]
 
-    def merged() -> tuple[Any, Any]:
-        total, lost = total_merged(dtype, block)
+    def usual() -> tuple[Any, Any]:
+        if block.formula.linear_part:
+            total, lost = total_merged(dtype, block)
+        else:
+            wide = is_wide(dtype, real(block.size, 1.0), block.z)
+            total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, 0), False)
         size = absolute(total)
         return branch(
             (size > TINY) & (size < np.inf), lambda: (weight * total, weight * lost), exact
@@ -490,7 +497,7 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
 
     # Without labels there are no logarithms to merge.
     mergeable = (block.z.code != ONE) & (absolute(weight) < np.inf) & (block.size >= SHORT)
-    return branch(mergeable, merged, exact)
+    return branch(mergeable, usual, exact)
 
 
 def total_exact(block: Block, tally: Any) -> Any:

@@ -20,18 +20,21 @@ is in float64, whose digits decide what is left of ``1 - z'``.
 
 Where ``|x|`` is infinite the published form of the loss is taken literally, so that NaN appears
 where it is due.
+
+The kernels know a loss as a ``Formula``; this one is ``SIGMOID``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .fused import fma
 from .lanes import absolute, bits, branch, from_bits, select, to_dtype
-from .softplus import log1p, positive_part, sign_of
+from .softplus import log1p, positive_part, sigmoid_from_exp, sign_of
 
 
 class Element(NamedTuple):
@@ -46,6 +49,23 @@ class Element(NamedTuple):
     has_q: Any = False
     q: Callable[[], Any] | None = None  # reads q, where there is one
     narrow: Any = None  # the dtype of the logits, where dtype is wider
+    parameters: tuple[Any, ...] = ()  # the numbers that its formula takes
+
+
+@dataclass(frozen=True)
+class Formula:
+    """What the kernels know of a loss; the name tells it from others.
+
+    Loss, gradient and hessian are functions of an element and of t and d, exp(-|x|) = t (1 + d).
+    """
+
+    name: str
+    loss: Callable[[Element, Any, Any], Any] = field(compare=False, repr=False)
+    gradient: Callable[[Element, Any, Any], Any] = field(compare=False, repr=False)
+    hessian: Callable[[Element, Any, Any], Any] | None = field(compare=False, repr=False)
+    # Where logarithms merge, as sum loss = sum linear_part + log prod (1 + t), else None.
+    linear_part: Callable[[Element], Any] | None = field(compare=False, repr=False)
+    parameters: int = 0  # how many numbers it takes
 
 
 def linear_part(element: Element) -> Any:
@@ -66,8 +86,8 @@ def _sides(element: Element) -> tuple[Any, Any, Any]:
     return negative, q * label, fma(q, label, negative)
 
 
-def loss(element: Element, t: Any) -> Any:
-    """Return the loss, for t = exp(-|x|)."""
+def loss(element: Element, t: Any, _d: Any) -> Any:
+    """Return the loss; that d is left out doesn't show."""
     x, z, a, b = element.x, element.z, element.a, element.b
     size = absolute(x)
 
@@ -96,9 +116,9 @@ def loss(element: Element, t: Any) -> Any:
     return result
 
 
-def gradient(element: Element, s: Any) -> Any:
-    """Return the gradient, for s = sigmoid(-|x|)."""
-    x, s = element.x, to_dtype(s, element.dtype)
+def gradient(element: Element, t: Any, d: Any) -> Any:
+    """Return the gradient."""
+    x, s = element.x, to_dtype(sigmoid_from_exp(t, d), element.dtype)
     sign = sign_of(element.dtype, x)
 
     def weighted():
@@ -115,9 +135,9 @@ def gradient(element: Element, s: Any) -> Any:
     return select(x == x, from_bits(bits(size) ^ sign), x)
 
 
-def hessian(element: Element, s: Any) -> Any:
-    """Return the second derivative, for s = sigmoid(-|x|)."""
-    s = to_dtype(s, element.dtype)
+def hessian(element: Element, t: Any, d: Any) -> Any:
+    """Return the second derivative."""
+    s = to_dtype(sigmoid_from_exp(t, d), element.dtype)
 
     def weighted():
         *_, both = _sides(element)
@@ -126,3 +146,6 @@ def hessian(element: Element, s: Any) -> Any:
     curvature = fma(-s, s, s)
     (result,) = branch(element.has_q, weighted, lambda: (curvature,))
     return select(element.x == element.x, result, element.x)
+
+
+SIGMOID = Formula("sigmoid", loss, gradient, hessian, linear_part)

@@ -30,7 +30,6 @@ from .block import (
     with_tails,
 )
 from .dtypes import FLOAT64
-from .elements import gradient, hessian, linear_part, loss
 from .lanes import (
     absolute,
     apart,
@@ -48,7 +47,7 @@ from .lanes import (
 from .loss import STREAMED, address_of_own
 from .memory import copy
 from .operand import LINE, load, own_format, store
-from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .softplus import exp_minus_abs_and_rest
 from .staging import write
 from .streaming import copy_past_caches, fence
 from .tiles import RESULTS, ROW, Form, Sums, open_tile, row_sums, tile_loop
@@ -95,7 +94,8 @@ def _differentiate_merged(dtype: Any, block: Block, target: _Target) -> tuple[An
 
     All weights are 1 and nothing is excluded.
     """
-    width, size = step_of(dtype), block.size
+    width, size, linear_part = step_of(dtype), block.size, block.formula.linear_part
+    assert linear_part is not None
     block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
@@ -103,11 +103,10 @@ def _differentiate_merged(dtype: Any, block: Block, target: _Target) -> tuple[An
         left = size - k * width
         x, element_in = read_pair(dtype, k, block, ahead=True)
         t, d = exp_minus_abs_and_rest(dtype, x)
-        s = sigmoid_from_exp(t, d)
 
         def compute(own: Any) -> tuple[Any, Any]:
             element = element_in(own)
-            slopes = gradient(element, s) * spread(block.scale, own, width)
+            slopes = block.formula.gradient(element, t, d) * spread(block.scale, own, width)
             return rounded(slopes, dtype), to_float64(linear_part(element))
 
         slopes, linear = in_precision(dtype, block.z.code == FLOAT64, compute)
@@ -127,7 +126,8 @@ def _differentiate(
 
     Instead of the sum, losses or hessians may be written, times the scale as well.
     """
-    width, size = step_of(dtype), block.size
+    width, size, formula = step_of(dtype), block.size, block.formula
+    loss, gradient, hessian = formula.loss, formula.gradient, formula.hessian
     block = with_tails(block, width)
     zero = constant(size, 0.0, np.float64)
 
@@ -135,14 +135,17 @@ def _differentiate(
         def compute(own: Any) -> tuple[Any, Any]:
             x, element, w, included = read_step(dtype, own, k, block)
             t, d = exp_minus_abs_and_rest(dtype, x)
-            s = sigmoid_from_exp(t, d)
             factors = w * spread(block.scale, own, width)
             # Once more, as the scale may be infinite or NaN.
-            (slopes,) = included(gradient(element, s) * factors)
+            (slopes,) = included(gradient(element, t, d) * factors)
             _put(dtype, k, size, rounded(slopes, dtype), target)
-            (values,) = branch(
-                second == HESSIAN, lambda: (hessian(element, s),), lambda: (loss(element, t),)
-            )
+
+            def curvature() -> tuple[Any]:
+                assert hessian is not None
+                return (hessian(element, t, d),)
+
+            is_second = second == HESSIAN if hessian else False
+            (values,) = branch(is_second, curvature, lambda: (loss(element, t, d),))
 
             def put_values() -> tuple[Any, Any]:
                 (weighted,) = included(values * factors)
@@ -272,7 +275,7 @@ def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
         def usual() -> Any:
             return _differentiate(dtype, block, second, first.target, other.target)
 
-        if form.by_element:
+        if form.by_element or not block.formula.linear_part:
             total, lost = usual()
         else:
             # What the labels are is looked at there.

@@ -32,6 +32,7 @@ from .across import totals_across
 from .along import totals_along
 from .axis_sums import write_all
 from .divisor import divisor
+from .elements import SIGMOID
 from .environment import in_default_environment
 from .fused import two_product, two_sum
 from .lanes import Lanes, absolute, apart, integer, loop, real, select, when
@@ -65,7 +66,8 @@ class Job(NamedTuple):
     @property
     def needs_scratch(self) -> bool:
         """Whether threads need memory of their own."""
-        return self.kind in BY_AXIS | {"slopes"} or any(self.form)
+        form = self.form
+        return self.kind in BY_AXIS | {"slopes"} or form.staged or form.by_element
 
     @property
     def symbols(self) -> list[str]:
@@ -75,8 +77,10 @@ class Job(NamedTuple):
     @property
     def name(self) -> str:
         """A name for files and messages."""
-        parts = self.kind, np.dtype(self.dtype).name
-        return "_".join(parts + tuple(k for k in Form._fields if getattr(self.form, k)))
+        form, kind = self.form, self.kind
+        kind = kind if form.formula == SIGMOID else f"{form.formula.name}_{kind}"
+        lies = [name for name in ("staged", "by_element") if getattr(form, name)]
+        return "_".join([kind, np.dtype(self.dtype).name, *lies])
 
 
 @apart("fffff")

@@ -166,11 +166,6 @@ def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
     return raised * 2.0**-RAISED, less_one - (e - 1.0)
 
 
-def exp_minus_abs(dtype: Any, x: Any) -> Any:
-    """Return exp(-|x|), subnormal results included."""
-    return exp_minus_abs_and_rest(dtype, x)[0]
-
-
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
     """Begin what ``end_exp_minus_abs_normal`` ends: return r, and n in an exponent's place."""
     form = FORMATS[dtype]

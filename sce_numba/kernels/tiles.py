@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .block import BLOCK, TAIL, TAILS, Block, in_own_dtype, number
+from .elements import SIGMOID, Formula
 from .fused import two_sum
 from .lanes import absolute, branch, integer, least, loop, real, select
 from .memory import on_stack
@@ -38,7 +39,7 @@ def from_a_line_on(address: int) -> int:
 
 
 class Form(NamedTuple):
-    """How the arrays of a call lie; there is code of its own for each choice.
+    """How the arrays of a call lie, and of which loss; there is code of its own for each choice.
 
     Where they are not ``staged``, logits, labels and results are used in place, and there is
     neither ``where`` nor ``pos_weight``.  Where they are not taken ``by_element``, there is one
@@ -47,6 +48,7 @@ class Form(NamedTuple):
 
     staged: bool
     by_element: bool
+    formula: Formula = SIGMOID
 
 
 class Sums(NamedTuple):
@@ -155,4 +157,6 @@ def open_tile(
         q = in_own_dtype(dtype, q, size, scratch + (CONVERTED + 1) * ROW, tails)
     smoothing = call.number(SMOOTHING)
     rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails
-    return Block(size, taken(LOGITS), taken(LABELS), w, q, keep, *rest), weight
+    parameters = tuple(call.parameter(k) for k in range(form.formula.parameters))
+    operands = size, taken(LOGITS), taken(LABELS), w, q, keep
+    return Block(*operands, *rest, form.formula, parameters), weight

@@ -26,7 +26,7 @@ WORDS = 14
 
 # Words of a layout: rows and columns of the view (a tile never crosses a row), whether the weight
 # varies along a row, whether arrays have to be gathered, groups of tiles, axes; then the lengths of
-# the axes, then the arrays' rows.
+# the axes, then the arrays' rows, then the float64 numbers that the formula of the loss takes.
 ROWS, COLUMNS, BY_ELEMENT, STAGED, GROUPS, RANK, SHAPE = 0, 1, 2, 3, 4, 5, 6
 CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4
 
@@ -81,6 +81,10 @@ class Call(NamedTuple):
         table = shape + self.rank * 8
         place = table + (self.rank + STRIDES) * (8 * row)
         return Array(get(self.address, ADDRESSES + row), place, shape, self.rank)
+
+    def parameter(self, k: int) -> Any:
+        """Return one of the numbers that the formula of the loss takes."""
+        return get(self.array(OPERANDS).row, k, np.float64)
 
     def number(self, word: int) -> Any:
         """Return one of the numbers that go with the arrays."""
