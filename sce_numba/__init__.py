@@ -9,6 +9,7 @@ from . import processes as processes
 
 if TYPE_CHECKING:
     from .accumulator import LossAccumulator
+    from .focal import sigmoid_focal_cross_entropy, sigmoid_focal_cross_entropy_value_and_grad
     from .loss_collections import (
         CollectedLosses,
         GraphKeys,
@@ -49,6 +50,8 @@ __all__ = [
     "sigmoid_cross_entropy_gradient_hessian",
     "sigmoid_cross_entropy_value_and_grad",
     "sigmoid_cross_entropy_with_logits",
+    "sigmoid_focal_cross_entropy",
+    "sigmoid_focal_cross_entropy_value_and_grad",
     "weighted_cross_entropy_with_logits",
 ]
 
@@ -56,6 +59,7 @@ __all__ = [
 # which only pass by here, like all that use Numba, don't wait for them.
 _MODULES = {
     "accumulator": ["LossAccumulator"],
+    "focal": ["sigmoid_focal_cross_entropy", "sigmoid_focal_cross_entropy_value_and_grad"],
     "loss_collections": [
         "CollectedLosses",
         "GraphKeys",

@@ -128,18 +128,23 @@ def as_labels_and_logits(
 
 def as_label_smoothing(value: Any) -> float:
     """Return label smoothing as a float in [0, 1]."""
-    said = "Argument `label_smoothing` must be a number from 0 to 1, got"
+    return as_number(value, "label_smoothing", "from 0 to 1", 1.0)
+
+
+def as_number(value: Any, name: str, allowed: str, greatest: float) -> float:
+    """Return an argument as a float from 0 to the greatest."""
+    said = f"Argument `{name}` must be a number {allowed}, got"
     if isinstance(value, (str, bytes, bytearray)):
         raise TypeError(f"{said} {shown(value)}.")
     try:
-        smoothing = float(value)
+        number = float(value)
     except OverflowError:
         raise ValueError(f"{said} {shown(value)}.") from None
     except Exception:
         raise TypeError(f"{said} {shown(value)}.") from None
-    if not 0.0 <= smoothing <= 1.0:
-        raise ValueError(f"{said} {smoothing}.")
-    return smoothing
+    if not 0.0 <= number <= greatest:
+        raise ValueError(f"{said} {number}.")
+    return number
 
 
 def as_reduction(value: Any) -> int | None:

@@ -49,6 +49,7 @@ from . import arguments, nn
 from .array_libraries import readable
 from .axes import Axes, are_given, differentiate, given_axes
 from .evaluation import as_scalar, result_like
+from .focal import formula_of, sigmoid_focal_cross_entropy_value_and_grad
 from .groups import as_codes, as_number, sums_of_grouped_losses, sums_of_groups
 from .kernels import view
 from .loss_collections import is_recorded, record
@@ -75,7 +76,11 @@ _BROADCAST = "weights", "where", "pos_weight", "groups"
 # What stands for a size that is not known while arguments are checked.
 _UNKNOWN = 2
 # What returns two arrays.
-_PAIRS = (sigmoid_cross_entropy_value_and_grad, sigmoid_cross_entropy_gradient_hessian)
+_PAIRS = (
+    sigmoid_cross_entropy_value_and_grad,
+    sigmoid_cross_entropy_gradient_hessian,
+    sigmoid_focal_cross_entropy_value_and_grad,
+)
 Operands = dict[str, Any]
 
 
@@ -133,6 +138,8 @@ def call(
     else:
         if "multi_class_labels" in operands:
             operands["labels"] = operands.pop("multi_class_labels")
+        if "gamma" in given:
+            given["formula"] = formula_of(given.pop("alpha"), given.pop("gamma"))
         if function in _PAIRS:
             result = _loss_and_gradient(operands, **given)
         else:

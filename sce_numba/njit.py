@@ -170,10 +170,11 @@ def _are_numbers(labels: Any, logits: Any, labels_name: str = "labels") -> bool:
 
 
 def _check_arrays(
-    labels: Any, logits: Any, weights: Any, label_smoothing: Any, pos_weight: Any, where: Any
-) -> None:
+    labels: Any, logits: Any, weights: Any, label_smoothing: Any, pos_weight: Any, where: Any,
+    labels_name: str = "multi_class_labels",
+) -> None:  # fmt: skip
     """Refuse what can't be given beside arrays of labels and logits."""
-    if _are_numbers(labels, logits, "multi_class_labels"):
+    if _are_numbers(labels, logits, labels_name):
         raise TypingError(
             "Argument `logits` must be an array; use `sigmoid_cross_entropy_with_logits` or "
             "`sigmoid_cross_entropy_gradient` for numbers."

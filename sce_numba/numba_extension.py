@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 
-_compiling = _defined = False
+_compiling = _importing = False
+_defined: list[str] = []
 
 
 def register() -> None:
@@ -18,17 +19,23 @@ def register() -> None:
     _make_known()
 
 
-def functions_are_defined() -> None:
-    """Note that there are functions which Numba may meet."""
-    global _defined
-    _defined = True
+def functions_are_defined(by: str = "njit") -> None:
+    """Note that there are functions which Numba may meet, and the module that tells it of them."""
+    _defined.append(f"{__package__}.{by}")
     _make_known()
 
 
 def _make_known() -> None:
-    if not (_compiling and _defined):
+    global _importing
+    # While one of them is imported, Numba may ask for all of them again.
+    if not (_compiling and _defined) or _importing:
         return
-    importlib.import_module("sce_numba.njit")
+    _importing = True
+    try:
+        while _defined:
+            importlib.import_module(_defined.pop(0))
+    finally:
+        _importing = False
     # The functions may be met by a compilation that has begun.
     registry = importlib.import_module("numba.core.registry")
     registry.cpu_target.typing_context.refresh()

@@ -71,6 +71,7 @@ def of_pytorch(multi_class_labels, weights, where, pos_weight):
 
 
 WEIGHED = "multi_class_labels", "logits", "weights", "where", "pos_weight"
+FOCAL = "labels", "logits", "weights", "where"
 # Whatever takes no arrays: numbers, texts, accumulators.
 NONE = None
 # The operands that are arrays, and the functions to call with them.
@@ -83,6 +84,12 @@ ROWS = {
     "sigmoid_cross_entropy_with_logits": (
         ("labels", "logits"),
         sce.sigmoid_cross_entropy_with_logits,
+    ),
+    "sigmoid_focal_cross_entropy": (FOCAL, sce.sigmoid_focal_cross_entropy),
+    "sigmoid_focal_cross_entropy, unreduced": (FOCAL, unreduced(sce.sigmoid_focal_cross_entropy)),
+    "sigmoid_focal_cross_entropy_value_and_grad": (
+        FOCAL,
+        sce.sigmoid_focal_cross_entropy_value_and_grad,
     ),
     "weighted_cross_entropy_with_logits": (
         ("labels", "logits", "pos_weight"),

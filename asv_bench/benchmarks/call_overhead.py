@@ -68,6 +68,8 @@ NEEDED = {
     "sigmoid_cross_entropy_gradient_hessian": PAIR,
     "sigmoid_cross_entropy_value_and_grad": PAIR,
     "sigmoid_cross_entropy_with_logits": ("labels", "logits"),
+    "sigmoid_focal_cross_entropy": ("labels", "logits", "weights"),
+    "sigmoid_focal_cross_entropy_value_and_grad": ("labels", "logits", "weights"),
     "weighted_cross_entropy_with_logits": ("labels", "logits", "pos_weight"),
     "compute_weighted_loss": ("losses", "weights"),
     "LossAccumulator.update": ("labels", "logits", "weights"),

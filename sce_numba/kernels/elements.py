@@ -21,7 +21,7 @@ is in float64, whose digits decide what is left of ``1 - z'``.
 Where ``|x|`` is infinite the published form of the loss is taken literally, so that NaN appears
 where it is due.
 
-The kernels know a loss as a ``Formula``; this one is ``SIGMOID``.
+The kernels know a loss as a ``Formula``; this one is ``SIGMOID``, another is in ``focal``.
 """
 
 from __future__ import annotations

@@ -331,6 +331,13 @@ def spread(x: Any, dtype: Any, lanes: int = LANES) -> Any:
     return Lanes(x.builder, _fill(x.builder, value, lanes))
 
 
+def spread_like(x: Any, dtype: Any, example: Any) -> Any:
+    """Return lanes as ``spread`` does, as many as there are in the example."""
+    return spread(
+        x, dtype, example.value.type.count if isinstance(example, Lanes) else example.size
+    )
+
+
 def before(count: Any, lanes: int) -> Any:
     """Return which lanes have a number, from 0, less than ``count``."""
     if not isinstance(count, Lanes):
