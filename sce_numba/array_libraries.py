@@ -17,16 +17,16 @@ from .messages import shown
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
 # of this package that takes over.  Those of xarray come first, as they may hold Dask arrays.
-_DOORS = (
+_DISPATCHERS = (
     ("xarray", "DataArray", ".xarray"),
     ("xarray", "Variable", ".xarray"),
     ("dask.array", "Array", ".dask"),
 )
-# What nearly all calls are made with, and nobody else computes with.
+# Types that need no dispatch: the common case.
 _PLAIN = frozenset({np.ndarray, float, int, list, type(None)})
 
 
-def door_for(**operands: Any) -> Callable[..., Any] | None:
+def dispatcher_for(**operands: Any) -> Callable[..., Any] | None:
     """Return the function that computes with these operands, or None if NumPy can read them.
 
     It takes the public function that was called, and what it was called with by name.
@@ -34,10 +34,10 @@ def door_for(**operands: Any) -> Callable[..., Any] | None:
     if are_plain(operands):
         return None
     check_order(operands)
-    for library, name, module in _DOORS:
+    for library, name, module in _DISPATCHERS:
         if any(_is_a(operand, library, name) for operand in operands.values()):
-            door: Callable[..., Any] = importlib.import_module(module, __package__).call
-            return door
+            dispatch: Callable[..., Any] = importlib.import_module(module, __package__).call
+            return dispatch
     return None
 
 

@@ -65,7 +65,7 @@ from .losses import (
     sigmoid_cross_entropy_gradient_hessian,
     sigmoid_cross_entropy_value_and_grad,
 )
-from .operands import checked, elements, weigh
+from .operands import add_weights, checked, elements
 from .reduction import Reduction
 from .sums_along import SumsAlong, sums_along, sums_of_losses_along
 
@@ -172,7 +172,7 @@ def _check(
         name = "labels" if "labels" in standing else "multi_class_labels"
         arrays, _ = elements(standing[name], standing["logits"], label_smoothing, name)
     pos_weight, where = standing.get("pos_weight"), standing.get("where")
-    code, _ = weigh(arrays, standing.get("weights", 1.0), reduction, pos_weight, where)
+    code, _ = add_weights(arrays, standing.get("weights", 1.0), reduction, pos_weight, where)
     if function is nn.weighted_cross_entropy_with_logits:
         arguments.as_array(pos_weight, "pos_weight")
     if code is None and not are_given(axis, keepdims):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import evaluation, numba_extension
 from .arguments import as_number
-from .array_libraries import door_for
+from .array_libraries import dispatcher_for
 from .kernels.focal import FOCAL
 from .losses import differentiated
 from .operands import checked, of_formula, recognised
@@ -117,9 +117,9 @@ def sigmoid_focal_cross_entropy(
     given = recognised(labels, logits, weights, label_smoothing, reduction, None, where)
     if given is None:
         operands = {"labels": labels, "logits": logits, "weights": weights, "where": where}
-        door = door_for(**operands)
-        if door is not None:
-            return door(
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            return dispatch(
                 sigmoid_focal_cross_entropy,
                 **operands,
                 alpha=alpha,
@@ -200,9 +200,9 @@ def sigmoid_focal_cross_entropy_value_and_grad(
     given = recognised(labels, logits, weights, label_smoothing, reduction, None, where)
     if given is None:
         operands = {"labels": labels, "logits": logits, "weights": weights, "where": where}
-        door = door_for(**operands)
-        if door is not None:
-            found: tuple[Any, np.ndarray] = door(
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            found: tuple[Any, np.ndarray] = dispatch(
                 sigmoid_focal_cross_entropy_value_and_grad,
                 **operands,
                 alpha=alpha,

@@ -42,7 +42,7 @@ def _parameters(alpha: Any, gamma: Any) -> Any: ...
 
 
 @_overload(_parameters)
-def _(alpha: Any, gamma: Any) -> Any:
+def _ol_parameters(alpha: Any, gamma: Any) -> Any:
     """Return the parameters of the formula, as ``focal.formula_of`` does."""
 
     def without_alpha(alpha, gamma):
@@ -95,7 +95,7 @@ def _kind(logits: Any) -> tuple[Any, int]:
 
 
 @_overload(focal.sigmoid_focal_cross_entropy)
-def _(
+def _ol_sigmoid_focal_cross_entropy(
     labels: Any,
     logits: Any,
     alpha: Any = 0.25,
@@ -145,7 +145,7 @@ def _(
 
 
 @_overload(focal.sigmoid_focal_cross_entropy_value_and_grad)
-def _(
+def _ol_sigmoid_focal_cross_entropy_value_and_grad(
     labels: Any,
     logits: Any,
     alpha: Any = 0.25,

@@ -30,7 +30,7 @@ from .kernels.view import (
     STRIDES,
 )
 from .messages import shown
-from .operands import Operands, checked, known, recognised, weigh
+from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 from .sums_along import SumsAlong
 
@@ -98,7 +98,7 @@ def sums_of_grouped_losses(
 ) -> SumsAlong:
     """Return what ``sums_of_groups`` does, for losses that are already computed."""
     arrays = {LOGITS: arguments.as_floats(losses, "losses")}
-    code, weight = weigh(arrays, weights, reduction)
+    code, weight = add_weights(arrays, weights, reduction)
     return _sums((arrays, known(arrays), weight, 0.0, code), groups, num_groups)
 
 

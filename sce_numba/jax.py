@@ -21,7 +21,7 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from . import arguments, losses, xla
-from .operands import elements, weigh
+from .operands import add_weights, elements
 from .reduction import Reduction
 
 __all__ = ["sigmoid_cross_entropy"]
@@ -158,7 +158,7 @@ def _check(
     }
     labels, logits = given.pop("multi_class_labels"), given.pop("logits")
     checked, _ = elements(labels, logits, label_smoothing)
-    weigh(checked, reduction=reduction, **given)
+    add_weights(checked, reduction=reduction, **given)
 
 
 # ---- What XLA calls -------------------------------------------------------------------------

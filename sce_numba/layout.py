@@ -11,7 +11,7 @@ from numpy import ndarray  # quicker to look up
 from .arguments import dtype_code
 from .kernels.array_address import address
 from .kernels.compile import kernel
-from .kernels.dtypes import ONE
+from .kernels.dtypes import MISSING
 from .kernels.elements import SIGMOID, Formula
 from .kernels.flatten import flatten, words_of
 from .kernels.operand import own_format
@@ -140,7 +140,7 @@ def remember(key: tuple[Any, ...], layout: L) -> L:
 def table_of(arrays: dict[int, np.ndarray]) -> list[list[Any]]:
     """Return a row for each operand of the kernels, as ``flatten`` takes them."""
     rank = arrays[LOGITS].ndim
-    table: list[list[Any]] = [[ONE] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
+    table: list[list[Any]] = [[MISSING] + [0] * (STRIDES - 1 + rank) for _ in range(OPERANDS)]
     for row, array in arrays.items():
         dtype = array.dtype
         steps = [

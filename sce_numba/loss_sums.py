@@ -13,7 +13,7 @@ from . import arguments, evaluation
 from .exact_sum import ExactSum
 from .kernels import view
 from .layout import Layout
-from .operands import checked, known, of_formula, recognised, weigh
+from .operands import add_weights, checked, known, of_formula, recognised
 from .reduction import Reduction
 
 
@@ -74,7 +74,7 @@ def sums_of_part(
 def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
     """Return what ``sums_of_part`` does, for losses that are already computed."""
     arrays = {view.LOGITS: arguments.as_floats(losses, "losses")}
-    code, weight = weigh(arrays, weights, reduction)
+    code, weight = add_weights(arrays, weights, reduction)
     return _sums(arrays, known(arrays), weight, 0.0, code)
 
 
@@ -98,7 +98,7 @@ def denominator_of_part(
 ) -> float:
     """Return what a reduction divides by, for which of the logits the shape alone matters."""
     arrays = {view.LOGITS: arguments.as_floats(logits, "logits")}
-    code, weight = weigh(arrays, weights, reduction, where=where)
+    code, weight = add_weights(arrays, weights, reduction, where=where)
     assert code is not None
     return evaluation.denominator(arrays, known(arrays), weight, code)
 

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike
 
 from . import arguments, axes, evaluation, numba_extension
 from . import groups as grouping
-from .array_libraries import door_for
+from .array_libraries import dispatcher_for
 from .axes import Axis
 from .kernels import view
 from .kernels.gradient import HESSIAN, LOSSES
 from .loss_collections import GraphKeys, record
-from .operands import Operands, checked, known, recognised, weigh
+from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 
 
@@ -151,9 +151,9 @@ def sigmoid_cross_entropy(
             "pos_weight": pos_weight,
             "where": where,
         }
-        door = door_for(**operands)
-        if door is not None:
-            return door(
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            return dispatch(
                 sigmoid_cross_entropy,
                 **operands,
                 label_smoothing=label_smoothing,
@@ -264,9 +264,9 @@ def sigmoid_cross_entropy_value_and_grad(
             "pos_weight": pos_weight,
             "where": where,
         }
-        door = door_for(**operands)
-        if door is not None:
-            return door(
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            return dispatch(
                 sigmoid_cross_entropy_value_and_grad,
                 **operands,
                 label_smoothing=label_smoothing,
@@ -345,9 +345,9 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
     """
     given = recognised(labels, logits)
     if given is None:
-        door = door_for(labels=labels, logits=logits)
-        if door is not None:
-            return door(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
+        dispatch = dispatcher_for(labels=labels, logits=logits)
+        if dispatch is not None:
+            return dispatch(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
         given = checked(labels, logits, labels_name="labels")
     return _derivatives(given)[0]
 
@@ -419,9 +419,9 @@ def sigmoid_cross_entropy_gradient_hessian(
             "pos_weight": pos_weight,
             "where": where,
         }
-        door = door_for(**operands)
-        if door is not None:
-            return door(
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            return dispatch(
                 sigmoid_cross_entropy_gradient_hessian,
                 **operands,
                 label_smoothing=label_smoothing,
@@ -504,9 +504,9 @@ def compute_weighted_loss(
     by_group = groups is not None or num_groups is not None
     if by_group:
         grouping.check_alone(groups, by_axis)
-    door = door_for(losses=losses, weights=weights)
-    if door is not None:
-        return door(
+    dispatch = dispatcher_for(losses=losses, weights=weights)
+    if dispatch is not None:
+        return dispatch(
             compute_weighted_loss,
             losses=losses,
             weights=weights,
@@ -518,7 +518,7 @@ def compute_weighted_loss(
         )
     values, dtype = arguments.as_losses(losses)
     arrays = {view.LOGITS: values}
-    code, weight = weigh(arrays, weights, reduction)
+    code, weight = add_weights(arrays, weights, reduction)
     given = arrays, known(arrays), weight, 0.0, code
     if by_axis:
         loss = axes.evaluate(given, axis, keepdims, dim)

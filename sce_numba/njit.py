@@ -47,7 +47,7 @@ from .kernels.axis_view import (
 )
 from .kernels.compile import OPTIONS
 from .kernels.divisor import SUM, check, divisor, is_known
-from .kernels.dtypes import FLOAT32, FLOAT64, ONE
+from .kernels.dtypes import FLOAT32, FLOAT64, MISSING
 from .kernels.flatten import (
     flatten,
     groups_of,
@@ -293,7 +293,7 @@ def _as_array(value: Any) -> Any: ...
 
 
 @_overload(_as_array)
-def _(value: Any) -> Any:
+def _ol_as_array(value: Any) -> Any:
     """Return a number, or an array without axes, as an array with one; None as it is."""
     if not _given(value):
         return lambda value: None
@@ -306,12 +306,12 @@ def _enter(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any: ...
 
 
 @_overload(_enter)
-def _(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any:
+def _ol_enter(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any:
     """Describe an array in its row, broadcast to a shape; return its address."""
     if not _given(array):
 
         def enter_none(table, row, array, shape, name):
-            table[row, CODE] = ONE
+            table[row, CODE] = MISSING
             return 0
 
         return enter_none
@@ -367,7 +367,7 @@ def _entered(labels, logits, weights, pos_weight, where, result, gradient):
     weight = np.float64(weights.flat[0]) if weights.size == 1 else np.inf
     # As in `arguments.as_weights`: one finite weight can be applied to the sum.
     if np.isfinite(weight):
-        table[WEIGHTS, CODE] = ONE
+        table[WEIGHTS, CODE] = MISSING
     else:
         call[ADDRESSES + WEIGHTS] = _enter(table, WEIGHTS, weights, shape, "weights")
         weight = 1.0
@@ -419,7 +419,7 @@ def _runner(kind: str, formula: elements.Formula = elements.SIGMOID) -> Any:
     def run(real: Any, call: Any, words: Any, numbers: Any) -> Any: ...
 
     @_overload(run)
-    def _(real: Any, call: Any, words: Any, numbers: Any) -> Any:
+    def _ol_run(real: Any, call: Any, words: Any, numbers: Any) -> Any:
         # Which of the two is needed is known only in a call.
         by_element = _whole(_job(kind, real, Form(True, True, formula)))
         by_row = _whole(_job(kind, real, Form(True, False, formula)))
@@ -455,7 +455,7 @@ def _check_shapes(labels: Any, logits: Any, weights: Any, name: Any) -> Any: ...
 
 
 @_overload(_check_shapes)
-def _(labels: Any, logits: Any, weights: Any, name: Any) -> Any:
+def _ol_check_shapes(labels: Any, logits: Any, weights: Any, name: Any) -> Any:
     """Refuse labels of another shape than the logits, and weights by TensorFlow's rule."""
     message = (
         f"Arguments `{name.literal_value}` and `logits` must have the same shape. Labels are not "
@@ -513,7 +513,7 @@ def _row_runner(kind: str) -> Any:
     def run(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any: ...
 
     @_overload(run)
-    def _(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any:
+    def _ol_run(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any:
         whole = _whole(_job(kind, real, Form(False, False)))
         labels, logits, _ = arrays.types
         first = SHAPE + 1
@@ -572,7 +572,7 @@ def _evaluate(
 
 
 @_overload(_evaluate)
-def _(
+def _ol_evaluate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
     name: Any,
 ) -> Any:  # fmt: skip
@@ -643,7 +643,7 @@ def _differentiate(
 
 
 @_overload(_differentiate)
-def _(
+def _ol_differentiate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
     second: Any,
 ) -> Any:  # fmt: skip
@@ -721,7 +721,7 @@ def _mark(axis: Any, reduced: Any) -> Any: ...
 
 
 @_overload(_mark)
-def _(axis: Any, reduced: Any) -> Any:
+def _ol_mark(axis: Any, reduced: Any) -> Any:
     """Put 1 for each axis that is reduced; refuse those that there are not."""
 
     def mark_one(axis, reduced):
@@ -753,7 +753,7 @@ def _run_along(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> 
 
 
 @_overload(_run_along)
-def _(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any:
+def _ol_run_along(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any:
     """Run the loop that the plan is for; ``options`` is whether it is along, and the plan's place.
 
     Code that takes weights by element is made only where there may be such.
@@ -793,7 +793,7 @@ def _evaluate_along(
 
 
 @_overload(_evaluate_along)
-def _(
+def _ol_evaluate_along(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
     axis: Any, keepdims: Any, name: Any,
 ) -> Any:  # fmt: skip
@@ -855,7 +855,7 @@ def _(
 
 
 @_overload(nn.sigmoid_cross_entropy_with_logits, forceinline=True)
-def _(
+def _ol_sigmoid_cross_entropy_with_logits(
     _sentinel: Any = None, labels: Any = None, logits: Any = None, name: Any = None, out: Any = None
 ) -> Any:
     if _given(_sentinel):
@@ -875,7 +875,9 @@ def _(
 
 
 @_overload(nn.weighted_cross_entropy_with_logits, forceinline=True)
-def _(labels: Any, logits: Any, pos_weight: Any, name: Any = None, out: Any = None) -> Any:
+def _ol_weighted_cross_entropy_with_logits(
+    labels: Any, logits: Any, pos_weight: Any, name: Any = None, out: Any = None
+) -> Any:
     _refuse(out, "out")
     numbers = _are_numbers(labels, logits)
     if not _given(pos_weight):
@@ -894,7 +896,7 @@ def _(labels: Any, logits: Any, pos_weight: Any, name: Any = None, out: Any = No
 
 
 @_overload(losses.sigmoid_cross_entropy_gradient, forceinline=True)
-def _(labels: Any, logits: Any) -> Any:
+def _ol_sigmoid_cross_entropy_gradient(labels: Any, logits: Any) -> Any:
     def of_numbers(labels, logits):
         return _gradient_of_numbers(labels, logits, None)
 
@@ -917,7 +919,7 @@ def _(labels: Any, logits: Any) -> Any:
 
 
 @_overload(losses.sigmoid_cross_entropy)
-def _(
+def _ol_sigmoid_cross_entropy(
     multi_class_labels: Any,
     logits: Any,
     weights: Any = 1.0,
@@ -961,7 +963,7 @@ def _(
 
 
 @_overload(losses.sigmoid_cross_entropy_value_and_grad)
-def _(
+def _ol_sigmoid_cross_entropy_value_and_grad(
     multi_class_labels: Any,
     logits: Any,
     weights: Any = 1.0,
@@ -995,7 +997,7 @@ def _(
 
 
 @_overload(losses.sigmoid_cross_entropy_gradient_hessian, forceinline=True)
-def _(
+def _ol_sigmoid_cross_entropy_gradient_hessian(
     multi_class_labels: Any,
     logits: Any,
     weights: Any = 1.0,
@@ -1039,7 +1041,7 @@ def _(
 
 
 @_overload(losses.compute_weighted_loss)
-def _(
+def _ol_compute_weighted_loss(
     losses: Any,
     weights: Any = 1.0,
     scope: Any = None,

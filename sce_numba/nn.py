@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import evaluation, numba_extension
-from .array_libraries import door_for
+from .array_libraries import dispatcher_for
 from .operands import checked, recognised
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
@@ -78,9 +78,11 @@ def sigmoid_cross_entropy_with_logits(
         )
     given = recognised(labels, logits)
     if given is None:
-        door = door_for(labels=labels, logits=logits)
-        if door is not None:
-            return door(sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out)
+        dispatch = dispatcher_for(labels=labels, logits=logits)
+        if dispatch is not None:
+            return dispatch(
+                sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out
+            )
         given = checked(labels, logits, labels_name="labels")
     losses: np.ndarray = evaluation.evaluate(*given, out)
     return losses
@@ -163,9 +165,9 @@ def weighted_cross_entropy_with_logits(
     given = recognised(labels, logits, pos_weight=pos_weight)
     if given is None:
         operands = {"labels": labels, "logits": logits, "pos_weight": pos_weight}
-        door = door_for(**operands)
-        if door is not None:
-            return door(weighted_cross_entropy_with_logits, **operands, out=out)
+        dispatch = dispatcher_for(**operands)
+        if dispatch is not None:
+            return dispatch(weighted_cross_entropy_with_logits, **operands, out=out)
         given = checked(labels, logits, pos_weight=pos_weight, labels_name="labels")
     losses: np.ndarray = evaluation.evaluate(*given, out)
     return losses

@@ -79,7 +79,7 @@ def checked(
 ) -> Operands:
     """Return the operands of a call, or say what is wrong with them."""
     arrays, smoothing = elements(labels, logits, label_smoothing, labels_name)
-    code, weight = weigh(arrays, weights, reduction, pos_weight, where)
+    code, weight = add_weights(arrays, weights, reduction, pos_weight, where)
     return arrays, known(arrays), weight, smoothing, code
 
 
@@ -111,7 +111,7 @@ def elements(
     return {view.LOGITS: values, view.LABELS: labels}, smoothing
 
 
-def weigh(
+def add_weights(
     arrays: dict[int, np.ndarray],
     weights: ArrayLike,
     reduction: Reduction | str,

@@ -9,7 +9,7 @@ from . import arguments
 from .axes import Axes, as_axes, sums
 from .exact_sums import ExactSums
 from .kernels import view
-from .operands import Operands, checked, known, recognised, weigh
+from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 
 
@@ -89,7 +89,7 @@ def sums_of_losses_along(
 ) -> SumsAlong:
     """Return what ``sums_along`` does, for losses that are already computed."""
     arrays = {view.LOGITS: arguments.as_floats(losses, "losses")}
-    code, weight = weigh(arrays, weights, reduction, where=where)
+    code, weight = add_weights(arrays, weights, reduction, where=where)
     axes = as_axes(axis, keepdims, arrays[view.LOGITS].ndim)
     return _sums((arrays, known(arrays), weight, 0.0, code), axes)
 

@@ -15,7 +15,7 @@ import numpy as np
 from .axis_sums import BYTES, FIELD, for_each_strip, place_of_sums, vector, write_results
 from .axis_view import FIELDS, plan_of
 from .block import SHORT, TINY, add_to, in_precision, merge
-from .dtypes import FLOAT64, ONE
+from .dtypes import FLOAT64, MISSING
 from .elements import Element, linear_part, loss
 from .fused import fma
 from .lanes import (
@@ -178,10 +178,10 @@ def _weighted_step(
         def positives() -> Any:
             return select(flags, _fetch(own, q, row, 1, k)[0], 0.0)
 
-        has_q = q.operand.code != ONE
+        has_q = q.operand.code != MISSING
         element = Element(own, logits, labels, a, b, shared[1] != 0.0, has_q, positives)
         (values,) = branch(
-            z.operand.code == ONE,
+            z.operand.code == MISSING,
             lambda: (logits,),
             lambda: (loss(element, *exp_minus_abs_and_rest(own, logits)),),
         )

@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from .block import BLOCK, SHORT
-from .dtypes import ONE
+from .dtypes import MISSING
 from .flatten import join_axes, lies_in_order, words_of, write_rows
 from .lanes import LANES
 from .memory import get
@@ -148,18 +148,18 @@ def flatten_axes(
     for k in range(kept_axes):
         words[own + k] = words[own + first + k]
     # Weights that are alike for all elements of a result.
-    masked = table[WHERE][CODE] != ONE or table[POS_WEIGHT][CODE] != ONE
-    weighted = table[WEIGHTS][CODE] != ONE
+    masked = table[WHERE][CODE] != MISSING or table[POS_WEIGHT][CODE] != MISSING
+    weighted = table[WEIGHTS][CODE] != MISSING
     varies = False
     for axis in range(len(lengths)):
         if reduced[axis] != 0 and lengths[axis] != 1 and table[WEIGHTS][STRIDES + axis] != 0:
             varies = True
-    bare = table[LABELS][CODE] == ONE
+    bare = table[LABELS][CODE] == MISSING
     words[BY_ELEMENT] = masked or bare or (weighted and (varies or by_element))
     words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
     in_order = True
     for row in (LOGITS, LABELS):
-        if table[row][CODE] != ONE and not lies_in_order(words, start + row * width):
+        if table[row][CODE] != MISSING and not lies_in_order(words, start + row * width):
             in_order = False
     words[STAGED] = along and (words[STAGED] != 0 or not in_order)
     packed = 1
@@ -174,7 +174,7 @@ def flatten_axes(
         strip = TOGETHER if packed > 1 or run == count or run >= GATHERED else GATHERED
         for row in (LOGITS, LABELS):
             step = words[start + row * width + STRIDES + rank - 1]
-            if table[row][CODE] != ONE and step != table[row][ITEMSIZE]:
+            if table[row][CODE] != MISSING and step != table[row][ITEMSIZE]:
                 strip = GATHERED
     strips = (lines + strip - 1) // strip
     most = (length + BLOCK - 1) // BLOCK // TILES if along else length // SHORTEST

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .dtypes import FLOAT64, ONE
+from .dtypes import FLOAT64, MISSING
 from .elements import SIGMOID, Element, Formula
 from .fused import fma, two_sum
 from .lanes import (
@@ -69,7 +69,7 @@ BLOCK = 4096
 STEP_BYTES = 256
 # A shorter block is computed in float64 throughout, because its errors don't average out.
 SHORT = 256
-# In a smaller sum it would show that end_exp_minus_abs_normal keeps exponentials from underflowing.
+# In a smaller sum the clamp of exponentials at exp(-87) would be visible: it is recomputed exactly.
 TINY = 1e-26
 # The range of normal numbers of float32.
 SMALLEST, GREATEST = 2.0**-126, 2.0**128 - 2.0**104
@@ -253,7 +253,7 @@ def read_step(
     width = step_of(own)
     left = block.size - k * width
     last = left < width
-    some = last | (block.keep.code != ONE)
+    some = last | (block.keep.code != MISSING)
 
     def read(number: int, operand: Operand, dtype: Any, **options: Any) -> Any:
         place = operand.address + k * (width * operand.itemsize)
@@ -290,14 +290,14 @@ def read_step(
         w * spread(block.scale, weights, width) if scaled else w,
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
-    options = block.b != 0.0, block.q.code != ONE, positives, own, block.parameters
+    options = block.b != 0.0, block.q.code != MISSING, positives, own, block.parameters
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
 
 
 def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
     """Return the losses; those that are given stand in the place of the logits."""
     (values,) = branch(
-        block.z.code == ONE,
+        block.z.code == MISSING,
         lambda: (element.x,),
         lambda: (block.formula.loss(element, *exp_minus_abs_and_rest(dtype, x)),),
     )
@@ -305,10 +305,10 @@ def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
 
 
 @apart("fffff")
-def _sums(dtype: Any, block: Block, tally: Any, scaled: bool) -> tuple[Any, ...]:
+def _sums(dtype: Any, block: Block, sum_weights: Any, scaled: bool) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
-    Without ``tally`` the last three stay 0.
+    Without ``sum_weights`` the last three stay 0.
     """
     size = block.size
     block = with_tails(block, step_of(dtype))
@@ -331,7 +331,11 @@ def _sums(dtype: Any, block: Block, tally: Any, scaled: bool) -> tuple[Any, ...]
                 sum(split(there, step_of(dtype) // LANES), present),
             )
 
-        return total, lost, *branch(tally != 0, counted, lambda: (weight, weight_lost, present))
+        return (
+            total,
+            lost,
+            *branch(sum_weights != 0, counted, lambda: (weight, weight_lost, present)),
+        )
 
     start = (zero,) * 4 + (constant(size, 0.0, dtype),)
     *sums, present = loop(steps_of(dtype, size), start, step)
@@ -454,7 +458,7 @@ def _in_own_dtype(
 
         return branch(has_more != 0.0, as_float64, as_it_is)
 
-    needs_none = (operand.code == own) | (operand.code == ONE)
+    needs_none = (operand.code == own) | (operand.code == MISSING)
     return branch(needs_none, lambda: tuple(operand), converted)
 
 
@@ -496,28 +500,28 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
         )
 
     # Without labels there are no logarithms to merge.
-    mergeable = (block.z.code != ONE) & (absolute(weight) < np.inf) & (block.size >= SHORT)
+    mergeable = (block.z.code != MISSING) & (absolute(weight) < np.inf) & (block.size >= SHORT)
     return branch(mergeable, usual, exact)
 
 
-def total_exact(block: Block, tally: Any) -> Any:
+def total_exact(block: Block, sum_weights: Any) -> Any:
     """Return the sums of ``total_weighted_loss``, computed in float64."""
-    return _sums(np.float64, block._replace(wide=0), tally, True)
+    return _sums(np.float64, block._replace(wide=0), sum_weights, True)
 
 
-def total_weighted_loss(dtype: Any, block: Block, tally: Any) -> tuple[Any, ...]:
+def total_weighted_loss(dtype: Any, block: Block, sum_weights: Any) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
-    Without ``tally`` the last three are 0.
+    Without ``sum_weights`` the last three are 0.
     """
 
     def exact() -> Any:
-        return total_exact(block, tally)
+        return total_exact(block, sum_weights)
 
     def usual() -> tuple[Any, ...]:
         # Weights are float64 in sums, whatever they are.
         wide = is_wide(dtype, real(block.size, 1.0), block.z, block.q)
-        sums = _sums(dtype, block._replace(wide=wide), tally, False)
+        sums = _sums(dtype, block._replace(wide=wide), sum_weights, False)
         size = absolute(sums[0])
         return branch((size > TINY) & (size < np.inf), lambda: sums, exact)
 

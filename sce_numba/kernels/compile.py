@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import itertools
 import logging
 import os
 import sys
@@ -27,7 +28,9 @@ from numba.np.ufunc import parallel as numba_threads
 from . import machine_code
 from .array_address import address
 from .cache import cache_for
-from .jobs import KINDS, ONE_FORM, PARTIAL, Job, interpreted
+from .elements import SIGMOID
+from .focal import FOCAL
+from .jobs import KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
 from .operand import LINE
 from .tiles import SCRATCH, Form, from_a_line_on
 
@@ -235,13 +238,13 @@ def kernel(kind: str, dtype: Any, form: Form) -> Kernel:
 
 def compile_all(dtypes: Iterable[Any]) -> int:
     """Compile every job that computes in one of the dtypes; return how many there are."""
-    forms = [Form(staged, by_element) for staged in (False, True) for by_element in (False, True)]
+    both = (False, True)
     jobs = [
-        kernel(kind, dtype, form)
+        kernel(kind, dtype, Form(staged, by_element, formula))
         for kind in KINDS
-        for dtype in dtypes
-        for form in forms
-        if kind != "groups" and form.staged is ONE_FORM.get(kind, form.staged)
+        for dtype, staged, by_element in itertools.product(dtypes, both, both)
+        for formula in ((SIGMOID, FOCAL) if kind in OF_FORMULAS else (SIGMOID,))
+        if kind != "groups" and staged is ONE_FORM.get(kind, staged)
     ]
     jobs.append(kernel("groups", np.float64, Form(False, False)))
     for code in jobs:

@@ -1,4 +1,4 @@
-"""What each reduction divides the sum of the weighted losses by: one function, for every door.
+"""What each reduction divides the sum of the weighted losses by: one function, for all callers.
 
 ==========================  ====================================
 ``SUM``                     1

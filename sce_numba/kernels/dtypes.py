@@ -43,7 +43,7 @@ BOOL, FLOAT32, FLOAT64 = CODES["bool"], CODES["float32"], CODES["float64"]
 FLOATS = [code for code, dtype in enumerate(DTYPES) if dtype.kind == "f"]
 SMALL = [code for code in FLOATS if DTYPES[code].small]
 # An operand that isn't there, whose every element counts as 1.
-ONE = len(DTYPES)
+MISSING = len(DTYPES)
 
 *_first, _last = (DTYPES[code].name for code in FLOATS)
 FLOAT_NAMES = f"{', '.join(_first)} or {_last}"

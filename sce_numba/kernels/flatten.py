@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from .block import BLOCK, SHORT
-from .dtypes import ONE
+from .dtypes import MISSING
 from .tiles import GROUPS as MOST_GROUPS
 from .tiles import TILES
 from .view import (
@@ -116,7 +116,7 @@ def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> N
     """Write the layout of arrays to ``words``, which are 0.
 
     ``table`` has a row for each array, as a layout has, but with the byte strides along all axes of
-    the logits, whose ``lengths`` are given; the code of an array that isn't there is ``ONE``.  The
+    the logits, whose ``lengths`` are given; the code of one that isn't there is ``MISSING``.  The
     loss is computed in the dtype ``computed``.  ``axes`` has room for one number more than there
     are axes.
     """
@@ -135,15 +135,15 @@ def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> N
         varies = True
     else:
         varies = words[first + WEIGHTS * width + width - 1] != 0
-    masked = table[WHERE][CODE] != ONE or table[POS_WEIGHT][CODE] != ONE
-    weighted = table[WEIGHTS][CODE] != ONE
+    masked = table[WHERE][CODE] != MISSING or table[POS_WEIGHT][CODE] != MISSING
+    weighted = table[WEIGHTS][CODE] != MISSING
     words[ROWS], words[COLUMNS] = size // columns, columns
     words[BY_ELEMENT] = masked or (weighted and varies)
     words[GROUPS] = groups_of(words[ROWS], columns)
     words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
     for row in (LOGITS, LABELS, RESULT, GRADIENT):
         own = first + row * width
-        if words[own + CODE] == ONE:
+        if words[own + CODE] == MISSING:
             continue
         if row in (RESULT, GRADIENT) and words[own + CODE] != computed:
             words[STAGED] = 1

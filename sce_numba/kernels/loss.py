@@ -16,7 +16,7 @@ from .block import (
     write_block,
 )
 from .divisor import MEAN, SUM_BY_NONZERO_WEIGHTS
-from .dtypes import ONE
+from .dtypes import MISSING
 from .lanes import branch, integer, real, select, to_float64, when
 from .memory import on_stack
 from .operand import ABSENT, LINE, own_format
@@ -37,15 +37,15 @@ def tile_totals(dtype: Any, form: Form, call: Call, scratch: Any, start: Any, si
     """Return the sums of a tile."""
     reduction = call.number(REDUCTION)
     counts = (reduction == MEAN) | (reduction == SUM_BY_NONZERO_WEIGHTS)
-    tally = select(counts, integer(size, 1), 0)
+    sum_weights = select(counts, integer(size, 1), 0)
     block, weight = open_tile(dtype, form, call, start, size, scratch)
     count = to_float64(size)
     if not form.by_element:
         return row_sums(*total_loss(dtype, block, weight), weight, count)
-    numerator, lost, total, total_lost, present = total_weighted_loss(dtype, block, tally)
+    numerator, lost, total, total_lost, present = total_weighted_loss(dtype, block, sum_weights)
     if form.staged:
         (count,) = branch(
-            block.keep.code != ONE,
+            block.keep.code != MISSING,
             lambda: total_weights(dtype, without_losses(block))[3:],
             lambda: (count,),
         )

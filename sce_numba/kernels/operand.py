@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from .dtypes import BOOL, DTYPES, FLOAT32, FLOAT64, FLOATS, ONE
+from .dtypes import BOOL, DTYPES, FLOAT32, FLOAT64, FLOATS, MISSING
 from .lanes import Lanes, apart, constant, when
 from .memory import at, copy, pointer
 from .small_floats import widened
@@ -35,12 +35,12 @@ class Operand(NamedTuple):
     itemsize: Any
 
 
-ABSENT = Operand(0, ONE, 0)
+ABSENT = Operand(0, MISSING, 0)
 
 
 def is_absent(operand: Operand) -> bool:
     """Tell whether it is known, while code is made, that an operand isn't there."""
-    return isinstance(operand.code, int) and operand.code == ONE
+    return isinstance(operand.code, int) and operand.code == MISSING
 
 
 def advanced(operand: Operand, count: Any) -> Operand:
@@ -73,12 +73,12 @@ def copy_tail(operand: Operand, size: Any, step: int, target: Any) -> None:
 def _codes(dtype: Any, floats_only: bool, flags_only: bool, own_only: bool) -> list[int]:
     """Return the dtypes that an operand may have beside logits computed in ``dtype``."""
     if own_only:
-        return [FLOAT32, ONE] + ([FLOAT64] if dtype is np.float64 else [])
+        return [FLOAT32, MISSING] + ([FLOAT64] if dtype is np.float64 else [])
     if flags_only:
-        return [BOOL, ONE]
+        return [BOOL, MISSING]
     if floats_only:
         return [code for code in FLOATS if code != FLOAT64 or dtype is np.float64]
-    return list(range(ONE + 1))
+    return list(range(MISSING + 1))
 
 
 def load(dtype: Any, address: Any, code: Any, count: int, **options: bool) -> Any:
@@ -131,7 +131,7 @@ def load_each(
 
 
 def _load_array(dtype: Any, address: int, code: int, count: int) -> Any:
-    if code == ONE:
+    if code == MISSING:
         return np.ones(count, dtype)
     name, _, itemsize, small = DTYPES[code]
     if small is None:
@@ -140,7 +140,7 @@ def _load_array(dtype: Any, address: int, code: int, count: int) -> Any:
 
 
 def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code: int) -> ir.Value:
-    if code == ONE:
+    if code == MISSING:
         return ir.Constant(kind, [ir.Constant(kind.element, 1.0)] * kind.count)
     _, sort, itemsize, small = DTYPES[code]
     element: ir.Type = ir.IntType(8 * itemsize)

@@ -73,7 +73,7 @@ def _spread(array: Array, start: Any, size: Any, target: Any) -> tuple[Any]:
         last = (start + size - 1) // inner - row
         vectors = (size + (LANES - 1)) // LANES
         place = target, vectors, inner - skipped, inner
-        # They are only copied: what they are doesn't matter, but their size.
+        # Copied bitwise: only their size matters.
         single = itemsize == 4
         when(single, lambda: _spread_rows(np.float32, first, step, last, *place))
         when(single == 0, lambda: _spread_rows(np.float64, first, step, last, *place))

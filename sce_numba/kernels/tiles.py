@@ -23,7 +23,7 @@ from .short_rows import BESIDE, read_across
 from .staging import offset_of, read
 from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
 
-# A group has at least this many tiles, lest its own costs show, and there are at most so many.
+# A group has at least this many tiles, to amortise its overhead, and there are at most so many.
 TILES, GROUPS = 4, 256
 
 # Scratch memory of a thread, in rows of 8 bytes an element: for the operands as they are gathered,
