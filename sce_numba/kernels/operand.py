@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from .dtypes import BOOL, DTYPES, FLOAT32, FLOAT64, FLOATS, MISSING
 from .lanes import Lanes, apart, constant, when
-from .memory import at, copy, pointer
+from .memory import at, copy, on_stack, pointer
 from .small_floats import widened
 
 # Bytes in a line of the caches.
@@ -114,7 +114,10 @@ def load_each(
     )
     switch = builder.switch(code.value, impossible)
     found = []
-    for number in _codes(dtype, floats_only, flags_only, own_only):
+    codes, (own, _) = _codes(dtype, floats_only, flags_only, own_only), own_format(dtype)
+    # The first to be asked for, lest each step jump through a table.
+    switch.set_weights([1] + [1000 if number == own else 1 for number in codes])
+    for number in codes:
         case = function.append_basic_block(f"lanes.dtype.{number}")
         switch.add_case(ir.Constant(code.value.type, number), case)
         builder.position_at_end(case)
@@ -143,6 +146,11 @@ def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code
     if code == MISSING:
         return ir.Constant(kind, [ir.Constant(kind.element, 1.0)] * kind.count)
     _, sort, itemsize, small = DTYPES[code]
+    if small is not None and small.width == 8:
+        # Apart: its constants would take registers from the dtypes that are common.
+        memory = on_stack(Lanes(builder, address), 4 * kind.count)
+        _widen(Lanes(builder, address), memory, kind.count, code)
+        return _load_as(builder, kind, memory.value, FLOAT32)
     element: ir.Type = ir.IntType(8 * itemsize)
     if code in (FLOAT32, FLOAT64):
         element = _FLOAT if code == FLOAT32 else _DOUBLE
@@ -162,6 +170,18 @@ def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code
         none = ir.Constant(raw_kind, [ir.Constant(element, 0)] * kind.count)
         return builder.select(builder.icmp_signed("!=", raw, none), one, zero)
     return (builder.uitofp if sort == "u" else builder.sitofp)(raw, kind)
+
+
+@apart("")
+def _widen(address: Any, target: Any, count: int, code: int) -> tuple[Any, ...]:
+    """Write numbers of 8 bits as float32."""
+    form, builder = DTYPES[code].small, address.builder
+    assert form is not None
+    kind = ir.VectorType(ir.IntType(8), count)
+    raw = builder.load(pointer(address, kind), align=1)
+    integers = builder.zext(raw, ir.VectorType(ir.IntType(32), count))
+    store(widened(form, Lanes(builder, integers)), target)
+    return ()
 
 
 def repeat(x: Any, lanes: int) -> Any:
