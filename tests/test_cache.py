@@ -171,8 +171,18 @@ def zipped(path):
     return str(path)
 
 
-@pytest.mark.parametrize("name", ["app.zip", "app.pyz", "app.zip.old"])
-@pytest.mark.parametrize("home", ["writable", "not writable"])
+@pytest.mark.parametrize(
+    ("name", "home"),
+    [
+        ("app.zip", "writable"),
+        *(
+            pytest.param(name, home, marks=pytest.mark.thorough)
+            for name in ("app.zip", "app.pyz", "app.zip.old")
+            for home in ("writable", "not writable")
+            if (name, home) != ("app.zip", "writable")
+        ),
+    ],
+)
 def test_the_package_works_from_a_zip_file(tmp_path, name, home):
     path = zipped(tmp_path / name)
     settings = {"PYTHONPATH": path, "HOME": NOWHERE if home == "not writable" else str(tmp_path)}
@@ -416,6 +426,7 @@ def eight_processes_compile_at_once(folder):
     return answers
 
 
+@pytest.mark.thorough
 def test_eight_processes_may_compile_at_once(tmp_path):
     assert eight_processes_compile_at_once(str(tmp_path)) == [[EXPECTED]] * 10
     assert not list(tmp_path.rglob("*.tmp"))

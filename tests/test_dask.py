@@ -9,6 +9,7 @@ import pytest
 from reference import BFLOAT16, NONE
 
 import sce_numba as sce
+from sce_numba.kernels import parallel
 
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
@@ -411,6 +412,13 @@ def wait_for(file):
         assert time.monotonic() < deadline, f"{file.name} did not come"
         time.sleep(0.02)
     return file.read_text()
+
+
+def test_workers_have_a_thread_each_and_their_parent_has_its_own(client, monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    if parallel._at_the_start("OMP_NUM_THREADS") is None:
+        assert parallel._share() == np.inf
+    assert set(client.run(parallel._share).values()) == {1}
 
 
 def test_the_answer_is_right_though_a_worker_is_killed(client, tmp_path):

@@ -115,6 +115,7 @@ def test_a_worker_uses_as_many_threads_as_openmp_is_told_to(monkeypatch, told, s
     monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
     monkeypatch.setattr(parallel, "_kept_quota", lambda: 8.0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.delitem(sys.modules, "distributed.nanny", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert parallel._cpus() == share
     monkeypatch.setenv("NUMBA_NUM_THREADS", "8")

@@ -101,12 +101,26 @@ def _quota(groups: str = "/proc/self/cgroup", mounted: str = "/sys/fs/cgroup") -
 _kept_quota = cache(_quota)
 
 
+@cache
+def _at_the_start(name: str) -> str | None:
+    """Return a variable of the environment as the process was started with it, on Linux."""
+    try:
+        given = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ.get(name)
+    found = dict(line.partition(b"=")[::2] for line in given).get(name.encode())
+    return None if found is None else os.fsdecode(found)
+
+
 def _share() -> float:
     """Return how many threads OpenMP is told to use, unless Numba, which doesn't ask, is told too.
 
-    Ray sets it anew for each task.
+    Ray sets it anew for each task.  Dask sets it for its workers, and with it in the process that
+    starts them, which is not meant.
     """
-    first, _, _ = os.environ.get("OMP_NUM_THREADS", "").partition(",")
+    dask = "distributed.nanny" in sys.modules
+    told = (_at_the_start if dask else os.environ.get)("OMP_NUM_THREADS") or ""
+    first, _, _ = told.partition(",")
     if "NUMBA_NUM_THREADS" in os.environ or not first.strip().isdecimal():
         return float("inf")
     return int(first) or float("inf")
