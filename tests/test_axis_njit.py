@@ -36,6 +36,7 @@ def test_axes_that_there_are_not_are_refused():
         along(LABELS, LOGITS, WEIGHTS, 0.5)
 
 
+@pytest.mark.thorough
 def test_several_axes_may_stay_with_a_length_of_one():
     @njit
     def losses(values):

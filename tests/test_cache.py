@@ -193,6 +193,7 @@ def test_the_package_works_from_a_zip_file(tmp_path, name, home):
         assert run(code, **settings) == [EXPECTED, "0"]
 
 
+@pytest.mark.thorough
 def test_a_zip_file_that_was_replaced_leaves_no_stale_code(tmp_path):
     path = tmp_path / "app.zip"
     settings = {"PYTHONPATH": zipped(path), "HOME": str(tmp_path)}

@@ -85,6 +85,7 @@ def test_boosting_reaches_the_built_in_objective(library):
     assert ours < 0.2
 
 
+@pytest.mark.thorough
 def test_dask_reaches_the_loss_in_memory_though_a_worker_is_killed(tmp_path):
     pytest.importorskip("distributed")
     lines = printed_by("dask_evaluation.py", tmp_path, "--gigabytes", "0.16", "--kill")

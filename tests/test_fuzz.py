@@ -29,7 +29,7 @@ from reference import MEAN, NONE, REDUCTIONS, SUM, SUM_BY_NONZERO_WEIGHTS, as_gi
 
 import sce_numba as sce
 
-EXAMPLES = int(os.environ.get("SCE_FUZZ_EXAMPLES", "1000"))
+EXAMPLES = int(os.environ.get("SCE_FUZZ_EXAMPLES", "500"))
 # The arguments of each function beside labels and logits, and what its labels are called.
 FUNCTIONS = {
     "sigmoid_cross_entropy": (
