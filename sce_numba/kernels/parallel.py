@@ -118,12 +118,12 @@ def _share() -> float:
     Ray sets it anew for each task.  Dask sets it for its workers, and with it in the process that
     starts them, which is not meant.
     """
+    if "OMP_NUM_THREADS" not in os.environ or "NUMBA_NUM_THREADS" in os.environ:
+        return float("inf")
     dask = "distributed.nanny" in sys.modules
     told = (_at_the_start if dask else os.environ.get)("OMP_NUM_THREADS") or ""
     first, _, _ = told.partition(",")
-    if "NUMBA_NUM_THREADS" in os.environ or not first.strip().isdecimal():
-        return float("inf")
-    return int(first) or float("inf")
+    return (int(first) if first.strip().isdecimal() else 0) or float("inf")
 
 
 def _cpus() -> int:
