@@ -51,9 +51,9 @@ class Axes(NamedTuple):
         )
 
 
-def are_given(axis: Any, keepdims: Any) -> bool:
+def are_given(axis: Any, keepdims: Any, dim: Any = None) -> bool:
     """Tell whether there may be several results, or one with axes of its own."""
-    return axis is not None or keepdims is not False
+    return axis is not None or keepdims is not False or dim is not None
 
 
 def options(axis: Any, keepdims: Any, dim: Any) -> dict[str, Any]:

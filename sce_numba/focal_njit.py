@@ -5,12 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
 from numba.core.errors import TypingError
 
 from . import focal, njit
 from .kernels.divisor import SUM
-from .kernels.dtypes import FLOAT32, FLOAT64
 from .kernels.flatten import words_of
 from .kernels.focal import FOCAL
 from .kernels.gradient import LOSSES, TOTAL
@@ -89,11 +87,6 @@ def _check(
         raise TypingError(f"Argument `gamma` must be a number of at least 0, got {gamma}.")
 
 
-def _kind(logits: Any) -> tuple[Any, int]:
-    """Return the dtype of the logits, and the code of the one computed in."""
-    return logits.dtype, FLOAT32 if logits.dtype == types.float32 else FLOAT64
-
-
 @_overload(focal.sigmoid_focal_cross_entropy)
 def _ol_sigmoid_focal_cross_entropy(
     labels: Any,
@@ -108,7 +101,8 @@ def _ol_sigmoid_focal_cross_entropy(
 ) -> Any:
     _refuse(out, "out")
     _check(labels, logits, alpha, gamma, weights, label_smoothing, where)
-    code, (real, computed) = njit._reduction(reduction), _kind(logits)
+    code, real = njit._reduction(reduction), logits.dtype
+    computed = njit._computed(real)
 
     def reduced(
         labels, logits, alpha=0.25, gamma=2.0, weights=1.0, label_smoothing=0, reduction=None,
@@ -160,7 +154,8 @@ def _ol_sigmoid_focal_cross_entropy_value_and_grad(
     _refuse(out, "out")
     _refuse(grad_out, "grad_out")
     _check(labels, logits, alpha, gamma, weights, label_smoothing, where)
-    code, (real, computed) = njit._reduction(reduction), _kind(logits)
+    code, real = njit._reduction(reduction), logits.dtype
+    computed = njit._computed(real)
     excluded = _given(where)
 
     def reduced(

@@ -120,7 +120,7 @@ def remembered(arrays: dict[int, Any]) -> Layout | None:
 
     It has one only if it passed every check of dtypes and shapes.  What isn't an array has none.
     """
-    return _remembered.get(key_of(arrays.items()))
+    return found(key_of(arrays.items()))
 
 
 def layout_of(arrays: dict[int, np.ndarray]) -> Layout:

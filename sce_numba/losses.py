@@ -136,7 +136,7 @@ def sigmoid_cross_entropy(
     >>> print(sce.sigmoid_cross_entropy(labels, logits, groups=[2, 0], num_groups=3))
     [0.51133... 0.         0.22009...]
     """
-    by_axis = axis is not None or keepdims is not False or dim is not None
+    by_axis = axes.are_given(axis, keepdims, dim)
     by_group = groups is not None or num_groups is not None
     if by_group:
         grouping.check_alone(groups, by_axis)
@@ -252,7 +252,7 @@ def sigmoid_cross_entropy_value_and_grad(
     >>> print(gradient[1])
     [ 1.25000000e-01 -1.06208856e-18]
     """
-    by_axis = axis is not None or keepdims is not False or dim is not None
+    by_axis = axes.are_given(axis, keepdims, dim)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -500,7 +500,7 @@ def compute_weighted_loss(
     >>> print(sce.compute_weighted_loss([1.0, 2.0, 6.0], weights=[1.0, 0.0, 2.0]))
     6.5
     """
-    by_axis = axis is not None or keepdims is not False or dim is not None
+    by_axis = axes.are_given(axis, keepdims, dim)
     by_group = groups is not None or num_groups is not None
     if by_group:
         grouping.check_alone(groups, by_axis)

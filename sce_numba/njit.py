@@ -153,6 +153,11 @@ def _check_kind(value: Any, name: str, *, logits: bool = False) -> None:
         )
 
 
+def _computed(real: Any) -> int:
+    """Return the kernels' code of the dtype that is computed in, for logits of a dtype."""
+    return FLOAT32 if real == types.float32 else FLOAT64
+
+
 def _are_numbers(labels: Any, logits: Any, labels_name: str = "labels") -> bool:
     """Tell whether labels and logits are numbers, not arrays; refuse all else."""
     for value, name in ((labels, labels_name), (logits, "logits")):
@@ -578,7 +583,7 @@ def _ol_evaluate(
 ) -> Any:  # fmt: skip
     """Return the reduced loss, or the losses for ``None`` as the code of the reduction."""
     real = logits.dtype
-    computed = FLOAT32 if real == types.float32 else FLOAT64
+    computed = _computed(real)
     direct = _is_direct(labels, logits, weights) and not _given(pos_weight) and not _given(where)
 
     def reduce_direct(labels, logits, weights, smoothing, code, pos_weight, where, name):
@@ -649,7 +654,7 @@ def _ol_differentiate(
 ) -> Any:  # fmt: skip
     """Return the gradient, and with it what ``second`` says: the loss, the losses or hessians."""
     real = logits.dtype
-    computed = FLOAT32 if real == types.float32 else FLOAT64
+    computed = _computed(real)
     excluded = _given(where)
 
     def with_loss(labels, logits, weights, smoothing, code, pos_weight, where, second):

@@ -164,7 +164,7 @@ def test_a_call_like_one_before_is_recognised_and_returns_the_same(weights, smoo
         return found
 
     monkeypatch.setattr(losses, "recognised", seen)
-    monkeypatch.setattr(layouts, "_remembered", {})
+    layouts._remembered.clear()
 
     def results():
         found = []
