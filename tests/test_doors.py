@@ -106,6 +106,7 @@ ROWS = {
     ),
     "LossAccumulator": (("labels", "logits", "weights", "where", "pos_weight"), update),
     "LossAccumulator.update": (("labels", "logits", "weights", "where", "pos_weight"), update),
+    "LossAccumulator.update_arrow": NONE,  # names of columns
     "LossAccumulator.merge": NONE,
     "LossAccumulator.reset": NONE,
     "LossAccumulator.result": NONE,
