@@ -1,0 +1,172 @@
+"""Say what more CPUs bring: a model of a call's time, fitted on this machine, and read beyond it.
+
+``python -m asv_bench.scaling`` times the default loss of float32 logits and labels on one thread
+and on all, and fits::
+
+    T(n, p) = e + r log2 p + max(a n ceil(G / p) / G, b n / m(p))
+
+with the overhead ``e`` of a call, the cost ``r`` of a parallel region, ``a`` seconds an element in
+cache, ``b`` bytes an element, and ``m`` bytes a second from memory; what caches hold has no second
+term.  The elements come in ``G`` groups of tiles, which are dealt out once: a thread has at most
+``ceil(G / p)``.  How far the model is from what was measured stands beside it.  For machines with
+more CPUs the fitted numbers are kept, and m(p) is p m(1), up to a bandwidth that is assumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+from sce_numba.kernels.flatten import groups_of
+from sce_numba.kernels.parallel import CROSSOVER
+
+from .cost_model import BYTES, caches, on_one_thread
+from .jobs import Job
+from .peers import OURS, THREADS, keep_to_equal_threads, ours
+from .report import duration, facts, facts_in_words, in_columns, insert
+from .roofline import read_two
+from .timing import Call, repeats_of, seconds_of
+
+# Powers of two: the overhead; elements that L2 holds; those that a fit is compared with.
+SMALLEST, IN_CACHE, SIZES = 6, (13, 14, 15, 16, 17), (16, 17, 18, 19, 20, 24, 26)
+# Machines on paper: CPUs, and bytes a second from memory (two and twelve channels of DDR5).
+ASSUMED = ((8, 70e9), (64, 350e9))
+# Seconds that calls are timed in a row.
+IN_A_ROW = 0.03
+Seconds = dict[tuple[int, int], float]  # by power of two and threads
+
+
+class Model(NamedTuple):
+    """The fitted numbers."""
+
+    overhead: float
+    region: float
+    element: float
+    memory: dict[int, float]  # bytes a second, by threads
+    cache: int  # elements that caches hold
+
+    def seconds(self, size: int, threads: int, bandwidth: float = float("inf")) -> float:
+        """Return the time of a call."""
+        if size < CROSSOVER:
+            threads = 1
+        groups = groups_of(1, size)
+        work = self.element * size * -(-groups // threads) / groups
+        if size > self.cache:
+            read = self.memory.get(threads) or min(threads * self.memory[1], bandwidth)
+            work = max(work, BYTES * size / read)
+        return self.overhead + self.region * np.log2(threads) + work
+
+
+def in_a_row(calls: dict[int, Call], rounds: int) -> dict[int, float]:
+    """Return seconds of calls that follow each other, for which no thread has to be woken."""
+    repeats = {key: ceil(IN_A_ROW / seconds_of(call, repeats_of(call))) for key, call in calls.items()}
+    turns = [
+        {key: seconds_of(call, repeats[key]) for key, call in calls.items()} for _ in range(rounds)
+    ]
+    return {key: median(turn[key] for turn in turns) for key in calls}
+
+
+def timed(rounds: int) -> tuple[Seconds, dict[int, float]]:
+    """Return seconds of calls, and bytes a second of reading the largest arrays."""
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal(1 << max(SIZES), np.float32)
+    logits *= 3
+    labels = (rng.random(logits.size, np.float32) < 0.5).astype(np.float32)
+    seconds: Seconds = {}
+    for power in sorted({SMALLEST, *IN_CACHE, *SIZES}):
+        size = 1 << power
+        call = ours(Job("", labels[:size], logits[:size]))
+        calls = {1: on_one_thread(call, size), THREADS: call}
+        for threads, found in in_a_row(calls, rounds).items():
+            seconds[power, threads] = found
+        print(f"measured: 2^{power}", file=sys.stderr, flush=True)
+
+    def reading(threads: int) -> float:
+        numba.set_num_threads(threads)
+        try:
+            return in_a_row({threads: lambda: read_two(logits, labels)}, rounds)[threads]
+        finally:
+            numba.set_num_threads(THREADS)
+
+    return seconds, {p: BYTES * logits.size / reading(p) for p in {1, THREADS}}
+
+
+def fitted(seconds: Seconds, memory: dict[int, float], cache: int) -> Model:
+    """Fit the model: sizes that L2 holds, and the least that enter a region."""
+    overhead = seconds[SMALLEST, 1]
+    element = median((seconds[power, 1] - overhead) / (1 << power) for power in IN_CACHE)
+    model = Model(overhead, 0.0, element, memory, cache)
+    entered = [power for power in SIZES if CROSSOVER <= 1 << power <= cache]
+    region = median(
+        seconds[power, THREADS] - model.seconds(1 << power, THREADS) for power in entered
+    )
+    return model._replace(region=max(region, 0.0) / np.log2(max(THREADS, 2)))
+
+
+def in_words(seconds: Seconds, model: Model) -> str:
+    """Return the model, how well it holds, and what it says of more CPUs."""
+    heads = [f"{p} thread{'s' * (p > 1)}" for p in (1, THREADS)]
+    rows = [["elements", *(f"{head}, {what}" for head in heads for what in ("measured", "model"))]]
+    rows[0] += [f"{cpus} CPUs, model" for cpus, _ in ASSUMED]
+    rows[0] += [f"one / {cpus}" for cpus, _ in ASSUMED]
+    for power in SIZES:
+        size = 1 << power
+        one = model.seconds(size, 1)
+        row = [f"2^{power}"]
+        for threads in (1, THREADS):
+            row += [duration(seconds[power, threads]), duration(model.seconds(size, threads))]
+        more = [model.seconds(size, *assumed) for assumed in ASSUMED]
+        rows.append([*row, *map(duration, more), *(f"{one / other:.1f}" for other in more)])
+    off = [
+        abs(model.seconds(1 << power, threads) / seconds[power, threads] - 1)
+        for power in SIZES
+        for threads in {1, THREADS}
+    ]
+    groups = groups_of(1, 1 << max(SIZES))
+    costs = {cpus: -(-groups // cpus) * cpus / groups - 1 for cpus in range(1, groups + 1)}
+    uneven = ", ".join(f"{costs[cpus]:.0%} on {cpus}" for cpus in (6, 8, 12, 24, 48, 64, 96, 128))
+    read = ", ".join(f"{rate / 1e9:.0f} GB/s by {p}" for p, rate in sorted(model.memory.items()))
+    assumed = " and ".join(f"{rate / 1e9:.0f} GB/s for {cpus}" for cpus, rate in ASSUMED)
+    return "\n\n".join(
+        [
+            in_columns(rows),
+            f"Overhead {duration(model.overhead)}, region {duration(model.region)} for each "
+            f"doubling of threads, {model.element * 1e9:.3f} ns an element in cache, memory read "
+            f"at {read}. The model is off by {median(off):.0%} in the middle and by {max(off):.0%} "
+            f"at most. More CPUs are on paper: the same cores, and {assumed}.",
+            f"What it costs that {groups} groups are dealt out once, where arithmetic is the "
+            f"bound: {uneven} CPUs.",
+        ]
+    )
+
+
+def main() -> None:
+    """Measure, fit, and print or write to a page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m asv_bench.scaling",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table on a page")
+    options = parser.parse_args()
+    keep_to_equal_threads()
+    seconds, memory = timed(options.rounds)
+    model = fitted(seconds, memory, max(caches().values(), default=1 << 25) // BYTES)
+    said = facts(" ".join(["python -m asv_bench.scaling", *sys.argv[1:]]), [OURS])
+    words = f"{in_words(seconds, model)}\n\n{facts_in_words(said)}"
+    print(words)
+    if options.page:
+        page = options.page.read_text(encoding="utf-8")
+        options.page.write_text(insert(page, "asv_bench.scaling", words), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
