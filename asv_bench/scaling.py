@@ -66,7 +66,9 @@ class Model(NamedTuple):
 
 def in_a_row(calls: dict[int, Call], rounds: int) -> dict[int, float]:
     """Return seconds of calls that follow each other, for which no thread has to be woken."""
-    repeats = {key: ceil(IN_A_ROW / seconds_of(call, repeats_of(call))) for key, call in calls.items()}
+    repeats = {
+        key: ceil(IN_A_ROW / seconds_of(call, repeats_of(call))) for key, call in calls.items()
+    }
     turns = [
         {key: seconds_of(call, repeats[key]) for key, call in calls.items()} for _ in range(rounds)
     ]

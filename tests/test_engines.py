@@ -102,7 +102,7 @@ def threads():
     from sce_numba.kernels import parallel
     from sce_numba.processes import is_home
 
-    return parallel._cpus() if is_home() else 1
+    return parallel._count_cpus() if is_home() else 1
 
 
 # ---- Spark ----------------------------------------------------------------------------------

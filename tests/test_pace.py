@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,10 +97,23 @@ def test_an_affinity_that_is_narrowed_later_counts():
     before = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {min(before)})
-        assert parallel._cpus() == 1
+        assert parallel._count_cpus() == 1
     finally:
         os.sched_setaffinity(0, before)
-    assert parallel._cpus() <= len(before)
+    assert parallel._count_cpus() <= len(before)
+
+
+def test_cpus_are_counted_again_after_a_moment(monkeypatch):
+    counts, clock = iter([2, 1]), SimpleNamespace(monotonic=lambda: now)
+    monkeypatch.setattr(parallel, "_counted", (8, float("-inf")))
+    monkeypatch.setattr(parallel, "_count_cpus", lambda: next(counts))
+    monkeypatch.setattr(parallel, "time", clock)
+    now = 0.0
+    assert parallel._cpus() == 2
+    now = parallel.COUNT_HOLDS / 2
+    assert parallel._cpus() == 2
+    now = parallel.COUNT_HOLDS * 2
+    assert parallel._cpus() == 1
 
 
 class SlowOnThreads:

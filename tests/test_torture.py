@@ -117,9 +117,9 @@ def test_a_worker_uses_as_many_threads_as_openmp_is_told_to(monkeypatch, told, s
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     monkeypatch.delitem(sys.modules, "distributed.nanny", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
-    assert parallel._cpus() == share
+    assert parallel._count_cpus() == share
     monkeypatch.setenv("NUMBA_NUM_THREADS", "8")
-    assert parallel._cpus() == 8
+    assert parallel._count_cpus() == 8
 
 
 @pytest.mark.parametrize(("cpus", "expected"), [(1, []), (2, [2]), (100, [4])])

@@ -44,6 +44,9 @@ CROSSOVER = 1 << 16
 # time slice of the scheduler, in which the thread that is waited for may be without a CPU.
 SPINS = 30_000
 
+# Seconds for which a count of CPUs holds: counting takes a twentieth of the shortest parallel call.
+COUNT_HOLDS = 0.01
+
 # So many threads, the main one included, may have a team under OpenMP.
 TEAMS = 4
 
@@ -64,6 +67,7 @@ class Loop(Protocol):
 # come between any two steps, before or after it is released as well.
 _launch: dict[str, int] = {}
 _alone = threading.local()
+_counted = 1, float("-inf")  # CPUs, and until when that holds
 _paces: dict[tuple[Any, int], Pace] = {}
 _teams = {threading.main_thread().ident}
 
@@ -126,11 +130,22 @@ def _share() -> float:
     return (int(first) if first.strip().isdecimal() else 0) or float("inf")
 
 
-def _cpus() -> int:
-    """Return the number of CPUs that this process may keep busy; its affinity may change."""
+def _count_cpus() -> int:
+    """Return the number of CPUs that this process may keep busy."""
     affinity = getattr(os, "sched_getaffinity", None)
     given = len(affinity(0)) if affinity else os.cpu_count() or 1
     return max(1, int(min(given, _kept_quota(), _share())))
+
+
+def _cpus() -> int:
+    """Return what was counted of late; affinities change, and so do the limits of workers."""
+    global _counted
+    cpus, until = _counted
+    now = time.monotonic()
+    if now > until:
+        cpus = _count_cpus()
+        _counted = cpus, now + COUNT_HOLDS
+    return cpus
 
 
 @contextlib.contextmanager
