@@ -122,7 +122,7 @@ class _Layout(Layout):
         flags = [int(axis in self._axes.reduced) for axis in range(rank)]
         others = [1 - flag for flag in flags]
         words = [0] * axis_words(rank)
-        given = lengths, table_of(arrays), flags, others, self._by_element, words
+        given = lengths, table_of(arrays), flags, others, [0] * rank, self._by_element, words
         self._along = flatten_axes(*given, [0] * (rank + 2))
         plan = SHAPE + words[RANK] + OPERANDS * (STRIDES + words[RANK])
         # How many sums have to be kept.
@@ -181,19 +181,25 @@ def evaluate_and_differentiate(
     """Return the losses along axes, and the gradient of their sum, as ``evaluate`` does."""
     arrays, layout, weight, smoothing, reduction = given
     axes, code = given_axes(arrays, reduction, axis, keepdims, dim)
-    checked, taken = None, arrays
-    if out is not None:
-        checked = arguments.as_out(out, arrays, shape=axes.shape(arrays[LOGITS].shape))
-        taken = arrays | {RESULT: checked}
-    if grad_out is None:
-        gradient = evaluation.result_like(arrays[LOGITS])
-    else:
-        gradient = arguments.as_out(grad_out, taken, "grad_out")
+    checked, gradient = as_results(arrays, axes.shape(arrays[LOGITS].shape), out, grad_out)
     operands = arrays, layout, weight, smoothing, code
     # First the losses: the gradient may take the place of the logits.
     loss = reduce(operands, axes, checked)
     differentiate(operands, denominators(operands, axes), gradient)
     return loss if out is None else out, gradient if grad_out is None else grad_out
+
+
+def as_results(
+    arrays: dict[int, np.ndarray], shape: tuple[int, ...], out: Any, grad_out: Any
+) -> tuple[np.ndarray | None, np.ndarray]:
+    """Return checked memory for losses of a shape, if it is given, and for the gradient."""
+    checked = None
+    if out is not None:
+        checked = arguments.as_out(out, arrays, shape=shape)
+        arrays = arrays | {RESULT: checked}
+    if grad_out is None:
+        return checked, evaluation.result_like(arrays[LOGITS])
+    return checked, arguments.as_out(grad_out, arrays, "grad_out")
 
 
 def given_axes(
@@ -314,6 +320,9 @@ def parts_of(
     spread: tuple[int, ...], shape: tuple[int, ...], most: int
 ) -> Iterator[tuple[slice, ...]]:
     """Cut arrays of a shape so that those of the shape ``spread`` beside them stay small."""
+    if not spread:
+        yield ()
+        return
     axis = max(range(len(spread)), key=lambda axis: spread[axis])
     step = max(most * spread[axis] // math.prod(spread), 1)
     whole = [slice(None)] * len(shape)

@@ -12,6 +12,7 @@ a reduced loss         a pair of sums for each block (``LossSums``), merged in a
 its gradient as well   the denominator first, from weights and ``where`` alone; then sum and
                        gradient of each block in one pass
 a loss along axes      the same for each column of blocks: its sums are merged along these axes
+a loss by group        the same for each group, with sums of all groups for each block
 =====================  ===========================================================================
 
 A graph has a few tasks for each block.  Operands are rechunked as the logits are; a weight that is
@@ -51,6 +52,7 @@ from .axes import Axes, are_given, differentiate, given_axes
 from .evaluation import as_scalar, result_like
 from .focal import formula_of, sigmoid_focal_cross_entropy_value_and_grad
 from .groups import as_codes, as_number, sums_of_grouped_losses, sums_of_groups
+from .groups import differentiate as differentiate_groups
 from .kernels import view
 from .loss_collections import is_recorded, record
 from .loss_sums import (
@@ -456,8 +458,8 @@ def _by_group(
     number: int,
     reduction: Reduction | str,
     label_smoothing: float = 0,
-) -> da.Array:
-    """Return the lazy loss of each group."""
+) -> Any:
+    """Return the lazy loss of each group, and their gradient if the function has one."""
     options: dict[str, Any] = {"reduction": reduction}
     sums: Callable[..., SumsAlong] = sums_of_grouped_losses
     if function is not compute_weighted_loss:
@@ -475,7 +477,7 @@ def _by_group(
         dtype=object,
         meta=np.empty((), object),
     )
-    return da.blockwise(
+    losses = da.blockwise(
         functools.partial(_quotients, reduction=reduction, dtype=dtype),
         (0,),
         total,
@@ -484,6 +486,15 @@ def _by_group(
         dtype=dtype,
         meta=np.empty((0,), dtype),
     )
+    if function is not sigmoid_cross_entropy_value_and_grad:
+        return losses
+    gradient = _blockwise(
+        functools.partial(_gradient_by_group, number),
+        {**operands, "divisor": total},
+        dtype,
+        **options,
+    )
+    return losses, gradient
 
 
 def _divided(
@@ -548,8 +559,7 @@ def _merge_all(blocks: np.ndarray, **_: Any) -> SumsAlong:
 
 
 def _quotients(block: Any, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
-    sums = block.item() if isinstance(block, np.ndarray) else block
-    losses: np.ndarray = sums.loss(reduction)
+    losses: np.ndarray = _only(block).loss(reduction)
     rounded = [as_scalar(value, dtype) for value in losses.ravel().tolist()]
     return np.array(rounded, dtype).reshape(losses.shape)
 
@@ -566,10 +576,34 @@ def _gradient_along(
 ) -> np.ndarray:
     """Return the gradient of a block, given the sums of the results that it has a part in."""
     operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
-    by = divisor.item().denominators(reduction)
+    by = _only(divisor).denominators(reduction)
     gradient = result_like(operands[0][view.LOGITS])
     differentiate(operands, by, gradient)
     return gradient
+
+
+def _gradient_by_group(
+    number: int,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    divisor: Any,
+    groups: np.ndarray,
+    reduction: Reduction | str,
+    label_smoothing: float,
+    weights: Any = 1.0,
+    **given: Any,
+) -> np.ndarray:
+    """Return the gradient of a block, given the sums of all groups."""
+    operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
+    codes, _ = as_codes(groups, number, np.shape(logits))
+    gradient = result_like(operands[0][view.LOGITS])
+    differentiate_groups(operands, codes, _only(divisor).denominators(reduction), gradient)
+    return gradient
+
+
+def _only(block: Any) -> Any:
+    """Return the sums that a block holds, which Dask may have taken out of it."""
+    return block.item() if isinstance(block, np.ndarray) else block
 
 
 def _first(given: dict[str, Any]) -> Any:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import arguments, evaluation
+from . import arguments, axes, evaluation
 from .array_libraries import readable
-from .axes import Axes, cut, parts_of, sums
+from .axes import Axes, as_results, cut, parts_of, sums
 from .exact_sums import ExactSums
 from .kernels.array_address import address
+from .kernels.axis_sums import QUOTIENT
 from .kernels.compile import kernel
 from .kernels.divisor import SUM
 from .kernels.group_sums import GROUP_FIELDS
@@ -29,13 +30,14 @@ from .kernels.view import (
     SHAPE,
     STRIDES,
 )
+from .layout import computed_in
 from .messages import shown
 from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 from .sums_along import SumsAlong
 
 # Rows, or elements, whose sums are held at a time.
-AT_A_TIME = 1 << 15
+AT_A_TIME = 1 << 13
 
 
 def check_alone(groups: Any, by_axis: bool) -> None:
@@ -48,24 +50,71 @@ def check_alone(groups: Any, by_axis: bool) -> None:
 
 def evaluate(given: Operands, groups: Any, num_groups: Any, out: Any = None) -> Any:
     """Return the loss of each group; all arguments are checked first."""
+    codes, number = _checked(given, groups, num_groups)
+    target = None if out is None else arguments.as_out(out, given[0], shape=(number,))
+    loss, _ = _losses(given, codes, number, target)
+    return loss if out is None else out
+
+
+def evaluate_and_differentiate(
+    given: Operands, groups: Any, num_groups: Any, out: Any, grad_out: Any
+) -> tuple[Any, np.ndarray]:
+    """Return the loss of each group, and the gradient of their sum, as ``evaluate`` does."""
+    codes, number = _checked(given, groups, num_groups)
+    target, gradient = as_results(given[0], (number,), out, grad_out)
+    # First the losses: the gradient may take the place of the logits.
+    loss, by = _losses(given, codes, number, target)
+    differentiate(given, codes, by, gradient)
+    return loss if out is None else out, gradient if grad_out is None else grad_out
+
+
+def _checked(given: Operands, groups: Any, num_groups: Any) -> tuple[np.ndarray, int]:
     arrays, *_, code = given
-    logits = arrays[LOGITS]
     if code is None:
         raise ValueError(
             "Argument `groups` needs a reduction, got `Reduction.NONE`, which leaves every "
             "element. Choose another one, such as `Reduction.MEAN`."
         )
-    codes, number = as_codes(groups, num_groups, logits.shape)
-    target = None if out is None else arguments.as_out(out, arrays, shape=(number,))
-    numerator, lost, by, by_lost = _totals(given, codes, number)
-    numerator, by = numerator + lost, by + by_lost
+    return as_codes(groups, num_groups, arrays[LOGITS].shape)
+
+
+def _losses(
+    given: Operands, codes: np.ndarray, number: int, out: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the loss of each group, in ``out`` if given, and what it is divided by."""
+    arrays, *_, code = given
+    numerator, by = map(_added_up, _totals(given, codes, number))
+    if code == SUM:
+        by[...] = 1
+    # In the memory of the sums, of which there may be many.
+    counts = by != 0
     with np.errstate(all="ignore"):
-        result = numerator if code == SUM else np.where(by != 0, numerator / by, 0.0)
-        if target is None:
-            dtype = logits.dtype
-            return result.astype(dtype if dtype.isnative else dtype.newbyteorder("="))
-        target[...] = result.astype(target.dtype)
-    return out
+        np.divide(numerator, by, out=numerator, where=counts)
+        np.copyto(numerator, 0, where=~counts)
+        if out is None:
+            dtype = arrays[LOGITS].dtype
+            return numerator.astype(dtype if dtype.isnative else dtype.newbyteorder("=")), by
+        out[...] = numerator.astype(out.dtype)
+    return out, by
+
+
+def _added_up(parts: np.ndarray) -> np.ndarray:
+    """Return sums with what they lost, in their memory."""
+    total: np.ndarray = parts[0]
+    for lost in parts[1:]:
+        total += lost
+    return total
+
+
+def differentiate(given: Operands, codes: np.ndarray, by: np.ndarray, gradient: np.ndarray) -> None:
+    """Write the gradient of the sum of the losses of all groups, given what they are divided by."""
+    arrays, _, weight, smoothing, code = given
+    if gradient.size == 0:
+        return
+    for part in parts_of(codes.shape, gradient.shape, AT_A_TIME):
+        chosen = {row: cut(array, part) for row, array in arrays.items()}
+        own = chosen, None, weight, smoothing, code
+        axes.differentiate(own, by[cut(codes, part)], cut(gradient, part))
 
 
 def sums_of_groups(
@@ -104,14 +153,13 @@ def sums_of_grouped_losses(
 
 def _sums(given: Operands, groups: Any, num_groups: int | None) -> SumsAlong:
     codes, number = as_codes(groups, num_groups, given[0][LOGITS].shape)
-    numerator, lost, by, by_lost = _totals(given, codes, number)
     result = SumsAlong()
     result.shape = (number,)
     result.numerator, result.denominator = ExactSums(number), ExactSums(number)
-    for values in (numerator, lost):
-        result.numerator.add(values)
-    for values in (by, by_lost):
-        result.denominator.add(values)
+    own = result.numerator, result.denominator
+    for total, parts in zip(own, _totals(given, codes, number), strict=True):
+        for part in parts:
+            total.add(part)
     return result
 
 
@@ -187,23 +235,26 @@ class _Rows:
 
 
 def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
-    """Return numerators, what these lost, denominators, and what those lost, in order of rows."""
+    """Return numerators and denominators, each with what they lost if that matters."""
     arrays, _, weight, smoothing, code = given
-    shape = arrays[LOGITS].shape
-    totals = np.zeros((GROUP_FIELDS, number))
+    shape, dtype = arrays[LOGITS].shape, computed_in(arrays[LOGITS].dtype).type
+    # Side by side in memory is what a group has.
+    totals = np.zeros((number, 2, GROUP_FIELDS[dtype] // 2))
+    parts: np.ndarray = totals.transpose(1, 2, 0)
     if arrays[LOGITS].size == 0:
-        return totals
-    axes = Axes(tuple(axis for axis, own in enumerate(codes.shape) if own == 1), True)
-    if not shape or len(axes.reduced) == len(shape):
+        return parts
+    reduced = tuple(axis for axis, own in enumerate(codes.shape) if own == 1)
+    if len(reduced) == len(shape):
         # One group for all elements; the first axis stands for none.
-        axes = Axes(axes.reduced[1:], True)
+        reduced = reduced[1:]
         codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
-    job = kernel("groups", np.float64, Form(False, False))
+    job = kernel("groups", dtype, Form(False, False))  # type: ignore[arg-type]
     for part in parts_of(codes.shape, shape, AT_A_TIME):
         own = np.ascontiguousarray(cut(codes, part), np.int64)
         chosen = {row: cut(array, part) for row, array in arrays.items()}
-        rows = {LOGITS: sums((chosen, None, weight, smoothing, code), axes), LABELS: own}
+        sums_of_rows = sums((chosen, None, weight, smoothing, code), Axes(reduced, True))
+        rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
         layout: Any = _Rows(own.size)
-        rest = 1.0, 0.0, SUM, number, 0
-        evaluation.reduce_along(rows | {RESULT: totals}, layout, job, *rest)
-    return totals
+        rest = 1.0, 0.0, SUM, QUOTIENT, 0
+        evaluation.reduce_along(rows, layout, job, *rest)
+    return parts

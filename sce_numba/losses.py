@@ -195,12 +195,14 @@ def sigmoid_cross_entropy_value_and_grad(
     axis: Axis = None,
     keepdims: bool = False,
     dim: Any = None,
+    groups: ArrayLike | None = None,
+    num_groups: int | None = None,
 ) -> tuple[Any, np.ndarray]:
     r"""Return ``sigmoid_cross_entropy`` and its gradient with respect to the logits.
 
-    Both come from one pass over memory, or two with ``axis``.  With logits :math:`x`, smoothed
-    labels :math:`z'`, weights :math:`w`, the weight :math:`q` of positives and the denominator
-    :math:`D` of the reduction, an element of the gradient is
+    Both come from one pass over memory, or two with ``axis`` or ``groups``.  With logits
+    :math:`x`, smoothed labels :math:`z'`, weights :math:`w`, the weight :math:`q` of positives and
+    the denominator :math:`D` of the reduction, an element of the gradient is
 
     .. math:: \frac{w}{D} \left((1 - z') - (1 + (q - 1) z') \, \sigma(-x)\right),
 
@@ -215,7 +217,7 @@ def sigmoid_cross_entropy_value_and_grad(
     grad_out : ndarray, optional
         Where to write the gradient: an array of the shape and dtype of logits, which may be the
         logits themselves.
-    axis, keepdims, dim
+    axis, keepdims, dim, groups, num_groups
         As those of ``sigmoid_cross_entropy``; the gradient is that of the sum of the results.
 
     Returns
@@ -224,7 +226,8 @@ def sigmoid_cross_entropy_value_and_grad(
         What ``sigmoid_cross_entropy`` returns.
     gradient : ndarray
         In the shape and dtype of logits; of several losses, for ``Reduction.NONE`` or with
-        ``axis``, that of their sum.  Where the denominator is exactly 0, so is the gradient.
+        ``axis`` or ``groups``, that of their sum.  Where the denominator is exactly 0, so is the
+        gradient.
 
     Raises
     ------
@@ -253,6 +256,9 @@ def sigmoid_cross_entropy_value_and_grad(
     [ 1.25000000e-01 -1.06208856e-18]
     """
     by_axis = axes.are_given(axis, keepdims, dim)
+    by_group = groups is not None or num_groups is not None
+    if by_group:
+        grouping.check_alone(groups, by_axis)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -276,17 +282,22 @@ def sigmoid_cross_entropy_value_and_grad(
                 out=out,
                 grad_out=grad_out,
                 **(axes.options(axis, keepdims, dim) if by_axis else {}),
+                **({"groups": groups, "num_groups": num_groups} if by_group else {}),
             )
         given = checked(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
     if by_axis:
-        found = axes.evaluate_and_differentiate(given, axis, keepdims, dim, out, grad_out)
-        record(found[0], scope, loss_collection, reduction, several=np.ndim(found[0]) > 0)
-        return found
-    loss, gradient = differentiated(given, out, grad_out)
-    record(loss, scope, loss_collection, reduction)
-    return loss, gradient
+        found: tuple[Any, np.ndarray] = axes.evaluate_and_differentiate(
+            given, axis, keepdims, dim, out, grad_out
+        )
+    elif by_group:
+        found = grouping.evaluate_and_differentiate(given, groups, num_groups, out, grad_out)
+    else:
+        found = differentiated(given, out, grad_out)
+    several = (by_axis or by_group) and np.ndim(found[0]) > 0
+    record(found[0], scope, loss_collection, reduction, several=several)
+    return found
 
 
 def differentiated(

@@ -41,9 +41,11 @@ from .kernels.axis_view import (
     RANGES,
     axis_words,
     flatten_axes,
-    greatest_divisor,
     is_along,
+    lies_without_gaps,
+    move_slower,
     packed_rows,
+    whole_rows,
 )
 from .kernels.compile import OPTIONS
 from .kernels.divisor import SUM, check, divisor, is_known
@@ -106,7 +108,9 @@ for _function in (
     flatten,
     words_of,
     is_along,
-    greatest_divisor,
+    lies_without_gaps,
+    move_slower,
+    whole_rows,
     packed_rows,
     flatten_axes,
     axis_words,
@@ -845,7 +849,8 @@ def _ol_evaluate_along(
         words = np.zeros(axis_words(logits.ndim), np.int64)
         axes = np.zeros(logits.ndim + 2, np.int64)
         by_element = not np.isfinite(w).all()
-        along = flatten_axes(logits.shape, table, reduced, 1 - reduced, by_element, words, axes)
+        others = 1 - reduced, np.zeros_like(reduced)
+        along = flatten_axes(logits.shape, table, reduced, *others, by_element, words, axes)
         call[LAYOUT] = _address_of(words)
         plan = SHAPE + words[RANK] + OPERANDS * (STRIDES + words[RANK])
         numbers = weight, np.float64(smoothing)

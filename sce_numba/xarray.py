@@ -88,12 +88,12 @@ def call(
         given["loss_collection"] = None  # what is recorded has its names
     result = function(**given)
     by_axis = "axis" in given
-    if isinstance(logits, _NAMED) and "groups" not in given:
+    if isinstance(logits, _NAMED):
         axes = as_axes(given["axis"], given["keepdims"], logits.ndim) if by_axis else None
-        if isinstance(result, tuple):
-            result = _by_name(result[0], logits, axes), *(_by_name(r, logits) for r in result[1:])
-        else:
-            result = _by_name(result, logits, axes)
+        first, *others = result if isinstance(result, tuple) else (result,)
+        if "groups" not in given:
+            first = _by_name(first, logits, axes)
+        result = (first, *(_by_name(r, logits) for r in others)) if others else first
     loss = result[0] if isinstance(result, tuple) else result
     several = (by_axis or "groups" in given) and np.ndim(loss) > 0
     record(loss, scope, loss_collection, given.get("reduction"), several=several)

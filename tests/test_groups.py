@@ -169,3 +169,59 @@ def test_data_arrays_have_groups_by_dimension():
     found = sce.sigmoid_cross_entropy(labels, logits, groups=groups)
     expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=np.arange(7) % 3)
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("reduction", axis_calls.REDUCED)
+@pytest.mark.parametrize("codes", [ROWS, RNG.integers(0, 5, (1, 7)), RNG.integers(0, 5, (50, 7))])
+def test_the_gradient_is_that_of_the_sum_of_all_groups(reduction, codes):
+    options = {"reduction": reduction, "label_smoothing": 0.1}
+    own = {"groups": codes, "num_groups": 6}
+    loss, gradient = sce.sigmoid_cross_entropy_value_and_grad(
+        LABELS, LOGITS, WEIGHTS, **own, **options
+    )
+    expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, WEIGHTS, **own, **options)
+    np.testing.assert_array_equal(loss, expected)
+    by_element = np.broadcast_to(codes[:, None] if codes.ndim == 1 else codes, LOGITS.shape)
+    for group in range(5):
+        chosen = by_element == group
+        _, alone = sce.sigmoid_cross_entropy_value_and_grad(
+            LABELS, LOGITS, WEIGHTS, where=chosen, **options
+        )
+        np.testing.assert_array_max_ulp(gradient[chosen], alone[chosen], maxulp=1)
+
+
+def test_the_gradient_of_groups_may_take_the_place_of_the_logits():
+    logits, out = LOGITS.copy(), np.empty(5, np.float32)
+    expected = sce.sigmoid_cross_entropy_value_and_grad(LABELS, LOGITS, groups=ROWS)
+    loss, gradient = sce.sigmoid_cross_entropy_value_and_grad(
+        LABELS, logits, groups=ROWS, out=out, grad_out=logits
+    )
+    assert loss is out
+    assert gradient is logits
+    np.testing.assert_array_equal(out, expected[0])
+    np.testing.assert_array_equal(logits, expected[1])
+    with pytest.raises(ValueError, match="groups"):
+        sce.sigmoid_cross_entropy_value_and_grad(LABELS, LOGITS, groups=ROWS, axis=0)
+
+
+def test_gradients_of_groups_are_lazy_for_dask_and_named_for_xarray():
+    da, xr = pytest.importorskip("dask.array"), pytest.importorskip("xarray")
+    options = {"num_groups": 6, "reduction": "weighted_mean"}
+    expected = sce.sigmoid_cross_entropy_value_and_grad(
+        LABELS, LOGITS, WEIGHTS, groups=ROWS, **options
+    )
+    labels, logits = (da.from_array(array, chunks=(13, 4)) for array in (LABELS, LOGITS))
+    found = sce.sigmoid_cross_entropy_value_and_grad(
+        labels, logits, WEIGHTS, groups=da.from_array(ROWS, chunks=17), **options
+    )
+    for lazy, own in zip(found, expected, strict=True):
+        np.testing.assert_array_max_ulp(lazy.compute(), own, maxulp=1)
+    labels, logits, weights = (
+        xr.DataArray(array, dims=("row", "kind")) for array in (LABELS, LOGITS, WEIGHTS)
+    )
+    loss, gradient = sce.sigmoid_cross_entropy_value_and_grad(
+        labels, logits, weights, groups=xr.DataArray(ROWS, dims="row"), **options
+    )
+    assert gradient.dims == ("row", "kind")
+    np.testing.assert_array_equal(loss, expected[0])
+    np.testing.assert_array_equal(gradient.to_numpy(), expected[1])

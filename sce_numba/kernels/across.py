@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .axis_sums import BYTES, FIELD, for_each_strip, place_of_sums, vector, write_results
+from .axis_sums import BYTES, FIELD, for_each_strip, place_of_sums, vector, write_strip
 from .axis_view import FIELDS, plan_of
 from .block import SHORT, TINY, add_to, in_precision, merge
 from .dtypes import FLOAT64, MISSING
@@ -44,6 +44,7 @@ from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
     exp_minus_abs_and_rest,
+    exp_minus_abs_wide,
     log1p_wide,
 )
 from .tiles import CONVERTED, ROW, Form, Sums, no_sums
@@ -141,9 +142,7 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
     def factor(logits: Any) -> Any:
         if not way.precise:
             return end_exp_minus_abs_normal(own, *begin_exp_minus_abs_normal(own, logits))
-        t, d = exp_minus_abs_and_rest(own, logits)
-        t = to_float64(t)
-        return fma(t, to_float64(d), t)
+        return exp_minus_abs_wide(logits)
 
     def step(rows: int, first: Any, k: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
         logits = _fetch(own, x, first, rows, k, floats_only=True)
@@ -231,6 +230,9 @@ def _add_range(
 ) -> tuple[Any, ...]:
     """Add up a range of the rows of a strip."""
     plan = plan_of(call)
+    block, column = start // plan.lines, start % plan.lines
+    # The number of the strip's first element.
+    base = block * (plan.length * plan.lines + plan.rest) + column
     zero = constant(size, 0.0, np.float64)
     vectors = (size + (LANES - 1)) // LANES
 
@@ -246,9 +248,11 @@ def _add_range(
     arrays = [call.array(operand) for operand in operands]
 
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
-        place = row * plan.lines + start
+        place = row * plan.lines + base
         evenly = least(stop - row, plan.inner - row % plan.inner)
         rows = least(evenly, bunch_of(plan, place, size, arrays))
+        if way.merged:
+            rows = least(rows, MERGED[way.own] - since)
         _add_rows(way, call, place, rows, size, state, scratch)
         since = since + rows
         if not way.merged:
@@ -258,14 +262,14 @@ def _add_range(
         return row + rows, select(full, integer(row, 0), since)
 
     loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
-    left = least(plan.rest - start, size)
+    left = least(plan.rest - column, size)
 
     def rest() -> None:
         # Of the last vector some lanes are columns that have no element here.
         last = least(left, size - 1) // LANES
         places = [_place(state, field, last) for field in range(FIELDS + 1)]
         before_it = [vector(place) for place in places]
-        place = plan.length * plan.lines + start
+        place = plan.length * plan.lines + base
         _add_rows(way, call, place, integer(size, 1), left, state, scratch)
         added = before(left - last * LANES, LANES)
         for place, value in zip(places, before_it, strict=True):
@@ -331,7 +335,7 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
             for j in range(FIELDS):
                 copy(state + j * FIELD, place + field * j, size * 8)
 
-        when(direct, lambda: write_results(dtype, alike, call, place, field, start, size))
+        when(direct, lambda: write_strip(dtype, alike, call, place, field, start, size))
         when(direct == 0, keep)
 
     for_each_strip(call, plan, group, work)

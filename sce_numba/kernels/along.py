@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from .axis_sums import for_each_strip, place_of_sums, write_results
+from .axis_sums import for_each_strip, place_of_sums, write_strip
 from .axis_view import plan_of
 from .block import BLOCK
 from .lanes import for_each, least, loop, when
@@ -37,7 +37,7 @@ def totals_along(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -
 
         for_each(size, row)
         direct = plan.pitch == 0
-        when(direct, lambda: write_results(dtype, False, call, place, field, start, size))
+        when(direct, lambda: write_strip(dtype, False, call, place, field, start, size))
 
     for_each_strip(call, plan, group, work)
     return no_sums(group)

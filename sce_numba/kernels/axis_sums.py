@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from .axis_view import FIELDS, TOGETHER, Plan, plan_of, results
+from .axis_view import FIELDS, TOGETHER, Plan, kept_of, plan_of
 from .divisor import divisor
 from .dtypes import FLOAT64
-from .fused import two_product, two_sum
+from .fused import fma, two_sum
 from .lanes import (
     LANES,
     absolute,
@@ -34,7 +34,7 @@ from .memory import on_stack
 from .operand import LINE, advanced, load, own_format, store
 from .staging import read, write
 from .tiles import Sums, add
-from .view import LOST_TO, REDUCTION, SECOND, WEIGHT, WEIGHTS, Call
+from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
 
 # Bytes of a vector of sums, and from one field of a strip to the next: a few lines more than fields
 # take, lest they compete for the same lines of a cache.  Results that are written at a time.
@@ -48,12 +48,14 @@ def for_each_strip(
 ) -> None:
     """Do something for the strips and ranges of a group: range, first line, number of lines."""
     strips = (plan.lines + (plan.width - 1)) // plan.width
-    units = strips * plan.ranges
+    units = plan.blocks * strips * plan.ranges
     first, stop = units * group // call.groups, units * (group + 1) // call.groups
 
     def unit(k: Any) -> None:
-        start = (first + k) // plan.ranges * plan.width
-        work((first + k) % plan.ranges, start, least(plan.width, plan.lines - start))
+        strip = (first + k) // plan.ranges
+        column = strip % strips * plan.width
+        start = strip // strips * plan.lines + column
+        work((first + k) % plan.ranges, start, least(plan.width, plan.lines - column))
 
     for_each(stop - first, unit)
 
@@ -73,17 +75,17 @@ def vector(address: Any) -> Any:
     return load(np.float64, address, FLOAT64, LANES)
 
 
-def _divided(call: Call, sums: Sums) -> tuple[Any, Any, Any, Any]:
-    """Return quotient, numerator, what that lost, and divisor of lanes of sums."""
+def _divisor(call: Call, sums: Sums) -> Any:
+    """Return what lanes of sums are divided by."""
     weight = spread(call.number(WEIGHT), np.float64)
-    total, rest = two_sum(sums.numerator, sums.lost)
-    total, rest = _exact(sums.numerator, total, rest)
-    numerator = weight * total
-    lost = two_product(weight, total)[1] + weight * rest
-    lost = select(absolute(lost) < np.inf, lost, 0.0)
-    by = divisor(call.number(REDUCTION), weight, sums.weight, sums.present, sums.count)
-    quotient = select(by != 0.0, numerator / select(by != 0.0, by, 1.0), 0.0)
-    return quotient, numerator, lost, by
+    return divisor(call.number(REDUCTION), weight, sums.weight, sums.present, sums.count)
+
+
+def _product(a: Any, sums: Sums) -> tuple[Any, Any]:
+    """Return products with sums, and what these lost, if that is a number."""
+    product = a * sums.numerator
+    lost = fma(a, sums.numerator, -product) + a * sums.lost
+    return product, select(absolute(lost) < np.inf, lost, 0.0)
 
 
 def _exact(given: Any, total: Any, rest: Any) -> tuple[Any, Any]:
@@ -101,7 +103,7 @@ def _write_some(
     itemsize = own_format(dtype)[1]
     raw, values = on_stack(size, 8 * WRITTEN + LINE), on_stack(size, 3 * 8 * WRITTEN)
     step = select(plan.pitch == 0, integer(size, 0), plan.pitch * (8 * FIELDS))
-    weights = read(call.array(WEIGHTS), start, size, raw) if alike else None
+    weights = read(kept_of(call, plan, WEIGHTS), start, size, raw) if alike else None
     reduced = to_float64(plan.reduced)
 
     def following(k: Any) -> None:
@@ -117,24 +119,28 @@ def _write_some(
             def packed(place: Any) -> Sums:
                 return Sums(*(vector(first + offset + place + j * field) for j in range(FIELDS)))
 
-            return gather(plan.packed, packed(integer(size, 0)), plan.kept * 8, packed)
+            in_block = plan.kept // plan.blocks
+            return gather(plan.packed, packed(integer(size, 0)), in_block * 8, packed)
 
         found = gather(plan.ranges, fields(integer(size, 0)), step, fields)
         if weights is not None:
             place = advanced(weights, k * LANES).address
             w = load(np.float64, place, weights.code, LANES)
             count = spread(reduced, np.float64)
-            lost = two_product(w, found.numerator)[1] + w * found.lost
-            lost = select(absolute(lost) < np.inf, lost, 0.0)
             present = select(w != 0.0, count, 0.0)
-            found = Sums(w * found.numerator, lost, w * count, present, count)
-        quotient, *parts = _divided(call, found)
+            found = Sums(*_product(w, found), w * count, present, count)
+        total, rest = two_sum(found.numerator, found.lost)
+        total, rest = _exact(found.numerator, total, rest)
+        found = found._replace(numerator=total, lost=rest)
+        by = _divisor(call, found)
+        weight = spread(call.number(WEIGHT), np.float64)
 
         def put_quotient() -> None:
+            quotient = select(by != 0.0, weight * total / select(by != 0.0, by, 1.0), 0.0)
             store(rounded(quotient, dtype), values + k * (LANES * itemsize))
 
         def put_parts() -> None:
-            for j, part in enumerate(parts):
+            for j, part in enumerate((*_product(weight, found), by)):
                 store(part, values + j * (8 * WRITTEN) + k * BYTES)
 
         when(call.number(SECOND) == QUOTIENT, put_quotient)
@@ -143,7 +149,7 @@ def _write_some(
     for_each((size + (LANES - 1)) // LANES, following)
     none = integer(size, 0) != 0
 
-    array = results(call, plan)
+    array = kept_of(call, plan, RESULT)
 
     def hand_over() -> None:
         for j in range(3):
@@ -174,12 +180,22 @@ def write_results(
     for_each((size + (WRITTEN - 1)) // WRITTEN, chunk)
 
 
+def write_strip(
+    dtype: Any, alike: bool, call: Call, sums: Any, field: Any, start: Any, size: Any
+) -> None:
+    """Write the results of a strip that was done at once, from column number ``start`` on."""
+    packed = plan_of(call).packed
+    write_results(dtype, alike, call, sums, field, start // packed, size // packed)
+
+
 def write_all(dtype: Any, alike: bool, call: Call) -> None:
     """Write all results, where the sums of ranges, or of packed rows, are kept."""
     plan = plan_of(call)
     sums, field = call.number(LOST_TO), plan.pitch * 8
+    count = plan.kept // plan.blocks
 
-    def write_them() -> None:
-        write_results(dtype, alike, call, sums, field, plan.kept * 0, plan.kept)
+    def block(k: Any) -> None:
+        own = sums + k * plan.lines * 8
+        write_results(dtype, alike, call, own, field, k * count, count)
 
-    when(plan.pitch != 0, write_them)
+    when(plan.pitch != 0, lambda: for_each(plan.blocks, block))

@@ -9,7 +9,8 @@ choice between two loops:
 
 Few columns would leave lanes empty.  Where rows of the view follow one another without gaps, so
 many of them are *packed* into one that its columns fill whole vectors; these are added up at the
-end.
+end.  Where what is reduced lies in the middle, the kept axes before it make *blocks*, each of which
+is a view of its own.
 
 The work is dealt out in strips of results, and each strip, where there are few of them, in ranges
 of what is reduced.  Sums of ranges are added in order, so the number of threads can't be seen.
@@ -53,15 +54,15 @@ from .view import (
 ROWS_ALONG, TOGETHER, GATHERED = 16, 2048, 256
 # There are ranges where strips are fewer than this, and no range is shorter than so many rows.
 UNITS, SHORTEST = 16, 64
-# More columns than this are not packed.
-PACKABLE = 1024
+# More columns than this are not packed, nor fewer rows than make so many.
+PACKABLE, FEWEST = 1024, 8
 # Sums of a result, see ``tiles.Sums``.
 FIELDS = 5
 
 # Words behind those of a layout, for each field of a plan.
 KEPT, REDUCED, LINES, LENGTH, REST, WIDTH = range(6)
-RANGES, PITCH, FIRST, RANK_KEPT, INNER, PACKED = range(6, 12)
-MORE = 12
+RANGES, PITCH, FIRST, RANK_KEPT, INNER, PACKED, BLOCKS = range(6, 13)
+MORE = 13
 
 
 class Plan(NamedTuple):
@@ -69,40 +70,38 @@ class Plan(NamedTuple):
 
     kept: Any  # how many results there are
     reduced: Any  # elements of a result
-    lines: Any  # rows along, or columns across, that sums are made of
+    lines: Any  # rows along, or columns across in a block, that sums are made of
     length: Any  # elements of each
-    rest: Any  # elements behind the last whole row of packed columns
+    rest: Any  # elements of a block behind the last whole row of packed columns
     width: Any  # lines in a strip
     ranges: Any  # parts of a strip
     pitch: Any  # numbers from one field of the sums to the next; 0 where no sums are kept
-    first: Any  # the first kept axis of the view
-    rank_kept: Any  # how many kept axes the view has
+    first: Any  # the first kept axis of the view behind the reduced ones
+    rank_kept: Any  # how many kept axes the view has, whose lengths follow the plan
     inner: Any  # rows of the view that are evenly apart
     packed: Any  # rows of the view that are one
+    blocks: Any  # parts of the view that follow one another
+
+
+def _place_of_plan(call: Call) -> Any:
+    return call.layout + 8 * SHAPE + (call.rank + OPERANDS * (call.rank + STRIDES)) * 8
 
 
 def plan_of(call: Call) -> Plan:
     """Return the plan behind the layout of a call."""
-    place = call.layout + 8 * SHAPE + (call.rank + OPERANDS * (call.rank + STRIDES)) * 8
+    place = _place_of_plan(call)
     return Plan(*(get(place, k) for k in range(MORE)))
 
 
-def results(call: Call, plan: Plan) -> Array:
-    """Return the array of results, which has the kept axes only."""
-    array = call.array(RESULT)
-    return Array(array.address, array.row, array.shape + plan.first * 8, plan.rank_kept)
+def kept_of(call: Call, plan: Plan, row: int) -> Array:
+    """Return the results, or weights that are alike within each, which have the kept axes only."""
+    array = call.array(row)
+    return Array(array.address, array.row, _place_of_plan(call) + 8 * MORE, plan.rank_kept)
 
 
 def axis_words(rank: int) -> int:
     """Return how many words a layout with a plan may take."""
-    return words_of(rank + 2) + MORE
-
-
-def greatest_divisor(one: int, two: int) -> int:
-    """Return the greatest common divisor."""
-    while two:
-        one, two = two, one % two
-    return one
+    return words_of(rank + 2) + MORE + rank + 2
 
 
 def is_along(lengths: Any, table: Any, reduced: Any) -> bool:
@@ -118,35 +117,87 @@ def is_along(lengths: Any, table: Any, reduced: Any) -> bool:
     return size >= SHORT and along
 
 
+def lies_without_gaps(lengths: Any, row: Any) -> bool:
+    """Tell whether an array takes up memory without gaps, whatever the order of its axes."""
+    dense = bool(row[PLAIN] != 0)
+    for axis in range(len(lengths)):
+        step, inside = row[STRIDES + axis], row[ITEMSIZE]
+        for other in range(len(lengths)):
+            if lengths[other] != 1 and row[STRIDES + other] < step:
+                inside *= lengths[other]
+        if lengths[axis] != 1 and step != inside:
+            dense = False
+    return dense
+
+
+def move_slower(lengths: Any, table: Any, reduced: Any, kept: Any, slower: Any) -> int:
+    """Move kept axes that are slower than all that is reduced from ``kept`` to ``slower``.
+
+    Return how many blocks they make: none, but for one, where the logits have gaps, where other
+    kept axes are not faster than all that is reduced, or where a block would be too small.
+    """
+    steps = table[LOGITS]
+    least, most, size = 0, 0, 1
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0 and lengths[axis] != 1:
+            step = steps[STRIDES + axis]
+            least = step if least == 0 else min(least, step)
+            most = max(most, step)
+            size *= lengths[axis]
+    fits = lies_without_gaps(lengths, steps) and least > steps[ITEMSIZE]
+    count = 1
+    for axis in range(len(lengths)):
+        step = steps[STRIDES + axis]
+        if reduced[axis] == 0 and lengths[axis] != 1 and step <= most:
+            fits = fits and step < least
+            count *= lengths[axis]
+    blocks = 1
+    if fits and count * size >= BLOCK // 4 and size >= FEWEST * whole_rows(count):
+        for axis in range(len(lengths)):
+            if lengths[axis] != 1 and steps[STRIDES + axis] > most:
+                kept[axis], slower[axis] = 0, 1
+                blocks *= lengths[axis]
+    return blocks
+
+
 def flatten_axes(
-    lengths: Any, table: Any, reduced: Any, kept: Any, by_element: bool, words: Any, axes: Any
+    lengths: Any,
+    table: Any,
+    reduced: Any,
+    kept: Any,
+    slower: Any,
+    by_element: bool,
+    words: Any,
+    axes: Any,
 ) -> bool:
     """Write the layout and the plan of a reduction to ``words``, which are 0; tell if it is along.
 
-    As ``flatten``; ``reduced`` and ``kept`` have another number than 0 for each of their axes.
-    ``by_element`` says that weights are taken so in any case.  ``axes`` has room for two numbers
-    more than there are axes.
+    As ``flatten``; ``reduced`` and ``kept`` have another number than 0 for each of their axes, and
+    ``slower`` has zeros; those of what is kept are changed.  ``by_element`` says that weights are
+    taken so in any case.  ``axes`` has room for two numbers more than there are axes.
     """
     along = is_along(lengths, table, reduced)
+    before, blocks = 0, 1
     if along:
         middle = join_axes(lengths, table, kept, words, axes, 0)
         rank = join_axes(lengths, table, reduced, words, axes, middle)
         first, kept_axes = 0, middle
     else:
-        middle = join_axes(lengths, table, reduced, words, axes, 0)
+        blocks = move_slower(lengths, table, reduced, kept, slower)
+        if blocks > 1:
+            before = join_axes(lengths, table, slower, words, axes, 0)
+        middle = join_axes(lengths, table, reduced, words, axes, before)
         rank = join_axes(lengths, table, kept, words, axes, middle)
-        first, kept_axes = middle, rank - middle
+        first, kept_axes = middle, before + rank - middle
     write_rows(table, words, axes, rank)
     start, width = SHAPE + rank, STRIDES + rank
+    plan = start + OPERANDS * width
     count, size = 1, 1
     for k in range(rank):
-        if first <= k < first + kept_axes:
+        if k < before or first <= k < first + kept_axes - before:
             count *= words[SHAPE + k]
         else:
             size *= words[SHAPE + k]
-    own = start + RESULT * width + STRIDES
-    for k in range(kept_axes):
-        words[own + k] = words[own + first + k]
     # Weights that are alike for all elements of a result.
     masked = table[WHERE][CODE] != MISSING or table[POS_WEIGHT][CODE] != MISSING
     weighted = table[WEIGHTS][CODE] != MISSING
@@ -162,43 +213,65 @@ def flatten_axes(
         if table[row][CODE] != MISSING and not lies_in_order(words, start + row * width):
             in_order = False
     words[STAGED] = along and (words[STAGED] != 0 or not in_order)
+    # What has the kept axes only.
+    for k in range(kept_axes):
+        axis = k if k < before else first + k - before
+        words[plan + MORE + k] = words[SHAPE + axis]
+        for row in (RESULT, WEIGHTS):
+            own = start + row * width + STRIDES
+            if row == RESULT or words[BY_ELEMENT] == 0:
+                words[own + k] = words[own + axis]
+    inner = count // blocks
     packed = 1
     if not along:
-        packed = packed_rows(count, size, words, start + LOGITS * width, middle)
+        logits = start + LOGITS * width
+        packed = packed_rows(inner, size, words, logits, middle - before, blocks)
     length = size // packed
-    lines = count * packed
+    lines = inner * packed
     strip = ROWS_ALONG
     if not along:
         # Short runs of what is kept are read row by row from as few places as can be.
         run = words[SHAPE + rank - 1]
-        strip = TOGETHER if packed > 1 or run == count or run >= GATHERED else GATHERED
+        strip = TOGETHER if packed > 1 or run == inner or run >= GATHERED else GATHERED
         for row in (LOGITS, LABELS):
             step = words[start + row * width + STRIDES + rank - 1]
             if table[row][CODE] != MISSING and step != table[row][ITEMSIZE]:
                 strip = GATHERED
-    strips = (lines + strip - 1) // strip
+    in_block = (lines + strip - 1) // strip
+    strips = blocks * in_block
     most = (length + BLOCK - 1) // BLOCK // TILES if along else length // SHORTEST
     ranges = max(min(UNITS // strips, most), 1)
     words[ROWS], words[COLUMNS] = (count, size) if along else (length, lines)
     words[GROUPS] = min(MOST_GROUPS, strips * ranges)
-    plan = start + OPERANDS * width
     words[plan + KEPT], words[plan + REDUCED] = count, size
     words[plan + LINES], words[plan + LENGTH] = lines, length
-    words[plan + REST] = (size - length * packed) * count
+    words[plan + REST] = (size - length * packed) * inner
     words[plan + WIDTH], words[plan + RANGES] = strip, ranges
-    words[plan + PITCH] = lines + LANES if ranges > 1 or packed > 1 else 0
+    # Packed rows of a block that is done at once are added up where they are.
+    together = ranges == 1 and (packed == 1 or in_block == 1)
+    words[plan + PITCH] = 0 if together else lines * blocks + LANES
     words[plan + FIRST], words[plan + RANK_KEPT] = first, kept_axes
     words[plan + INNER] = length if packed > 1 else words[SHAPE + middle - 1]
-    words[plan + PACKED] = packed
+    words[plan + PACKED], words[plan + BLOCKS] = packed, blocks
     return along
 
 
-def packed_rows(count: int, size: int, words: Any, logits: int, middle: int) -> int:
+def whole_rows(count: int) -> int:
+    """Return how many rows of ``count`` columns fill whole vectors."""
+    one, two = count, LANES
+    while two:
+        one, two = two, one % two
+    return LANES // one
+
+
+def packed_rows(count: int, size: int, words: Any, logits: int, middle: int, blocks: int) -> int:
     """Return how many rows of the view are taken as one."""
-    if count % LANES == 0 or count >= PACKABLE or middle != 1:
+    whole = whole_rows(count)
+    if whole == 1 or count >= PACKABLE or middle != 1:
         return 1
     if not lies_in_order(words, logits):
         return 1
-    whole = LANES // greatest_divisor(count, LANES)
-    packed = whole * max(GATHERED // (whole * count), 1)
-    return packed if size >= SHORTEST * packed else 1
+    packed = whole * max(min(GATHERED // (whole * count), size // (whole * SHORTEST)), 1)
+    # Sums of a block that is done in parts would have to be kept.
+    fits = blocks == 1 or packed * count <= TOGETHER
+    return packed if fits and size >= FEWEST * packed else 1

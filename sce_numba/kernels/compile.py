@@ -246,7 +246,7 @@ def compile_all(dtypes: Iterable[Any]) -> int:
         for formula in ((SIGMOID, FOCAL) if kind in OF_FORMULAS else (SIGMOID,))
         if kind != "groups" and staged is ONE_FORM.get(kind, staged)
     ]
-    jobs.append(kernel("groups", np.float64, Form(False, False)))
+    jobs += [kernel("groups", dtype, Form(False, False)) for dtype in dtypes]
     for code in jobs:
         code.group  # noqa: B018
     _DEAL.loop  # noqa: B018

@@ -201,6 +201,13 @@ def to_float64(x: Any) -> Any:
     return Lanes(x.builder, convert(x.value, kind))
 
 
+def to_int64(x: Any) -> Any:
+    """Convert 32-bit integers to 64 bits."""
+    if not isinstance(x, Lanes):
+        return x.astype(np.int64)
+    return Lanes(x.builder, x.builder.sext(x.value, _like(x.value.type, ir.IntType(64))))
+
+
 def to_dtype(x: Any, dtype: Any) -> Any:
     """Return lanes of ``dtype``, which is theirs already or float64."""
     return to_float64(x) if dtype is np.float64 else x

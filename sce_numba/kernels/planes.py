@@ -30,13 +30,14 @@ def bunch_of(plan: Plan, start: Any, size: Any, arrays: list[Array]) -> Any:
     """Return how many rows are read at a time.
 
     Of long ones that lie in place there are as many as a step has, lest so many streams of memory
-    be read at once; of rows that are copied no more than fit a block.
+    be read at once, of short ones enough for a block; of rows that are copied no more than fit one.
     """
     in_place = (size & (LANES - 1)) == 0
     for array in arrays:
         in_place = in_place & ((array.address == 0) | (address_in_place(array, start, size) != 0))
-    most, steps = integer(size, LANES), integer(size, ROWS * TOGETHER) // size
-    return least(most, select(in_place, steps, integer(size, BLOCK) // plan.width))
+    lanes, block, steps = (integer(size, n) for n in (LANES, BLOCK, ROWS * TOGETHER))
+    most = select(in_place & (block // lanes > size), block // size, lanes)
+    return least(most, select(in_place, steps // size, block // plan.width))
 
 
 class Plane(NamedTuple):
@@ -62,21 +63,21 @@ class Plane(NamedTuple):
 
 
 def _turned(rows: list[Any]) -> list[Any]:
-    """Return the columns of a square.
+    """Return 4 or 8 columns of 16 rows, given in as many vectors.
 
-    Pairs of elements are exchanged between two rows, then pairs of pairs, then quarters of a row:
-    first what processors do quickly inside a quarter, then what moves quarters as a whole.
+    Each vector has one of four neighbouring rows, and those 4, 8 and 12 rows below it, of which the
+    next four have what does not fit.  Pairs of elements are exchanged between two vectors, then
+    pairs of pairs, then quarters of a vector: first what processors do quickly inside a quarter,
+    then what moves quarters as a whole.
     """
     quads = []
     for a, b, c, d in zip(rows[::4], rows[1::4], rows[2::4], rows[3::4], strict=True):
         (a, b), (c, d) = _exchanged(a, b, _ONES), _exchanged(c, d, _ONES)
         quads.append([*_exchanged(a, c, _PAIRS), *_exchanged(b, d, _PAIRS)])
-    columns: list[Any] = [None] * LANES
-    for k, (a, b, c, d) in enumerate(zip(*quads, strict=True)):
-        halves = zip(_exchanged(a, b, _QUARTERS), _exchanged(c, d, _QUARTERS), strict=True)
-        for q, half in enumerate(halves):
-            columns[4 * q + k], columns[4 * q + k + 8] = _exchanged(*half, _QUARTERS)
-    return columns
+    if len(quads) == 1:
+        return quads[0]
+    pairs = [_exchanged(a, b, _QUARTERS) for a, b in zip(*quads, strict=True)]
+    return [pair[k] for k in range(2) for pair in pairs]
 
 
 # Which lanes of two vectors, one after the other, the first of two new vectors takes; the second
@@ -99,11 +100,21 @@ def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
     return found
 
 
-def _load(address: Any, size: int) -> Any:
-    if not isinstance(address, Lanes):
-        return at(address, LANES, f"u{size}")
-    kind = ir.VectorType(ir.IntType(8 * size), LANES)
-    return Lanes(address.builder, address.builder.load(pointer(address, kind), align=1))
+def _load(addresses: list[Any], size: int) -> Any:
+    """Return a vector of the elements at some addresses, as many at each."""
+    count = LANES // len(addresses)
+    if not isinstance(addresses[0], Lanes):
+        return np.concatenate([at(address, count, f"u{size}") for address in addresses])
+    builder, kind = addresses[0].builder, ir.VectorType(ir.IntType(8 * size), count)
+    parts = [builder.load(pointer(address, kind), align=1) for address in addresses]
+    while len(parts) > 1:
+        lanes = [ir.Constant(ir.IntType(32), lane) for lane in range(2 * parts[0].type.count)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        parts = [
+            builder.shuffle_vector(one, two, mask)
+            for one, two in zip(parts[::2], parts[1::2], strict=True)
+        ]
+    return Lanes(builder, parts[0])
 
 
 def _store(value: Any, address: Any, size: int) -> None:
@@ -115,15 +126,32 @@ def _store(value: Any, address: Any, size: int) -> None:
 
 @apart("")
 def _turn(
-    size: int, plan: Plan, squares: Any, source: Any, step: Any, target: Any
+    size: int, plan: Plan, squares: Any, rows: Any, source: Any, step: Any, target: Any
 ) -> tuple[Any, ...]:
     """Copy squares of elements of ``size`` bytes; columns are ``step`` bytes apart."""
     width = plan.width
 
+    def part(count: int, first: Any, to: Any) -> None:
+        """Copy ``count`` rows."""
+        beside = LANES // count
+        vectors = [
+            _load([first + step * (start + j + 4 * k) for k in range(beside)], size)
+            for start in range(0, LANES, 4 * beside)
+            for j in range(4)
+        ]
+        for row, value in enumerate(_turned(vectors)):
+            _store(value, to + width * row * size, size)
+
     def square(k: Any) -> None:
-        first = source + k * (step * LANES)
-        for row, value in enumerate(_turned([_load(first + step * j, size) for j in range(LANES)])):
-            _store(value, target + (width * row + k * LANES) * size, size)
+        first, to = source + k * (step * LANES), target + k * (LANES * size)
+
+        def eight(j: Any) -> None:
+            part(8, first + j * (8 * size), to + width * j * (8 * size))
+
+        whole = (rows + 3) // 8
+        for_each(whole, eight)
+        done = whole * 8
+        when(done < rows, lambda: part(4, first + done * size, to + width * done * size))
 
     for_each(squares, square)
     return ()
@@ -149,7 +177,7 @@ def _copy_rows(
     first = array.address + offset_of(array, start)
     for width in (1, 2, 4, 8):
         chosen = (itemsize == width) & (squares > 0)
-        when(chosen, partial(_turn, width, plan, squares, first, step, target))
+        when(chosen, partial(_turn, width, plan, squares, rows, first, step, target))
     done = squares * LANES
 
     def row(k: Any) -> None:

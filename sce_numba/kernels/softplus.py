@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .fused import fma
-from .lanes import absolute, bits, from_bits, select, to_float64
+from .lanes import absolute, bits, from_bits, select, to_float64, to_int64
 
 # An even number that lifts the exponent of the smallest subnormal number into the normal ones.
 RAISED = 64
@@ -164,6 +164,14 @@ def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
     raised = from_bits(bits(e) + (bits(shifted) << form.fraction))
     # What the sum lost; that it is to be divided by e, between 0.7 and 1.5, doesn't show.
     return raised * 2.0**-RAISED, less_one - (e - 1.0)
+
+
+def exp_minus_abs_wide(x: Any) -> Any:
+    """Return exp(-|x|) of float32 with the digits that rounding to it loses, in float64."""
+    r, shifted = _reduced(np.float32, _size_bits(np.float32, x, FORMATS[np.float32].normal))
+    wide = 1.0 + to_float64(_exp_reduced_less_one(np.float32, r))
+    n = to_int64(bits(shifted))
+    return from_bits(bits(wide) + (n << FORMATS[np.float64].fraction))
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
