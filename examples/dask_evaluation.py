@@ -84,8 +84,11 @@ def in_memory(folder, shards):
 
 
 def peak_memory():
-    """Return the most megabytes that this process has held."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    """Return the most megabytes that this process has held, or 0 where Linux doesn't tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    lines = status.read_text().splitlines()
     return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
@@ -94,7 +97,7 @@ def kill_when_ready(last_words):
     while not last_words.exists():
         time.sleep(0.05)
     process = int(last_words.read_text())
-    os.kill(process, signal.SIGKILL)
+    os.kill(process, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows they are one
     return process
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import processes as processes
+from . import processes as _processes  # noqa: F401
 
 if TYPE_CHECKING:
     from .accumulator import LossAccumulator
@@ -55,6 +55,9 @@ __all__ = [
     "weighted_cross_entropy_with_logits",
 ]
 
+# What is for other libraries, and imports them.
+_DOORS = ["boosting", "jax", "njit", "sklearn", "torch"]
+
 # Where each name is defined.  Modules are imported when they are first asked for, so that programs
 # which only pass by here, like all that use Numba, don't wait for them.
 _MODULES = {
@@ -96,4 +99,4 @@ if not TYPE_CHECKING:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted([*__all__, *_DOORS])

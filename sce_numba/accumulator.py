@@ -21,6 +21,7 @@ from .loss_sums import LossSums, sums_of_part
 from .messages import shown
 from .reduction import Reduction
 from .sums_along import SumsAlong, sums_along
+from .type_hints import AnyReduction
 
 
 class _Version:
@@ -103,7 +104,7 @@ class LossAccumulator:
 
     def __init__(
         self,
-        reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+        reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
         label_smoothing: float = 0,
         pos_weight: ArrayLike | None = None,
         *,

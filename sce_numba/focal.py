@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from .kernels.focal import FOCAL
 from .losses import differentiated
 from .operands import checked, of_formula, recognised
 from .reduction import Reduction
+from .type_hints import AnyReduction, NoReduction, Plain, Reduced
 
 # The power of so much of gamma is a product; with more the error would grow less than the time.
 _FACTORS = 16.0
@@ -22,6 +23,24 @@ _FACTORS = 16.0
 _GREATEST = 2.0**100
 
 
+@overload
+def sigmoid_focal_cross_entropy(
+    labels: Plain, logits: Plain, alpha: float | None = ..., gamma: float = ...,
+    weights: Plain = ..., label_smoothing: float = ..., reduction: Reduced = ..., *,
+    where: Plain | None = ..., out: None = ...,
+) -> np.floating[Any]: ...  # fmt: skip
+@overload
+def sigmoid_focal_cross_entropy(
+    labels: Plain, logits: Plain, alpha: float | None = ..., gamma: float = ...,
+    weights: Plain = ..., label_smoothing: float = ..., *, reduction: NoReduction,
+    where: Plain | None = ..., out: np.ndarray | None = ...,
+) -> np.ndarray: ...  # fmt: skip
+@overload
+def sigmoid_focal_cross_entropy(
+    labels: ArrayLike, logits: ArrayLike, alpha: float | None = ..., gamma: float = ...,
+    weights: ArrayLike = ..., label_smoothing: float = ..., reduction: AnyReduction = ..., *,
+    where: ArrayLike | None = ..., out: np.ndarray | None = ...,
+) -> Any: ...  # fmt: skip
 def sigmoid_focal_cross_entropy(
     labels: ArrayLike,
     logits: ArrayLike,
@@ -29,7 +48,7 @@ def sigmoid_focal_cross_entropy(
     gamma: float = 2.0,
     weights: ArrayLike = 1.0,
     label_smoothing: float = 0,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     where: ArrayLike | None = None,
     out: np.ndarray | None = None,
@@ -134,6 +153,24 @@ def sigmoid_focal_cross_entropy(
     return evaluation.evaluate(*of_formula(given, formula), out)
 
 
+@overload
+def sigmoid_focal_cross_entropy_value_and_grad(
+    labels: Plain, logits: Plain, alpha: float | None = ..., gamma: float = ...,
+    weights: Plain = ..., label_smoothing: float = ..., reduction: Reduced = ..., *,
+    where: Plain | None = ..., out: None = ..., grad_out: np.ndarray | None = ...,
+) -> tuple[np.floating[Any], np.ndarray]: ...  # fmt: skip
+@overload
+def sigmoid_focal_cross_entropy_value_and_grad(
+    labels: Plain, logits: Plain, alpha: float | None = ..., gamma: float = ...,
+    weights: Plain = ..., label_smoothing: float = ..., *, reduction: NoReduction,
+    where: Plain | None = ..., out: np.ndarray | None = ..., grad_out: np.ndarray | None = ...,
+) -> tuple[np.ndarray, np.ndarray]: ...  # fmt: skip
+@overload
+def sigmoid_focal_cross_entropy_value_and_grad(
+    labels: ArrayLike, logits: ArrayLike, alpha: float | None = ..., gamma: float = ...,
+    weights: ArrayLike = ..., label_smoothing: float = ..., reduction: AnyReduction = ..., *,
+    where: ArrayLike | None = ..., out: np.ndarray | None = ..., grad_out: np.ndarray | None = ...,
+) -> tuple[Any, Any]: ...  # fmt: skip
 def sigmoid_focal_cross_entropy_value_and_grad(
     labels: ArrayLike,
     logits: ArrayLike,
@@ -141,7 +178,7 @@ def sigmoid_focal_cross_entropy_value_and_grad(
     gamma: float = 2.0,
     weights: ArrayLike = 1.0,
     label_smoothing: float = 0,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     where: ArrayLike | None = None,
     out: np.ndarray | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba.core.errors import TypingError
+from numba import TypingError
 
 from . import focal, njit
 from .kernels.divisor import SUM

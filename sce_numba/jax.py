@@ -23,6 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 from . import arguments, losses, xla
 from .operands import add_weights, elements
 from .reduction import Reduction
+from .type_hints import AnyReduction
 
 __all__ = ["sigmoid_cross_entropy"]
 
@@ -34,7 +35,7 @@ def sigmoid_cross_entropy(
     logits: Any,
     weights: Any = 1.0,
     label_smoothing: float = 0,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     pos_weight: Any = None,
     where: Any = None,

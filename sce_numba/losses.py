@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,8 +16,39 @@ from .kernels.gradient import HESSIAN, LOSSES
 from .loss_collections import GraphKeys, record
 from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
+from .type_hints import AnyReduction, NoReduction, Out, Plain, Reduced
 
 
+@overload
+def sigmoid_cross_entropy(
+    multi_class_labels: Plain, logits: Plain, weights: Plain = ..., label_smoothing: float = ...,
+    scope: str | None = ..., loss_collection: str | None = ..., reduction: Reduced = ..., *,
+    pos_weight: Plain | None = ..., where: Plain | None = ..., out: None = ..., axis: None = ...,
+    keepdims: Literal[False] = ..., dim: None = ..., groups: None = ..., num_groups: None = ...,
+) -> np.floating[Any]: ...  # fmt: skip
+@overload
+def sigmoid_cross_entropy(
+    multi_class_labels: Plain, logits: Plain, weights: Plain = ..., label_smoothing: float = ...,
+    scope: str | None = ..., loss_collection: str | None = ..., *, reduction: NoReduction,
+    pos_weight: Plain | None = ..., where: Plain | None = ..., out: None = ..., axis: None = ...,
+    keepdims: Literal[False] = ..., dim: None = ..., groups: None = ..., num_groups: None = ...,
+) -> np.ndarray: ...  # fmt: skip
+@overload
+def sigmoid_cross_entropy(
+    multi_class_labels: ArrayLike, logits: ArrayLike, weights: ArrayLike = ...,
+    label_smoothing: float = ..., scope: str | None = ..., loss_collection: str | None = ...,
+    reduction: AnyReduction = ..., *, pos_weight: ArrayLike | None = ...,
+    where: ArrayLike | None = ..., out: Out, axis: Axis = ..., keepdims: bool = ..., dim: Any = ...,
+    groups: ArrayLike | None = ..., num_groups: int | None = ...,
+) -> Out: ...  # fmt: skip
+@overload
+def sigmoid_cross_entropy(
+    multi_class_labels: ArrayLike, logits: ArrayLike, weights: ArrayLike = ...,
+    label_smoothing: float = ..., scope: str | None = ..., loss_collection: str | None = ...,
+    reduction: AnyReduction = ..., *, pos_weight: ArrayLike | None = ...,
+    where: ArrayLike | None = ..., out: None = ..., axis: Axis = ..., keepdims: bool = ...,
+    dim: Any = ..., groups: ArrayLike | None = ..., num_groups: int | None = ...,
+) -> Any: ...  # fmt: skip
 def sigmoid_cross_entropy(
     multi_class_labels: ArrayLike,
     logits: ArrayLike,
@@ -25,7 +56,7 @@ def sigmoid_cross_entropy(
     label_smoothing: float = 0,
     scope: str | None = None,
     loss_collection: str | None = GraphKeys.LOSSES,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
@@ -179,6 +210,31 @@ def sigmoid_cross_entropy(
     return loss
 
 
+@overload
+def sigmoid_cross_entropy_value_and_grad(
+    multi_class_labels: Plain, logits: Plain, weights: Plain = ..., label_smoothing: float = ...,
+    scope: str | None = ..., loss_collection: str | None = ..., reduction: Reduced = ..., *,
+    pos_weight: Plain | None = ..., where: Plain | None = ..., out: None = ...,
+    grad_out: np.ndarray | None = ..., axis: None = ..., keepdims: Literal[False] = ...,
+    dim: None = ..., groups: None = ..., num_groups: None = ...,
+) -> tuple[np.floating[Any], np.ndarray]: ...  # fmt: skip
+@overload
+def sigmoid_cross_entropy_value_and_grad(
+    multi_class_labels: Plain, logits: Plain, weights: Plain = ..., label_smoothing: float = ...,
+    scope: str | None = ..., loss_collection: str | None = ..., *, reduction: NoReduction,
+    pos_weight: Plain | None = ..., where: Plain | None = ..., out: np.ndarray | None = ...,
+    grad_out: np.ndarray | None = ..., axis: None = ..., keepdims: Literal[False] = ...,
+    dim: None = ..., groups: None = ..., num_groups: None = ...,
+) -> tuple[np.ndarray, np.ndarray]: ...  # fmt: skip
+@overload
+def sigmoid_cross_entropy_value_and_grad(
+    multi_class_labels: ArrayLike, logits: ArrayLike, weights: ArrayLike = ...,
+    label_smoothing: float = ..., scope: str | None = ..., loss_collection: str | None = ...,
+    reduction: AnyReduction = ..., *, pos_weight: ArrayLike | None = ...,
+    where: ArrayLike | None = ..., out: np.ndarray | None = ..., grad_out: np.ndarray | None = ...,
+    axis: Axis = ..., keepdims: bool = ..., dim: Any = ..., groups: ArrayLike | None = ...,
+    num_groups: int | None = ...,
+) -> tuple[Any, Any]: ...  # fmt: skip
 def sigmoid_cross_entropy_value_and_grad(
     multi_class_labels: ArrayLike,
     logits: ArrayLike,
@@ -186,7 +242,7 @@ def sigmoid_cross_entropy_value_and_grad(
     label_smoothing: float = 0,
     scope: str | None = None,
     loss_collection: str | None = GraphKeys.LOSSES,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     pos_weight: ArrayLike | None = None,
     where: ArrayLike | None = None,
@@ -450,12 +506,31 @@ def sigmoid_cross_entropy_gradient_hessian(
     return _derivatives(given, grad_out, hess_out)
 
 
+@overload
+def compute_weighted_loss(
+    losses: Plain, weights: Plain = ..., scope: str | None = ..., loss_collection: str | None = ...,
+    reduction: Reduced = ..., *, axis: None = ..., keepdims: Literal[False] = ..., dim: None = ...,
+    groups: None = ..., num_groups: None = ...,
+) -> np.number[Any]: ...  # fmt: skip
+@overload
+def compute_weighted_loss(
+    losses: Plain, weights: Plain = ..., scope: str | None = ..., loss_collection: str | None = ...,
+    *, reduction: NoReduction, axis: None = ..., keepdims: Literal[False] = ..., dim: None = ...,
+    groups: None = ..., num_groups: None = ...,
+) -> np.ndarray: ...  # fmt: skip
+@overload
+def compute_weighted_loss(
+    losses: ArrayLike, weights: ArrayLike = ..., scope: str | None = ...,
+    loss_collection: str | None = ..., reduction: AnyReduction = ..., *, axis: Axis = ...,
+    keepdims: bool = ..., dim: Any = ..., groups: ArrayLike | None = ...,
+    num_groups: int | None = ...,
+) -> Any: ...  # fmt: skip
 def compute_weighted_loss(
     losses: ArrayLike,
     weights: ArrayLike = 1.0,
     scope: str | None = None,
     loss_collection: str | None = GraphKeys.LOSSES,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     axis: Axis = None,
     keepdims: bool = False,

@@ -17,10 +17,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import literal_unroll, types
-from numba.core.errors import TypingError
-from numba.core.typing.templates import AttributeTemplate
-from numba.cpython.unsafe.tuple import tuple_setitem
+from numba import TypingError, literal_unroll, types
 from numba.extending import (
     infer_getattr,
     intrinsic,
@@ -29,7 +26,6 @@ from numba.extending import (
     register_jitable,
     typeof_impl,
 )
-from numba.np.numpy_support import as_dtype
 
 from . import losses, nn
 from .arguments import dtype_code
@@ -61,6 +57,7 @@ from .kernels.flatten import (
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
 from .kernels.jobs import Job, write_function
 from .kernels.lanes import Lanes, rounded
+from .kernels.numba_internals import AttributeTemplate, as_dtype, tuple_setitem
 from .kernels.operand import LINE
 from .kernels.softplus import exp_minus_abs_and_rest
 from .kernels.tiles import SCRATCH, Form, from_a_line_on

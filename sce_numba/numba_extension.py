@@ -37,6 +37,4 @@ def _make_known() -> None:
     finally:
         _importing = False
     # The functions may be met by a compilation that has begun.
-    registry = importlib.import_module("numba.core.registry")
-    registry.cpu_target.typing_context.refresh()
-    registry.cpu_target.target_context.refresh()
+    importlib.import_module(".kernels.numba_internals", __package__).refresh()

@@ -8,22 +8,34 @@ import sys
 from pathlib import Path
 
 
-def _forked_with_threads() -> bool:
-    """Tell whether this process is a fork of one where Numba or GNU OpenMP had been at work."""
+def _may_be_forked_with_threads() -> bool:
+    """Tell whether this may be a fork of a process where Numba or GNU OpenMP had been at work."""
     try:
         # Bit 6 of the flags, which Linux sets by fork and deletes by exec.
         flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
-        if not flags & 0x40:
-            return False
-        if getattr(sys.modules.get("numba.np.ufunc.parallel"), "_is_initialized", False):
-            return True
-        ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
-    except (OSError, ValueError, IndexError, AttributeError):
+        return bool(flags & 0x40) and (_numba_has_threads() or _gnu_openmp_is_loaded())
+    except (OSError, ValueError, IndexError):
+        # Without /proc nothing tells a child from its parent.
+        return hasattr(os, "fork") and _numba_has_threads()
+
+
+def _numba_has_threads() -> bool:
+    try:
+        sys.modules["numba"].threading_layer()
+    except (KeyError, AttributeError, ValueError):  # not imported yet, or in part, or not started
         return False
     return True
 
 
-_home = None if _forked_with_threads() else os.getpid()
+def _gnu_openmp_is_loaded() -> bool:
+    try:
+        ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOLOAD)
+    except OSError:
+        return False
+    return True
+
+
+_home = None if _may_be_forked_with_threads() else os.getpid()
 
 
 def _leave_home() -> None:

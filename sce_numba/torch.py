@@ -26,6 +26,7 @@ from .array_libraries import tensor_as_array
 from .loss_sums import denominator_of_part, gradient_of_part
 from .recycled_memory import memory_like
 from .reduction import Reduction
+from .type_hints import AnyReduction
 
 __all__ = ["sigmoid_cross_entropy"]
 
@@ -43,7 +44,7 @@ def sigmoid_cross_entropy(
     logits: torch.Tensor,
     weights: Any = 1.0,
     label_smoothing: float = 0,
-    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    reduction: AnyReduction = Reduction.SUM_BY_NONZERO_WEIGHTS,
     *,
     pos_weight: Any = None,
     where: Any = None,

@@ -8,7 +8,7 @@ import llvmlite
 import llvmlite.binding
 import numba
 import numpy as np
-from numba.core import config
+from numba import config
 
 from .kernels.cache import cache_folder, why_not
 

@@ -12,7 +12,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
@@ -212,6 +211,8 @@ def make(number, seed, operands):
 
 def work(first, stop, seed):
     """Be a child: print a line before and a line after each file."""
+    import resource  # which Windows lacks
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What is written by mistake must not fill a disk.

@@ -4,6 +4,8 @@ import math
 import subprocess
 import sys
 
+import sce_numba as sce
+
 FRAMEWORKS = ["tensorflow", "torch", "jax", "scipy", "dask", "xarray", "pandas", "polars"]
 FRAMEWORKS += ["pyarrow", "sklearn", "ml_dtypes"]
 
@@ -38,6 +40,11 @@ def test_calls_with_numpy_arrays_bring_no_framework():
     )
     found = f"print([name for name in {FRAMEWORKS} if name in sys.modules])"
     assert run(calls + found) == run(f"import sys, numba; {found}")
+
+
+def test_completion_offers_what_is_public():
+    offered = set(run("import sce_numba as sce; sce.losses; print(*dir(sce))").split())
+    assert offered == {*sce.__all__, "boosting", "jax", "njit", "sklearn", "torch"}
 
 
 def test_import_compiles_nothing():

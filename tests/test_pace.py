@@ -134,7 +134,7 @@ def test_a_pause_of_the_threads_is_spent_on_the_serial_loop(monkeypatch):
     monkeypatch.setattr(parallel, "_paces", {})
     monkeypatch.setattr(parallel, "_cpus", lambda: 4)
     monkeypatch.setattr(parallel, "_layer", lambda: "omp")
-    monkeypatch.setattr(parallel.numba_threads, "_get_num_threads", lambda: 4, raising=False)
+    monkeypatch.setattr(parallel, "number_of_threads", lambda: 4)
     loop = SlowOnThreads()
     for _ in range(1000):
         parallel.run(loop, parallel.CROSSOVER, b"", 1)

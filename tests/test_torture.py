@@ -6,13 +6,12 @@
 import importlib.metadata
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from torture import run
 
 from sce_numba.kernels import parallel
-
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 
 # What depends on the threading layer.
 LAYERED = [
@@ -43,6 +42,7 @@ def reference(tmp_path_factory):
     return run.make_reference(tmp_path_factory.mktemp("torture"), None)
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="/proc tells what hangs")
 @pytest.mark.parametrize(("name", "layer"), CELLS)
 def test_nothing_crashes_hangs_or_is_wrong(name, layer, reference):
     if not run.loads(layer):
@@ -136,15 +136,9 @@ def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
     setting = [4]
     monkeypatch.setattr(parallel, "_cpus", lambda: cpus)
     monkeypatch.setattr(parallel, "_layer", lambda: "tbb")
-    # Neither is there before Numba has started its threads.
+    monkeypatch.setattr(parallel, "number_of_threads", lambda: setting[0])
     monkeypatch.setattr(
-        parallel.numba_threads, "_get_num_threads", lambda: setting[0], raising=False
-    )
-    monkeypatch.setattr(
-        parallel.numba_threads,
-        "_set_num_threads",
-        lambda count: setting.__setitem__(0, count),
-        raising=False,
+        parallel, "set_number_of_threads", lambda count: setting.__setitem__(0, count)
     )
     parallel.run(Loop(), parallel.CROSSOVER, b"", 1)
     assert counts == expected

@@ -22,10 +22,9 @@ from typing import Any
 
 import llvmlite
 from numba import config
-from numba.core.caching import CompileResultCacheImpl
-from numba.core.registry import cpu_target
 
 from ..private_files import NotPrivateError, make_private, read_private, write_private
+from . import numba_internals
 
 _log = logging.getLogger("sce_numba")
 
@@ -72,8 +71,7 @@ def _careful(locator: type) -> type:
     return Careful
 
 
-class _Folder(CompileResultCacheImpl):
-    _locator_classes = tuple(map(_careful, CompileResultCacheImpl._locator_classes))
+_Folder = numba_internals.cache_search(_careful)
 
 
 def header(code: bytes) -> bytes:
@@ -103,10 +101,8 @@ class Cache:
         self._locator.ensure_cache_path()
         if not sources():
             raise RuntimeError("there is no source that a checksum could be made of")
-        # The magic tuple names the CPU and its features: machines that share a folder don't share
-        # code.
-        codegen = cpu_target.target_context.codegen()
-        versions = llvmlite.__version__, config.OPT, codegen.magic_tuple()
+        # The target names the CPU and its features: machines that share a folder don't share code.
+        versions = llvmlite.__version__, config.OPT, numba_internals.target()
         digest = hashlib.sha256(repr((key, versions)).encode()).hexdigest()[:32]
         self.file = Path(self.folder, f"sce_numba.{name}.{digest}.nbc")
 

@@ -20,10 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, prange, types
-from numba.core.compiler_lock import global_compiler_lock
+from numba import config, prange, types
 from numba.extending import intrinsic
-from numba.np.ufunc import parallel as numba_threads
 
 from . import machine_code
 from .array_address import address
@@ -31,6 +29,12 @@ from .cache import cache_for
 from .elements import SIGMOID
 from .focal import FOCAL
 from .jobs import KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
+from .numba_internals import (
+    function_type,
+    global_compiler_lock,
+    number_of_threads,
+    object_code,
+)
 from .operand import LINE
 from .tiles import SCRATCH, Form, from_a_line_on
 
@@ -203,7 +207,7 @@ class Kernel(_Lazy):
         to, scratch, row = address(partials), 0, 0
         if self.job.needs_scratch:
             row = SCRATCH
-            memory = np.empty(row * numba_threads._get_num_threads() + LINE, np.uint8)
+            memory = np.empty(row * number_of_threads() + LINE, np.uint8)
             scratch = from_a_line_on(address(memory))
         _DEAL.loop(self.group, call, groups, to, scratch, row)
         result = self.finish(call, to)
@@ -284,7 +288,8 @@ class _Deal(_Lazy):
 
     def _make(self, _name: str) -> None:
         versions = sys.implementation.cache_tag, numba.__version__
-        function = _NUMBA(_code("deal", versions, self._loaded, self._compiled))
+        call = function_type(ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4)
+        function = call(_code("deal", versions, self._loaded, self._compiled))
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
 
         def loop(*arguments: Any) -> None:
@@ -295,16 +300,8 @@ class _Deal(_Lazy):
 
     def _compiled(self) -> bytes:
         """Return the name of the compiled function and its object file."""
-        signature = (types.int64,) * 6
-        disabled, config.DISABLE_JIT = config.DISABLE_JIT, False
-        try:
-            dispatcher = njit(parallel=True, **OPTIONS)(deal)
-            dispatcher.compile(signature)
-        finally:
-            config.DISABLE_JIT = disabled
-        result = dispatcher.overloads[signature]
-        _, _, (code, _) = result.library.serialize_using_object_code()
-        return str(result.fndesc.llvm_func_name).encode() + b"\0" + bytes(code)
+        name, code = object_code(deal, (types.int64,) * 6, parallel=True, **OPTIONS)
+        return name.encode() + b"\0" + code
 
     def _loaded(self, code: bytes) -> int:
         numba.get_num_threads()  # starts the threads, and makes what the code calls known to LLVM
@@ -312,10 +309,5 @@ class _Deal(_Lazy):
         (found,) = machine_code.load([name.decode()], objects)
         return found
 
-
-# How Numba calls a compiled function: where the result goes, where an exception, the arguments.
-_NUMBA = ctypes.CFUNCTYPE(
-    ctypes.c_int32, *[ctypes.c_void_p] * 2, ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4
-)
 
 _DEAL = _Deal()

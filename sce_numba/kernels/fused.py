@@ -14,8 +14,8 @@ from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
-from numba.core.registry import cpu_target
 
+from . import numba_internals
 from .lanes import (
     Lanes,
     absolute,
@@ -41,12 +41,14 @@ define float @fused(float %a, float %b, float %c) {
 HALVE = 2.0**27 + 1
 # Greater factors are made smaller before they are halved.
 LARGE, SHRINK = 2.0**900, 2.0**-200
+# On Windows, and on Apple's processors, it is float64.
+LONGDOUBLE_IS_WIDER = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
 
 
 @cache
 def _has_instruction() -> bool:
     """Tell whether the processor that Numba compiles for multiplies and adds in one instruction."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    triple, cpu, features = numba_internals.target()
     machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
     assembly = machine.emit_assembly(llvm.parse_assembly(_FUSED))
     return re.search(r"^\s+\w*mul", assembly, re.MULTILINE) is None
@@ -56,9 +58,11 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     """Return a b + c, rounded once."""
     example = next((value for value in (a, b, c) if isinstance(value, Lanes)), None)
     if example is None:
-        wide = np.longdouble if np.result_type(a, b, c) == np.float64 else np.float64
-        value = np.asarray(a).astype(wide) * np.asarray(b).astype(wide)
-        return (value + c).astype(np.result_type(a, b, c))
+        dtype = np.result_type(a, b, c)
+        if dtype == np.float64 and not LONGDOUBLE_IS_WIDER:
+            return _double(*(np.asarray(v, dtype) for v in (a, b, c)))[0]
+        wide = np.longdouble if dtype == np.float64 else np.float64
+        return (np.asarray(a, wide) * np.asarray(b, wide) + c).astype(dtype)
     values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
     if _has_instruction():
         return llvm_function("fmuladd", *values)
@@ -82,7 +86,7 @@ def _single(a: Any, b: Any, c: Any) -> tuple[Any]:
 @apart("v")
 def _double(a: Any, b: Any, c: Any) -> tuple[Any]:
     """Return a b + c of float64."""
-    shrink = select(absolute(a) > LARGE, a.constant(SHRINK), 1.0)
+    shrink = select(absolute(a) > LARGE, _filled_like(a, SHRINK), 1.0)
     a, c = a * shrink, c * shrink
     product, lost = two_product(a, b)
     low, rest = two_sum(c, lost)
@@ -90,6 +94,10 @@ def _double(a: Any, b: Any, c: Any) -> tuple[Any]:
     result = high + _odd_sum(rest, more)
     # Infinite and NaN operands leave NaN in what was lost.
     return (select(result == result, result, a * b + c) / shrink,)
+
+
+def _filled_like(example: Any, number: Any) -> Any:
+    return example.constant(number) if isinstance(example, Lanes) else np.full_like(example, number)
 
 
 def halves(x: Any) -> tuple[Any, Any]:
@@ -112,5 +120,5 @@ def _odd_sum(a: Any, b: Any) -> Any:
     total, lost = two_sum(a, b)
     pattern = bits(total)
     inexact = ((lost > 0.0) | (lost < 0.0)) & ((pattern & 1) == 0)
-    outwards = select((lost < 0.0) ^ (total < 0.0), pattern.constant(-1), 1)
+    outwards = select((lost < 0.0) ^ (total < 0.0), _filled_like(pattern, -1), 1)
     return from_bits(select(inexact, pattern + outwards, pattern))

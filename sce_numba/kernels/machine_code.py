@@ -8,8 +8,8 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import config
-from numba.core.registry import cpu_target
 
+from . import numba_internals
 from .jobs import NAMES, Job, write_function
 
 # Code is there for as long as its engine.
@@ -18,7 +18,7 @@ _engines: list[Any] = []
 
 def _machine() -> Any:
     """Return a machine of LLVM: the processor that Numba compiles for."""
-    triple, cpu, features = cpu_target.target_context.codegen().magic_tuple()
+    triple, cpu, features = numba_internals.target()
     return llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault"
     )

@@ -30,9 +30,9 @@ from typing import Any, Protocol
 
 import numba
 from numba import config
-from numba.np.ufunc import parallel as numba_threads
 
 from ..processes import is_home
+from .numba_internals import number_of_threads, set_number_of_threads
 from .pace import LARGEST, TIMED, Pace
 
 # Below this number of elements, starting the threads costs about as much as they save: two threads
@@ -221,8 +221,7 @@ def run(loop: Loop, size: int, call: bytes, groups: int) -> float:
     try:
         cpus = _cpus()
         if cpus > 1 and _may_enter():
-            # Not `numba.get_num_threads`, which takes a lock that all forked processes share.
-            threads = numba_threads._get_num_threads()
+            threads = number_of_threads()
             if threads > 1:
                 count = min(threads, cpus)
                 return _run_measured(loop, size, call, groups, count, threads)
@@ -265,8 +264,8 @@ def _run_on_threads(loop: Loop, call: bytes, groups: int, count: int, usual: int
     if count == usual:
         return loop.parallel(call, groups)
     # The setting is that of this thread alone.
-    numba_threads._set_num_threads(count)
+    set_number_of_threads(count)
     try:
         return loop.parallel(call, groups)
     finally:
-        numba_threads._set_num_threads(usual)
+        set_number_of_threads(usual)
