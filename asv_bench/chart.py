@@ -5,6 +5,7 @@ Each is drawn as SVG for a light and for a dark page, and as PNG for what shows 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from .peers import OURS
 from .report import duration, times, without_version
 from .timing import Timing
 
-# Readable where a page shows the picture 800 pixels wide.
-WIDTH = 8.0
+# A picture of 480 pixels, which a phone shows nearly as large as it is.
+WIDTH = 5.0
 # Background, text, lines of the grid, bars of the peers.
 THEMES = {
     "": ("#ffffff", "#1f2328", "#d8dee4", "#8c959f"),
@@ -31,15 +32,11 @@ THEMES = {
 OWN, BOUND = "#e69f00", "#0a9ee0"
 LINES = ("#e69f00", "#d55e00", "#0a9ee0", "#009e73", "#cc79a7", "#8f7fee", "#8c959f", "#a0785a")
 
-# The jobs in the picture; the table has all.
-CHARTED = (
-    "default, float32 labels",
-    "smoothing 0.1, [B,1] weights",
-    "NONE into out",
-    "value and gradient",
-    "512 x 512",
-    "32 x 10",
-)
+# The jobs that have a picture, by its name, and what it says they are; the tables have all.
+CHARTED = {
+    "speed": ("default, float32 labels", "loss of 8192 x 2048 logits"),
+    "speed_gradient": ("value and gradient", "loss and gradient of 8192 x 2048 logits"),
+}
 
 
 def save(folder: Path, name: str, draw: Callable[[tuple[str, ...]], Any]) -> None:
@@ -48,7 +45,7 @@ def save(folder: Path, name: str, draw: Callable[[tuple[str, ...]], Any]) -> Non
     for suffix, theme in THEMES.items():
         background, text, grid, _ = theme
         style = {
-            "font.size": 9,
+            "font.size": 10,
             "figure.facecolor": background,
             "axes.facecolor": background,
             "axes.edgecolor": grid,
@@ -70,37 +67,13 @@ def save(folder: Path, name: str, draw: Callable[[tuple[str, ...]], Any]) -> Non
 
 
 def draw_comparison(jobs: dict[str, dict[str, Timing]], folder: Path) -> None:
-    """Write ``speed``: a panel for each job, bars of time relative to ours."""
-    charted = [name for name in CHARTED if name in jobs] or list(jobs)
-    ratios = [
-        timing.median / jobs[name][OURS].median
-        for name in charted
-        for timing in jobs[name].values()
-    ]
-    limits = min(ratios) / 2, max(ratios) * 3
-
-    def draw(theme: tuple[str, ...]) -> Any:
-        rows = (len(charted) + 1) // 2
-        figure, panels = plt.subplots(
-            rows, 2, figsize=(WIDTH, 0.6 + 2.2 * rows), layout="constrained", squeeze=False
-        )
-        for panel, name in zip(panels.flat, charted, strict=False):
-            draw_job(panel, name, jobs[name], limits, theme)
-        for panel in panels.flat[len(charted) :]:
-            panel.set_visible(False)
-        figure.supxlabel("time relative to sce_numba (logarithmic, shorter is better)", fontsize=9)
-        return figure
-
-    save(folder, "speed", draw)
+    """Write ``speed`` and ``speed_gradient``: bars of time relative to ours."""
+    for picture, (name, title) in CHARTED.items():
+        if name in jobs:
+            save(folder, picture, functools.partial(draw_job, title, jobs[name]))
 
 
-def draw_job(
-    panel: Any,
-    name: str,
-    timings: dict[str, Timing],
-    limits: tuple[float, float],
-    theme: tuple[str, ...],
-) -> None:
+def draw_job(title: str, timings: dict[str, Timing], theme: tuple[str, ...]) -> Any:
     """Draw the bars of one job, the fastest on top, and the roofline across them."""
     own = timings[OURS].median
     ratios = {
@@ -108,17 +81,21 @@ def draw_job(
         for peer, timing in sorted(timings.items(), key=lambda pair: -pair[1].median)
         if peer != "roofline"
     }
-    start = limits[0]
+    start, end = min(ratios.values()) / 2, max(ratios.values()) * 2
+    height = 0.9 + 0.2 * len(ratios)
+    figure, panel = plt.subplots(figsize=(WIDTH, height), layout="constrained")
     colors = [OWN if peer == OURS else theme[3] for peer in ratios]
     panel.barh(list(ratios), [ratio - start for ratio in ratios.values()], 0.7, start, color=colors)
     for place, ratio in enumerate(ratios.values()):
-        panel.text(ratio * 1.08, place, times(ratio), va="center", fontsize=8)
+        panel.text(ratio * 1.08, place, times(ratio), va="center")
     if "roofline" in timings:
         bound = timings["roofline"].median / own
         panel.axvline(bound, color=BOUND, linewidth=1.5, linestyle="--")
         words = f"roofline: {times(bound)}"
         panel.text(0.99, 0.97, words, color=BOUND, ha="right", va="top", transform=panel.transAxes)
-    finish_bars(panel, f"{name}: {duration(own)}", limits, "{:g}".format, theme)
+    finish_bars(panel, f"{title}: {duration(own)}", (start, end), "{:g}".format, theme)
+    figure.supxlabel("time relative to sce_numba (logarithmic)", fontsize=10)
+    return figure
 
 
 def finish_bars(
@@ -129,13 +106,13 @@ def finish_bars(
     theme: tuple[str, ...],
 ) -> None:
     """Give a panel of bars its title and a logarithmic axis, whose numbers read as told."""
-    panel.set_title(title, fontsize=9, loc="left", color=theme[1])
+    panel.set_title(title, fontsize=10, loc="left", color=theme[1])
     panel.set(xscale="log", xlim=limits)
     panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number(x)))
     panel.minorticks_off()
     panel.grid(axis="x")
     panel.set_axisbelow(True)
-    panel.tick_params(length=0, labelsize=8)
+    panel.tick_params(length=0)
     panel.spines[["top", "right", "left"]].set_visible(False)
 
 
@@ -145,7 +122,7 @@ def draw_cost_model(
     """Write ``cost_model``: time against elements, and where the caches are full."""
 
     def draw(theme: tuple[str, ...]) -> Any:
-        figure, axes = plt.subplots(figsize=(WIDTH, 5.2), layout="constrained")
+        figure, axes = plt.subplots(figsize=(WIDTH, 5.0), layout="constrained")
         colors = iter(LINES)
         for name, curve in curves.items():
             sizes, seconds = list(curve), [timing.median for timing in curve.values()]
@@ -161,9 +138,7 @@ def draw_cost_model(
         for name, size in caches.items():
             if min(sizes) < size < max(sizes):
                 axes.axvline(size, color=theme[3], linewidth=1, linestyle="--", zorder=0)
-                axes.text(
-                    size, 0.01, f" {name} full", transform=axes.get_xaxis_transform(), fontsize=8
-                )
+                axes.text(size, 0.01, f" {name} full", transform=axes.get_xaxis_transform())
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xlabel("elements (logits and labels, float32: 8 bytes each)")
@@ -186,9 +161,9 @@ def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) 
     start, end = min(seconds) / 2, max(seconds) * 4
 
     def draw(theme: tuple[str, ...]) -> Any:
-        count = (len(rows) + 1) // 2
+        count = len(rows)
         figure, panels = plt.subplots(
-            count, 2, figsize=(WIDTH, 0.6 + 2.4 * count), layout="constrained", squeeze=False
+            count, 1, figsize=(WIDTH, 0.6 + 2.4 * count), layout="constrained", squeeze=False
         )
         for panel, (title, packages) in zip(panels.flat, rows.items(), strict=False):
             names = list(packages)[::-1]
@@ -198,13 +173,11 @@ def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) 
                 bars = [value - start for value in values]
                 panel.barh(places, bars, 0.36, start, color=color, label=("p50", "p99")[which])
                 for place, value in zip(places, values, strict=True):
-                    panel.text(value * 1.1, place, duration(value), va="center", fontsize=7)
+                    panel.text(value * 1.1, place, duration(value), va="center", fontsize=8)
             panel.set_yticks(range(len(names)), names)
             finish_bars(panel, title, (start, end), short_duration, theme)
-        for panel in panels.flat[len(rows) :]:
-            panel.set_visible(False)
-        panels.flat[0].legend(frameon=False, fontsize=8, loc="lower right")
-        figure.supxlabel("time of a call (logarithmic, shorter is better)", fontsize=9)
+        panels.flat[0].legend(frameon=False, loc="lower right")
+        figure.supxlabel("time of a call (logarithmic)", fontsize=10)
         return figure
 
     save(folder, "latency", draw)

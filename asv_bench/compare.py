@@ -9,14 +9,23 @@ that are not installed are left out.  For one thread, set NUMBA_NUM_THREADS=1.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
 from .jobs import jobs
 from .peers import OURS, Peer, keep_to_equal_threads, ours, peers
-from .report import facts, facts_in_words, insert, spread_in_words, table
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    facts,
+    facts_in_words,
+    saved,
+    spread_in_words,
+    tables,
+    write,
+)
 from .roofline import roofline
 from .timing import Call, Timing, measure
 
@@ -35,11 +44,11 @@ def run(others: list[Peer], only: str, rounds: int) -> dict[str, dict[str, Timin
 
 
 def in_words(found: dict[str, dict[str, Timing]], said: dict[str, Any], rounds: int) -> str:
-    """Return the table, and what it means."""
+    """Return the tables, and what they mean."""
     timings = [timing for timings in found.values() for timing in timings.values()]
     return "\n\n".join(
         [
-            table(found),
+            tables(found),
             f"{OURS}: median of {rounds} timings. Others: how many times as long they took; empty "
             "where a package has no way to do the job. Arrays are 8192 x 2048 and float32 where "
             f"nothing else is said. {spread_in_words(timings)}",
@@ -58,30 +67,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--only", default="", metavar="TEXT", help="jobs whose name contains this")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write speed.svg, speed.png")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table on a page")
+    add_saved(parser)
+    parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write speed.svg and its like")
+    add_page(parser)
     options = parser.parse_args()
-    keep_to_equal_threads()
-    others = peers()
-    found = run(others, options.only, options.rounds)
-    command = " ".join(["python -m asv_bench.compare", *sys.argv[1:]])
-    said = facts(command, [name for name, _ in others])
-    words = in_words(found, said, options.rounds)
-    if options.json:
-        timings = {
-            job: {name: timing._asdict() for name, timing in by.items()}
-            for job, by in found.items()
-        }
-        print(json.dumps({**said, "rounds": options.rounds, "seconds": timings}, indent=1))
+    if options.saved:
+        said, found = saved(options.saved)
     else:
-        print(words)
+        keep_to_equal_threads()
+        others = peers()
+        command = " ".join(["python -m asv_bench.compare", *sys.argv[1:]])
+        said = facts(command, [name for name, _ in others]) | {"rounds": options.rounds}
+        found = run(others, options.only, options.rounds)
+    words = in_words(found, said, said["rounds"])
+    print(as_json(said, found) if options.json else words)
+    write(words, options.page, "asv_bench.compare")
     if options.chart:
         from .chart import draw_comparison
 
         draw_comparison(found, options.chart)
-    if options.page:
-        page = options.page.read_text(encoding="utf-8")
-        options.page.write_text(insert(page, "asv_bench.compare", words), encoding="utf-8")
 
 
 if __name__ == "__main__":

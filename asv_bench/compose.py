@@ -3,12 +3,14 @@
 ``python -m asv_bench.compose`` runs, on the same arrays and threads, the Python-level function and
 a user's loop around the functions for numbers, or a user's function around those for arrays, in
 turns.  A ratio is the time of the package's own kernel over that of the user's code: 1 means that
-nothing is lost, less that the user's code is slower.  All are medians.
+nothing is lost, less that the user's code is slower.  All are medians.  A table for 2^22 elements;
+``--size 16`` for as many as the caches hold.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +21,7 @@ from numba import njit, prange
 import sce_numba as sce
 
 from . import timing
+from .report import add_page, facts, facts_in_words, in_columns, write
 from .timing import Call
 
 TILE = 4096
@@ -74,8 +77,8 @@ def losses_of_arrays(labels, logits):
 FREE_ORDER = {"reassoc", "nsz", "contract"}
 
 
-def measure(size: int, threads: int, rounds: int) -> None:
-    """Print a line for each kind of user's code."""
+def measure(size: int, threads: int, rounds: int) -> dict[str, str]:
+    """Return the ratio of each kind of user's code."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, size).astype(np.float32)
     labels = (rng.random(size) < 0.5).astype(np.float32)
@@ -115,25 +118,32 @@ def measure(size: int, threads: int, rounds: int) -> None:
     if not parallel:  # one call runs on one thread
         sums["sum, one call"] = user(reduce_arrays)
         groups.append((new_losses, {"losses, one call": user(losses_of_arrays)}))
+    ratios = {}
     for kernel, users in groups:
         found = timing.measure({"kernel": kernel, **users}, rounds)
         for name in users:
-            us, them = found["kernel"].median * 1e6, found[name].median * 1e6
-            line = f"{size:9} {threads:7}  {name:26} {us:10.1f} {them:10.1f}"
-            print(f"{line} {us / them:5.2f}", flush=True)
+            ratios[name] = f"{found['kernel'].median / found[name].median:.2f}"
+            print(f"{threads} threads: {name} {ratios[name]}", file=sys.stderr, flush=True)
+    return ratios
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25, help="calls of each kind")
-    rounds = parser.parse_args().rounds
-    everyone = numba.get_num_threads()
-    print(f"{'size':>9} {'threads':>7}  {'user code':26} {'kernel/us':>10} {'user/us':>10} ratio")
-    for size in (1 << 22, 1 << 16):
-        for threads in sorted({1, everyone}):
-            numba.set_num_threads(threads)
-            measure(size, threads, rounds)
+    parser.add_argument("--rounds", type=int, default=25, help="calls of each kind (25)")
+    parser.add_argument("--size", type=int, default=22, metavar="POWER", help="of two (22)")
+    add_page(parser)
+    options = parser.parse_args()
+    found = {}
+    for threads in sorted({1, numba.get_num_threads()}):
+        numba.set_num_threads(threads)
+        found[threads] = measure(1 << options.size, threads, options.rounds)
+    rows = [["loop of the user", *(f"{n} thread{'s' * (n > 1)}" for n in found)]]
+    rows += [[name, *(ratios.get(name, "") for ratios in found.values())] for name in found[1]]
+    said = facts(" ".join(["python -m asv_bench.compose", *sys.argv[1:]]), [])
+    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
+    print(words)
+    write(words, options.page, "asv_bench.compose")
 
 
 if __name__ == "__main__":

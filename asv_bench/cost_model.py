@@ -9,7 +9,6 @@ the arrays leave the caches.  Takes some minutes, and about 12 GB of memory.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
 from pathlib import Path
@@ -21,7 +20,18 @@ from sce_numba.kernels.parallel import CROSSOVER, one_thread
 
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours, peers
-from .report import duration, facts, facts_in_words, in_columns, without_version
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    duration,
+    facts,
+    facts_in_words,
+    in_columns,
+    saved,
+    without_version,
+    write,
+)
 from .roofline import roofline
 from .timing import Call, Timing, measure
 
@@ -108,7 +118,7 @@ def run(largest: int, rounds: int) -> dict[str, Curve]:
 
 def in_words(curves: dict[str, Curve]) -> str:
     """Return the landmarks of every curve as a table."""
-    rows = [["", "overhead", "half the time from", "least an element", "at the largest"]]
+    rows = [["", "overhead", "overhead is half at", "best per element", "at the largest"]]
     for name, curve in curves.items():
         if name == "roofline":
             continue
@@ -135,23 +145,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="timings of each call (9)")
     parser.add_argument("--largest", type=int, default=LARGEST, help="power of two (27)")
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    add_saved(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write cost_model.svg, .png")
+    add_page(parser)
     options = parser.parse_args()
-    keep_to_equal_threads()
-    curves = run(options.largest, options.rounds)
-    said = facts(" ".join(["python -m asv_bench.cost_model", *sys.argv[1:]]), list(curves))
-    if options.json:
-        seconds = {
-            name: {size: timing._asdict() for size, timing in curve.items()}
-            for name, curve in curves.items()
+    if options.saved:
+        said, found = saved(options.saved)
+        curves = {
+            name: {int(size): t for size, t in curve.items()} for name, curve in found.items()
         }
-        print(json.dumps({**said, "caches": caches(), "seconds": seconds}, indent=1))
     else:
-        print(f"{in_words(curves)}\n\n{facts_in_words(said)}")
+        keep_to_equal_threads()
+        curves = run(options.largest, options.rounds)
+        said = facts(" ".join(["python -m asv_bench.cost_model", *sys.argv[1:]]), list(curves))
+        said["caches"] = caches()
+    words = f"{in_words(curves)}\n\n{facts_in_words(said)}"
+    print(as_json(said, curves) if options.json else words)
+    write(words, options.page, "asv_bench.cost_model")
     if options.chart:
         from .chart import draw_cost_model
 
-        bends = {name: size / BYTES for name, size in caches().items()}
+        bends = {name: size / BYTES for name, size in said["caches"].items()}
         draw_cost_model(curves, bends, options.chart)
 
 

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 import sce_numba as sce
 
+from .report import add_page, beside, duration, facts, facts_in_words, in_columns, write
 from .timing import measure
 
 CLASSES = 64
@@ -209,12 +210,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--elements", type=int, default=1 << 22, help="number of logits (2^22)")
+    add_page(parser)
     options = parser.parse_args()
     installed = {name: hold for name, (library, hold) in ENGINES.items() if find_spec(library)}
-    libraries = *dict.fromkeys(ENGINES[name][0] for name in installed), "pyarrow", "sce_numba"
-    print(", ".join(f"{name} {version(name)}" for name in libraries), f"{CPUS} CPUs", sep=", ")
-    print("| rows | engine | accumulators | the engine's own formula | times as long |")
-    print("| --- | --- | --- | --- | --- |")
+    libraries = *dict.fromkeys(ENGINES[name][0] for name in installed), "pyarrow"
+    lines = [["rows", "engine", "accumulators", "the engine's own formula", "ratio"]]
     for classes in (1, CLASSES):
         rows = draw(options.elements // classes, classes)
         expected = sce.sigmoid_cross_entropy(
@@ -224,13 +224,16 @@ def main() -> None:
             engine = hold(rows)
             for call in engine:
                 np.testing.assert_allclose(call(), expected, 1e-4, err_msg=name)
-            ours, theirs = measure(engine._asdict(), options.rounds).values()
-            print(
-                f"| {len(rows.table):,} x {classes} | {name} "
-                f"| {ours.median * 1e3:,.0f} ms | {theirs.median * 1e3:,.0f} ms "
-                f"| {theirs.median / ours.median:.1f} |",
-                flush=True,
-            )
+            found = measure(engine._asdict(), options.rounds)
+            own, ratio = beside(found)
+            shape = f"{len(rows.table):,} x {classes}"
+            lines.append([shape, name, own, duration(found["theirs"].median), ratio])
+            print(*lines[-1], sep=" | ", file=sys.stderr, flush=True)
+    command = " ".join(["python -m asv_bench.engines", *sys.argv[1:]])
+    said = facts(command, [f"{name} {version(name)}" for name in libraries])
+    words = f"{in_columns(lines)}\n\n{facts_in_words(said)}"
+    print(words)
+    write(words, options.page, "asv_bench.engines")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
+from .report import add_page, facts, facts_in_words, in_columns, write
+
 ARRAYS = """
 import numpy as np
 x = np.linspace(-4, 4, 320, dtype=np.float32).reshape(32, 10)
@@ -44,6 +46,7 @@ importlib.metadata.entry_points = lambda **given: {}
 import numba
 numba.njit(lambda x: x + 1)(1.0)
 """
+COMPILE = "from sce_numba.__main__ import main\nmain(['compile'])\n"
 WITH_PACKAGE = "import importlib.metadata\nimport numba\nnumba.njit(lambda x: x + 1)(1.0)\n"
 
 
@@ -59,13 +62,14 @@ def processor_seconds(code: str, folder: str = "") -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=5, help="processes of each kind (5)")
+    add_page(parser)
+    options = parser.parse_args()
     units, beside = [], []
     cold: dict[str, list[float]] = {name: [] for name in CALLS}
     warm: dict[str, list[float]] = {name: [] for name in CALLS}
     sizes = {}
-    for _ in range(arguments.rounds):
+    for _ in range(options.rounds):
         for name, call in CALLS.items():
             units.append(processor_seconds(UNIT))
             beside.append(processor_seconds(WITH_PACKAGE))
@@ -74,15 +78,27 @@ def main() -> None:
                 warm[name].append(processor_seconds(ARRAYS + call, folder))
                 sizes[name] = sum(file.stat().st_size for file in Path(folder).rglob("*.nbc"))
     unit = median(units)
-    print(f"import numba and one trivial function: {unit:.2f} s")
-    print(f"the same where this package is installed: {median(beside) / unit:.3f} times as long\n")
-    print(f"{'first call':<30}{'empty cache':>18}{'full cache':>18}{'kept':>10}")
+    rows = [["first call of a process", "empty cache", "full cache", "kept"]]
     for name in CALLS:
-        times = "".join(
-            f"{median(found):>9.2f} s{median(found) / unit:>6.2f} x"
-            for found in (cold[name], warm[name])
-        )
-        print(f"{name:<30}{times}{sizes[name] / 1000:>7.0f} kB")
+        seconds = (median(found[name]) for found in (cold, warm))
+        cells = (f"{found:.2f} s, {found / unit:.2f} x" for found in seconds)
+        rows.append([name, *cells, f"{sizes[name] / 1000:.0f} kB"])
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = processor_seconds(COMPILE, folder)
+        files = [file.stat().st_size for file in Path(folder).rglob("*.nbc")]
+    said = facts(" ".join(["python -m asv_bench.first_call", *sys.argv[1:]]), [])
+    words = "\n\n".join(
+        [
+            in_columns(rows),
+            f"x: of the {unit:.2f} s of a process that imports Numba and compiles one trivial "
+            f"function; where this package is installed, it takes {median(beside) / unit:.2f} x "
+            f"that. `python -m sce_numba compile` takes {seconds:.0f} s, and keeps "
+            f"{sum(files) / 1e6:.1f} MB in {len(files)} files.",
+            facts_in_words(said),
+        ]
+    )
+    print(words)
+    write(words, options.page, "asv_bench.first_call")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,12 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from .gate_worker import PAUSE
 
 HERE = Path(__file__).resolve().parent
 
@@ -56,6 +59,12 @@ class Verdict(NamedTuple):
     moved: bool
 
 
+def change_and_noise(seconds: dict[str, float]) -> tuple[float, float]:
+    """Return the logarithms of both for one launch."""
+    old, again, new = (math.log(seconds[version]) for version in (OLD, AGAIN, NEW))
+    return new - (old + again) / 2, abs(again - old)
+
+
 def verdict(launches: list[dict[str, float]]) -> Verdict:
     """Compare seconds by version, one of each for every launch.
 
@@ -64,11 +73,7 @@ def verdict(launches: list[dict[str, float]]) -> Verdict:
     ``noise`` is the greatest of the others.  The benchmark moved if all the changes lie beyond the
     noise, and are not small.
     """
-    changes, noises = [], []
-    for seconds in launches:
-        old, again, new = (math.log(seconds[version]) for version in (OLD, AGAIN, NEW))
-        changes.append(new - (old + again) / 2)
-        noises.append(abs(again - old))
+    changes, noises = zip(*map(change_and_noise, launches), strict=True)
     low, high = sorted(changes)[1], sorted(changes)[-2]
     noise = sorted(noises)[-2]
     least = max(noise, SMALL)
@@ -171,6 +176,11 @@ def write_data(data: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=data, env=environment, check=True)
 
 
+def say(words: str) -> None:
+    """Tell how far it is, at once, beside the report."""
+    print(words, file=sys.stderr, flush=True)
+
+
 def compare(commit: str, launches: int, rounds: int) -> dict[str, Verdict]:
     """Return what became of each benchmark since a commit."""
     with tempfile.TemporaryDirectory() as folder:
@@ -182,15 +192,36 @@ def compare(commit: str, launches: int, rounds: int) -> dict[str, Verdict]:
         data.mkdir()
         write_data(data)
         places = {OLD: old, AGAIN: old, NEW: new}
-        print("compiling", file=sys.stderr, flush=True)
+        say("compiling")
         with workers({OLD: old, NEW: new}, data) as started:
             prepare_all(started)
-        found = []
-        for number in range(launches):
+        expected = launches * seconds_of_launch(places, data, rounds)
+        say(f"{launches} launches, about {expected / 60:.1f} minutes")
+        found, start = [], time.monotonic()
+        for number in range(1, launches + 1):
             found.append(launch(places, data, rounds))
-            print(f"launch {number + 1} of {launches}", file=sys.stderr, flush=True)
-    names = [name for name in WATCHED if all(name in seconds for seconds in found)]
-    return {name: verdict([seconds[name] for seconds in found]) for name in names}
+            left = (time.monotonic() - start) / number * (launches - number)
+            say(f"launch {number} of {launches}, {left / 60:.1f} minutes to go; {farthest(found)}")
+    return {name: verdict([seconds[name] for seconds in found]) for name in found[0]}
+
+
+def seconds_of_launch(places: dict[str, Path], data: Path, rounds: int) -> float:
+    """Return about how long a launch takes, by one of a single round."""
+    start = time.monotonic()
+    found = launch(places, data, 1)
+    trial = time.monotonic() - start
+    a_round = sum(PAUSE + 2 * seconds for by in found.values() for seconds in by.values())
+    return trial + (rounds - 1) * a_round
+
+
+def farthest(found: list[dict[str, dict[str, float]]]) -> str:
+    """Return what changed most in the launches so far, and by how much."""
+    changes = {
+        name: statistics.median(change_and_noise(seconds[name])[0] for seconds in found)
+        for name in found[0]
+    }
+    name = max(changes, key=lambda name: abs(changes[name]))
+    return f"farthest from 1: {math.exp(changes[name]):.2f}, {name}"
 
 
 def report(found: dict[str, Verdict]) -> str:

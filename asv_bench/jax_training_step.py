@@ -2,22 +2,23 @@
 
 ``python -m asv_bench.jax_training_step`` runs ``jax.value_and_grad`` of the mean of
 ``sce_numba.jax.sigmoid_cross_entropy`` and of ``optax.sigmoid_binary_cross_entropy``, both under
-``jax.jit``, in turns, on the same arrays and as many threads, and prints medians.
+``jax.jit``, in turns, on the same arrays and as many threads, and prints medians: of this package
+the time, of optax how many times as long it took.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
 import jax
-import numba
 import numpy as np
 import optax
 
-import sce_numba as sce
 from sce_numba.jax import sigmoid_cross_entropy
 
+from .report import add_page, beside, facts, facts_in_words, in_columns, write
 from .timing import measure
 
 SIZES = (8192, 2048), (512, 512), (32, 10)
@@ -32,15 +33,14 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    add_page(parser)
     options = parser.parse_args()
-    threads = numba.config.NUMBA_NUM_THREADS
-    versions = f"JAX {jax.__version__}, optax {optax.__version__}, sce_numba {sce.__version__}"
-    print(f"{versions}, {threads} threads")
     losses = {"sce_numba.jax": sigmoid_cross_entropy, "optax": optax_loss}
     jobs = {
         "value and gradient": lambda loss: jax.value_and_grad(loss, argnums=1),
         "value": lambda loss: loss,
     }
+    rows = [["under jit", *losses]]
     for shape in SIZES:
         rng = np.random.default_rng(0)
         logits = jax.numpy.asarray(rng.normal(0, 3, shape).astype(np.float32))
@@ -57,11 +57,13 @@ def main() -> None:
             found = measure(
                 {name: lambda name=name, step=step: step(name) for name in steps}, options.rounds
             )
-            print(f"{shape[0]} x {shape[1]}, float32, {job}")
-            ours = found["sce_numba.jax"].median
-            for name, timing in found.items():
-                seconds = timing.median
-                print(f"    {name:<18} {seconds * 1e3:9.4f} ms {seconds / ours:6.1f} x", flush=True)
+            rows.append([f"{job}, {shape[0]} x {shape[1]}", *beside(found)])
+            print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    command = " ".join(["python -m asv_bench.jax_training_step", *sys.argv[1:]])
+    said = facts(command, [f"JAX {jax.__version__}", f"optax {optax.__version__}"])
+    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
+    print(words)
+    write(words, options.page, "asv_bench.jax_training_step")
 
 
 if __name__ == "__main__":

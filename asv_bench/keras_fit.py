@@ -1,24 +1,33 @@
 """Compare epochs of Keras's ``fit`` by this package's loss and by Keras's own.
 
-``KERAS_BACKEND=jax python -m asv_bench.keras_fit`` (or ``torch``, ``tensorflow``) fits two copies
-of a model in turns, an epoch each, and prints medians.  For TensorFlow, which the package has no
-function for, the loss is a ``tf.numpy_function`` with its gradient, and its model runs without XLA.
+``python -m asv_bench.keras_fit`` fits, under each backend that is installed, two copies of a model
+in turns, an epoch each, and prints how many times as long the median epoch by Keras's loss took.
+For TensorFlow, which the package has no function for, the loss is a ``tf.numpy_function`` with its
+gradient, and its model runs without XLA.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
-import keras
 import numba
 import numpy as np
 
 import sce_numba as sce
+
+from .report import add_page, facts, facts_in_words, in_columns, times, write
+
+BACKENDS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 
 
 class Shape(NamedTuple):
@@ -29,6 +38,10 @@ class Shape(NamedTuple):
     labels: int
     batch: int
     rows: int
+
+    def __str__(self) -> str:
+        hidden = f"{self.hidden} hidden, " if self.hidden else ""
+        return f"{self.features} features, {hidden}{self.labels} labels, {self.batch}"
 
 
 SHAPES = (
@@ -60,6 +73,8 @@ def own_loss(backend: str) -> Callable[..., Any]:
 
 def model_of(shape: Shape, loss: Any, compiled: bool | str) -> Any:
     """Return a model ready to fit."""
+    import keras
+
     keras.utils.set_random_seed(0)
     layers = [keras.Input((shape.features,))]
     if shape.hidden:
@@ -69,18 +84,15 @@ def model_of(shape: Shape, loss: Any, compiled: bool | str) -> Any:
     return model
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="timed epochs of each (15)")
-    options = parser.parse_args()
-    backend = keras.backend.backend()
-    threads = numba.config.NUMBA_NUM_THREADS
+def measure(backend: str, rounds: int) -> tuple[list[str], list[float]]:
+    """Return the versions of a backend, and the ratio of each shape, in this process."""
+    import keras
+
     library = importlib.import_module(backend)
     if backend == "torch":
-        library.set_num_threads(threads)
-    print(f"Keras {keras.__version__}, {backend} {library.__version__}, {threads} threads")
+        library.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     rng = np.random.default_rng(0)
+    ratios = []
     for shape in SHAPES:
         features = rng.normal(size=(shape.rows, shape.features)).astype(np.float32)
         labels = (rng.random((shape.rows, shape.labels)) < 0.1).astype(np.float32)
@@ -91,7 +103,7 @@ def main() -> None:
         }
         seconds: dict[str, list[float]] = {name: [] for name in models}
         losses = {}
-        for _ in range(1 + options.rounds):  # the first compiles
+        for _ in range(1 + rounds):  # the first compiles
             for name, model in models.items():
                 start = time.perf_counter()
                 history = model.fit(
@@ -101,7 +113,46 @@ def main() -> None:
                 losses[name] = history.history["loss"][-1]
         np.testing.assert_allclose(*losses.values(), 1e-4)
         ours, theirs = (statistics.median(found[1:]) for found in seconds.values())
-        print(f"{shape}: {ours * 1e3:.0f} ms, Keras {theirs / ours:.2f} x", flush=True)
+        print(f"{backend}: {shape}: {ours * 1e3:.0f} ms", file=sys.stderr, flush=True)
+        ratios.append(theirs / ours)
+    version = library.__version__.split("+")[0]
+    return [f"Keras {keras.__version__}", f"{BACKENDS[backend]} {version}"], ratios
+
+
+def measured(backend: str, rounds: int) -> tuple[list[str], list[float]]:
+    """Return the same from a process of its own, as Keras has one backend in each."""
+    command = [sys.executable, "-m", "asv_bench.keras_fit", "--rounds", str(rounds)]
+    program = subprocess.run(
+        [*command, "--worker", backend],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    versions, ratios = json.loads(program.stdout.splitlines()[-1])
+    return versions, ratios
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="timed epochs of each (15)")
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    add_page(parser)
+    options = parser.parse_args()
+    if options.worker:
+        print(json.dumps(measure(options.worker, options.rounds)))
+        return
+    backends = [backend for backend in BACKENDS if find_spec(backend)]
+    found = [measured(backend, options.rounds) for backend in backends]
+    rows = [["model, batches", *(BACKENDS[backend] for backend in backends)]]
+    for place, shape in enumerate(SHAPES):
+        rows.append([str(shape), *(times(ratios[place]) for _, ratios in found)])
+    command = " ".join(["python -m asv_bench.keras_fit", *sys.argv[1:]])
+    said = facts(command, [version for versions, _ in found for version in versions])
+    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
+    print(words)
+    write(words, options.page, "asv_bench.keras_fit")
 
 
 if __name__ == "__main__":

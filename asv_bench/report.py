@@ -1,8 +1,10 @@
-"""The facts of a run, and its table."""
+"""The facts of a run, its tables, and where a page has them."""
 
 from __future__ import annotations
 
+import argparse
 import datetime
+import json
 import platform
 import re
 import statistics
@@ -19,6 +21,9 @@ from .timing import Timing
 
 # Between these lines of a page is what a run wrote there.
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
+
+# The peers of each table, which is narrow enough for a page; the last one takes all others.
+SIDE_BY_SIDE = ("NumPy", "numexpr"), ("PyTorch", "JAX", "scikit-learn"), ("",)
 
 
 def processor() -> str:
@@ -103,17 +108,35 @@ def without_version(peer: str) -> str:
     return re.sub(r" \d+\.[\w.]*", "", peer)
 
 
-def table(jobs: dict[str, dict[str, Timing]]) -> str:
-    """Return the table in Markdown, a row for each job and a column for each peer."""
+def tables(jobs: dict[str, dict[str, Timing]]) -> str:
+    """Return tables in Markdown, a row for each job and a column for each peer."""
     peers = list(dict.fromkeys(name for timings in jobs.values() for name in timings))
     others = [name for name in peers if name not in (OURS, "roofline")]
-    rows = [["job", OURS, "of the roofline", *map(without_version, others)]]
-    for job, timings in jobs.items():
-        own = timings[OURS].median
-        bound = f"{timings['roofline'].median / own:.0%}" if "roofline" in timings else ""
-        ratios = [times(timings[name].median / own) if name in timings else "" for name in others]
-        rows.append([job, duration(own), bound, *ratios])
-    return in_columns(rows)
+    heads = [["job", OURS, "of the roofline"], ["job"], ["job"]]
+    found = []
+    for head, names in zip(heads, SIDE_BY_SIDE, strict=True):
+        beside = [name for name in others if name.startswith(names)]
+        others = [name for name in others if name not in beside]
+        rows = [[*head, *map(without_version, beside)]]
+        for job, timings in jobs.items():
+            own = timings[OURS].median
+            bound = f"{timings['roofline'].median / own:.0%}" if "roofline" in timings else ""
+            row = [job, duration(own), bound][: len(head)]
+            row += [times(timings[name].median / own) if name in timings else "" for name in beside]
+            rows.append(row)
+        if len(rows[0]) > 1:
+            found.append(in_columns(rows))
+    return "\n\n".join(found)
+
+
+def beside(timings: dict[str, Timing]) -> list[str]:
+    """Return the time of the first call, and how many times as long each of the others took.
+
+    >>> beside({"own": Timing(0.002, 0.002, 0.002), "other": Timing(0.005, 0.005, 0.005)})
+    ['2.00 ms', '2.5']
+    """
+    own, *others = (timing.median for timing in timings.values())
+    return [duration(own), *(times(other / own) for other in others)]
 
 
 def in_columns(rows: list[list[str]]) -> str:
@@ -145,3 +168,39 @@ def insert(page: str, name: str, text: str) -> str:
         raise ValueError(f"The page must contain {begin!r} and {end!r} once each.")
     before, rest = page.split(begin)
     return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
+
+
+def as_json(said: dict[str, Any], timings: dict[Any, dict[Any, Timing]]) -> str:
+    """Return the facts of a run, and its timings as ``seconds``."""
+    seconds = {
+        job: {name: timing._asdict() for name, timing in by.items()} for job, by in timings.items()
+    }
+    return json.dumps({**said, "seconds": seconds}, indent=1)
+
+
+def saved(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Timing]]]:
+    """Return the facts and the timings of a run that were written as JSON."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    seconds = said.pop("seconds")
+    return said, {
+        job: {name: Timing(**timing) for name, timing in by.items()} for job, by in seconds.items()
+    }
+
+
+def add_saved(parser: argparse.ArgumentParser) -> None:
+    """Add the option that takes a run from a file."""
+    parser.add_argument(
+        "--from", dest="saved", type=Path, metavar="FILE", help="show what --json printed before"
+    )
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Add the option that names a page to write to."""
+    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table on a page")
+
+
+def write(words: str, page: Path | None, name: str) -> None:
+    """Write what a tool found between its marks on a page, if one is given."""
+    if page:
+        text = insert(page.read_text(encoding="utf-8"), name, words)
+        page.write_text(text, encoding="utf-8")

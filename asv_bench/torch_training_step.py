@@ -2,21 +2,23 @@
 
 ``python -m asv_bench.torch_training_step`` runs forward and backward pass of
 ``sce_numba.torch.sigmoid_cross_entropy``, of ``binary_cross_entropy_with_logits``, and of this
-compiled, in turns, on the same tensors and as many threads, and prints medians.
+compiled, in turns, on the same tensors and as many threads, and prints medians: of this package
+the time, of the others how many times as long they took.
 Logits are a leaf whose gradient is set to None before each step, as an optimizer does.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 
 import numba
 import torch
 
-import sce_numba as sce
 from sce_numba.torch import sigmoid_cross_entropy
 
+from .report import add_page, beside, facts, facts_in_words, in_columns, write
 from .timing import measure
 
 SIZES = (8192, 2048), (512, 512), (32, 10)
@@ -26,16 +28,16 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    add_page(parser)
     options = parser.parse_args()
-    threads = numba.get_num_threads()
-    torch.set_num_threads(threads)
-    print(f"PyTorch {torch.__version__}, sce_numba {sce.__version__}, {threads} threads")
+    torch.set_num_threads(numba.get_num_threads())
     theirs = torch.nn.functional.binary_cross_entropy_with_logits
     losses = {
         "sce_numba.torch": lambda logits, labels: sigmoid_cross_entropy(labels, logits),
         "PyTorch eager": theirs,
         "PyTorch compiled": torch.compile(theirs, dynamic=False),
     }
+    rows = [["forward and backward", *losses]]
     for shape in SIZES:
         torch.manual_seed(0)
         logits = (3 * torch.randn(shape)).requires_grad_()
@@ -52,12 +54,13 @@ def main() -> None:
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, gradients["PyTorch eager"], msg=name)
         calls = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
-        found = measure(calls, options.rounds)
-        print(f"{shape[0]} x {shape[1]}, float32, forward and backward")
-        ours = found["sce_numba.torch"].median
-        for name, timing in found.items():
-            seconds = timing.median
-            print(f"    {name:<18} {seconds * 1e3:9.4f} ms {seconds / ours:6.1f} x", flush=True)
+        rows.append([f"{shape[0]} x {shape[1]}", *beside(measure(calls, options.rounds))])
+        print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
+    command = " ".join(["python -m asv_bench.torch_training_step", *sys.argv[1:]])
+    said = facts(command, [f"PyTorch {torch.__version__.split('+')[0]}"])
+    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
+    print(words)
+    write(words, options.page, "asv_bench.torch_training_step")
 
 
 if __name__ == "__main__":

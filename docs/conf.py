@@ -15,7 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 project = "sce_numba"
 release = sce_numba.__version__
 
-extensions = ["mathml", "myst_parser", "numpydoc", "sphinx.ext.autodoc"]
+extensions = [
+    "mathml",
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 
@@ -26,6 +33,12 @@ autodoc_mock_imports += [] if find_spec("sklearn") else ["sklearn"]
 autodoc_mock_imports += [] if find_spec("jax") else ["jax", "sce_numba.xla"]
 numpydoc_show_class_members = False
 
+# A block that names no language is what a program prints.
+highlight_language = "text"
+# Copy what is typed, without prompts and results.
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
 # Doctest wants a blank line after the last result.
 highlight_options = {"python": {"stripnl": True}}
 
@@ -34,7 +47,5 @@ html_title = f"sce_numba {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
-# Browsers don't let a page that is opened as a file read the pages that were found.
-html_show_search_summary = False
 html_copy_source = False
 html_show_copyright = False

@@ -4,10 +4,11 @@ The images and the 16 labels are those of ``digits_multilabel.py``.  L-BFGS gets
 from ``sigmoid_cross_entropy_value_and_grad`` and one matrix product on either side of it, and
 reaches the objective that scikit-learn's solver reaches; gradient descent is on its way there.
 
-``--plot FILE`` draws the loss curves.
+``--plot FILE`` draws the loss curves, for a light page and, as ``FILE`` with ``-dark``, a dark one.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 from digits_multilabel import label_digits
@@ -94,33 +95,38 @@ def losses(path, features, labels):
     ]
 
 
-def plot(curves, file):
-    """Draw mean losses against iterations."""
+def plot(curves, file, style):
+    """Draw mean losses against iterations, in a style of matplotlib."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    plt.rcParams.update({"svg.hashsalt": "sce_numba", "font.size": 11, "svg.fonttype": "path"})
-    figure, axes = plt.subplots(figsize=(7.5, 4), layout="constrained")
+    plt.style.use(style)
+    plt.rcParams.update({"svg.hashsalt": "sce_numba", "svg.fonttype": "path"})
+    figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
     for (name, kind), values in curves.items():
-        color = "#0072b2" if name == "L-BFGS" else "#d55e00"
+        color = "#0a9ee0" if name == "L-BFGS" else "#d55e00"
         style = "-" if kind == "training" else "--"
         axes.plot(range(1, len(values) + 1), values, style, color=color, label=f"{name}, {kind}")
     axes.set(xscale="log", yscale="log", xlabel="iteration", ylabel="mean sigmoid cross entropy")
     axes.set_yticks([0.05, 0.1, 0.2, 0.4, 0.7], ["0.05", "0.1", "0.2", "0.4", "0.7"])
     axes.set_xticks([1, 10, 100], ["1", "10", "100"])
     axes.minorticks_off()
-    axes.grid(color="#dddddd", linewidth=0.6)
+    axes.grid(alpha=0.3, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
-    figure.savefig(file, metadata={"Date": None} if str(file).endswith(".svg") else None)
+    dated = {"Date": None} if file.suffix == ".svg" else None
+    figure.savefig(file, metadata=dated, transparent=True)
+    plt.close(figure)
 
 
 def main():
     """Train, print what was reached, and draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--plot", metavar="FILE", help="draw the loss curves (needs matplotlib)")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the loss curves (needs matplotlib)"
+    )
     options = parser.parse_args()
     train_x, train_y, valid_x, valid_y = data()
     objective = Objective(train_x, train_y)
@@ -140,7 +146,8 @@ def main():
                 ("validation", (valid_x, valid_y)),
             )
         }
-        plot(curves, options.plot)
+        plot(curves, options.plot, "default")
+        plot(curves, options.plot.with_stem(f"{options.plot.stem}-dark"), "dark_background")
 
 
 if __name__ == "__main__":

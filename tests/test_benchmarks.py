@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import random
+import re
 
 import numpy as np
 import pytest
@@ -69,18 +70,51 @@ def test_examples_in_the_report_hold():
     assert result.failed == 0
 
 
-def test_a_table_has_times_of_ours_and_ratios_of_others():
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")]
-        for line in report.table(JOBS).splitlines()
-    ]
-    assert rows[0] == ["job", "sce_numba", "of the roofline", "NumPy", "JAX with optax"]
-    assert rows[2] == ["large", "10.0 ms", "80%", "10", ""]
-    assert rows[3] == ["small", "2.00 µs", "", "", "3.5"]
+def cells(table):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+
+
+def test_tables_have_times_of_ours_and_ratios_of_others():
+    first, second = map(cells, report.tables(JOBS).split("\n\n"))
+    assert first[0] == ["job", "sce_numba", "of the roofline", "NumPy"]
+    assert first[2] == ["large", "10.0 ms", "80%", "10"]
+    assert first[3] == ["small", "2.00 µs", "", ""]
+    assert second[0] == ["job", "JAX with optax"]
+    assert second[3] == ["small", "3.5"]
+
+
+def test_every_peer_is_in_one_table():
+    names = ["NumPy 2", "numexpr 2", "PyTorch 2 eager", "JAX 0 with optax 0", "OpenVINO 1", "new 3"]
+    jobs = {"large": {"sce_numba": of(1.0)} | {name: of(2.0) for name in names}}
+    heads = [cells(table)[0][1:] for table in report.tables(jobs).split("\n\n")]
+    found = [name for head in heads for name in head]
+    assert sorted(found[2:]) == sorted(map(report.without_version, names))
+    assert max(map(len, heads)) <= 5
 
 
 def test_columns_of_a_table_are_aligned():
-    assert len({len(line) for line in report.table(JOBS).splitlines()}) == 1
+    for table in report.tables(JOBS).split("\n\n"):
+        assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_what_a_run_printed_as_json_is_shown_again(tmp_path):
+    said = {**report.facts("command", list(JOBS["small"])), "rounds": 15}
+    file = tmp_path / "run.json"
+    file.write_text(report.as_json(said, JOBS))
+    assert report.saved(file) == (said, JOBS)
+
+
+def test_a_page_is_written_from_a_run_without_measuring(tmp_path, monkeypatch, capsys):
+    said = {**report.facts("command", list(JOBS["small"])), "rounds": 15}
+    (tmp_path / "run.json").write_text(report.as_json(said, JOBS))
+    page = tmp_path / "page.md"
+    page.write_text("<!-- asv_bench.compare: begin -->\n<!-- asv_bench.compare: end -->\n")
+    monkeypatch.setattr(compare, "run", None)
+    words = ["compare", "--from", str(tmp_path / "run.json"), "--page", str(page)]
+    monkeypatch.setattr("sys.argv", words)
+    compare.main()
+    assert compare.in_words(JOBS, said, 15) in page.read_text()
+    assert report.tables(JOBS) in capsys.readouterr().out
 
 
 def test_facts_name_date_processor_threads_versions_and_command():
@@ -202,6 +236,11 @@ def test_the_gate_tells_what_became_slower_and_what_faster():
     assert lines[-1] == "gate: 1 slower, 1 faster, of 3"
 
 
+def test_the_gate_tells_meanwhile_what_changed_most():
+    found = [{"a": {"old": 1.0, "old again": 1.0, "new": 1.1}, "b": launches(1.3)[0]}] * 3
+    assert re.fullmatch(r"farthest from 1: 1\.[23]\d, b", gate.farthest(found))
+
+
 def test_the_gate_watches_benchmarks_that_exist():
     for name in gate.WATCHED:
         path, _, rest = name.partition("(")
@@ -227,7 +266,7 @@ def test_pictures_name_every_line_and_bar_and_their_units(tmp_path):
     pytest.importorskip("matplotlib")
     from asv_bench import chart
 
-    chart.draw_comparison(JOBS, tmp_path)
+    chart.draw_comparison({"default, float32 labels": JOBS["large"], **JOBS}, tmp_path)
     curve = {2**k: of(2e-6 + 2**k * 1e-9) for k in range(6, 28)}
     curves = {"sce_numba, 1 thread": curve, "NumPy 2.4": curve, "roofline": curve}
     chart.draw_cost_model(curves, {"L2": 2**17}, tmp_path)
@@ -236,7 +275,7 @@ def test_pictures_name_every_line_and_bar_and_their_units(tmp_path):
     for suffix in ("", "-dark"):
         bars = (tmp_path / f"speed{suffix}.svg").read_text(encoding="utf-8")
         lines = (tmp_path / f"cost_model{suffix}.svg").read_text(encoding="utf-8")
-        for words in ("large: 10.0 ms", "roofline: 0.80", "JAX with optax", "3.5"):
+        for words in ("loss of 8192 x 2048 logits: 10.0 ms", "roofline: 0.80", "NumPy", "10"):
             assert f">{words}<" in bars
         for words in ("sce_numba, 1 thread", "NumPy", "reading the arrays", "10 µs", " L2 full"):
             assert f">{words}<" in lines
