@@ -48,13 +48,15 @@ for name in MODULES:
 numpy.longdouble = numpy.float64
 """
 EVERYTHING = """
-import importlib, json, pkgutil
+import importlib, json, pkgutil, sys
 import numpy as np
 import sce_numba as sce
 from sce_numba import processes
 from sce_numba.__main__ import main
 from sce_numba.kernels import parallel
 
+for library in ("jax", "torch"):  # which have their own needs
+    sys.modules[library] = None
 for module in pkgutil.walk_packages(sce.__path__, "sce_numba."):
     try:
         importlib.import_module(module.name)
