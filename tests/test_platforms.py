@@ -55,7 +55,7 @@ from sce_numba import processes
 from sce_numba.__main__ import main
 from sce_numba.kernels import parallel
 
-for library in ("jax", "torch"):  # which have their own needs
+for library in ("jax", "sklearn", "torch"):  # which have needs of their own
     sys.modules[library] = None
 for module in pkgutil.walk_packages(sce.__path__, "sce_numba."):
     try:
