@@ -48,7 +48,9 @@ def facts(command: str, peers: list[str]) -> dict[str, Any]:
             f"Python {platform.python_version()}",
             f"Numba {numba.__version__}",
             *dict.fromkeys(
-                found for name in peers for found in re.findall(r"[\w-]+ \d+\.[\w.]*", name)
+                found
+                for name in peers
+                for found in re.findall(r"(?:ONNX )?[\w-]+ \d+\.[\w.]*", name)
             ),
         ],
         "command": command,

@@ -30,7 +30,7 @@ from sce_numba.kernels.parallel import CROSSOVER
 from .cost_model import BYTES, caches, on_one_thread
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours
-from .report import duration, facts, facts_in_words, in_columns, insert
+from .report import duration, facts, facts_in_words, in_columns, write
 from .roofline import read_two
 from .timing import Call, repeats_of, seconds_of
 
@@ -165,9 +165,7 @@ def main() -> None:
     said = facts(" ".join(["python -m asv_bench.scaling", *sys.argv[1:]]), [OURS])
     words = f"{in_words(seconds, model)}\n\n{facts_in_words(said)}"
     print(words)
-    if options.page:
-        page = options.page.read_text(encoding="utf-8")
-        options.page.write_text(insert(page, "asv_bench.scaling", words), encoding="utf-8")
+    write(words, options.page, "asv_bench.scaling")
 
 
 if __name__ == "__main__":

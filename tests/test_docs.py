@@ -29,7 +29,6 @@ LOOKS_MEASURED = re.compile(rf"\b{COUNTS}{UNITS}(?!\w)")
 # Bounds that a test holds: of the page, what it says, and where.
 TESTED = {
     ("pipeline.md", "2 MiB"): "tests/test_memory.py",
-    ("axes.md", "1.3 MB"): "tests/test_axis.py",
 }
 
 # The library that a page comes from, by its table of what both give.
