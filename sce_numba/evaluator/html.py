@@ -55,7 +55,9 @@ style-src 'unsafe-inline'; script-src 'sha256-{digest}'">
 {"".join(facts(evaluation))}</dl>
 {notes(evaluation)}{comparison(evaluation.baseline)}<div class="pictures">
 {"".join(figures)}</div>
-{"".join(tables(evaluation, ROWS))}{settings(evaluation)}</main>
+<div class="tables">
+{"".join(tables(evaluation, ROWS))}{settings(evaluation)}</div>
+</main>
 <script>{script}</script>
 </body>
 </html>

@@ -219,7 +219,7 @@ def draw_calibration(calibration: Calibration, figure: Any) -> None:
     curve.plot((0, 1), (0, 1), linestyle="--", color=FAINT, label="calibrated")
     filled = calibration.elements > 0
     points = calibration.mean_prediction[filled], calibration.mean_label[filled]
-    curve.plot(*points, marker="o", color=BLUE, label="model")
+    curve.plot(*points, marker="o", color=BLUE, label="model", clip_on=False)
     curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="mean label")
     curve.legend(loc="upper left")
     starts, widths = calibration.edges[:-1], np.diff(calibration.edges)
