@@ -161,10 +161,12 @@ def share(shown: int, of: int, kind: str) -> str:
 
 
 def plain(name: object, longest: int) -> str:
-    """Return a name without what can't be drawn, cut where it is longer than room is for."""
+    """Return a name without what can't be drawn, and without its middle where it is too long."""
     text = str(name) or "(empty)"
     if len(text) > longest:
-        text = f"{text[: longest - 1]}…"
+        half = longest // 2
+        # Names that begin alike end otherwise.
+        text = f"{text[:half]}…{text[half + 1 - longest :]}"
     kinds = {"Cc", "Cs", "Zl", "Zp"}
     return "".join("�" if unicodedata.category(sign) in kinds else sign for sign in text)
 
