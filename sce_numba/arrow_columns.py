@@ -82,6 +82,40 @@ def _values(column: Any) -> np.ndarray:
     return values.reshape(len(column), width, *values.shape[1:])
 
 
+def category_codes(column: Any) -> tuple[np.ndarray, list[str] | None]:
+    """Return of each value its number among different ones, -1 for null, and the names of these.
+
+    Of numbers there are no names: they are returned themselves, nulls masked.  The column is an
+    array of Arrow or of NumPy.
+    """
+    if isinstance(column, np.ndarray):
+        return _codes_of_array(column)
+    import pyarrow as pa
+
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    types, kind = pa.types, column.type
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_integer(inner) or types.is_floating(inner):
+        return _values(column), None
+    if not types.is_dictionary(kind):
+        column = column.dictionary_encode()
+    codes = _values(column.indices)
+    return np.ma.filled(codes.astype(np.int64), -1), [str(v) for v in column.dictionary.to_pylist()]
+
+
+def _codes_of_array(array: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
+    if array.dtype.kind not in "bSUMmO":
+        return array, None
+    values, missing = np.ma.getdata(array), np.ma.getmaskarray(array)
+    if values.dtype.kind == "O":
+        missing = missing | np.array([value is None or value != value for value in values], bool)
+    elif values.dtype.kind == "S":
+        values = np.char.decode(values, "utf-8", "replace")
+    names, codes = np.unique(values.astype(np.str_), return_inverse=True)
+    return np.where(missing, -1, codes.reshape(-1)), names.tolist()
+
+
 def joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
     """Join arrays of which some may be masked, which NumPy's functions ignore."""
     shapes = [array.shape[1:] for array in arrays if not is_null(array)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +11,22 @@ import sce_numba as sce
 from sce_numba.sums_along import SumsAlong, sums_of_losses_along
 
 from .ranges import Ranges
-
-# The reduction that divides by how many elements count.
-_COUNTED = sce.Reduction.SUM_OVER_BATCH_SIZE
+from .result import Groups
+from .rows import COUNTED, as_floats
 
 
 class Total:
-    """What blocks have come to."""
+    """What blocks have come to; by class wherever there are some, if that is left open."""
 
     def __init__(
         self,
         reduction: sce.Reduction,
         label_smoothing: float,
-        by_class: bool,
+        by_class: bool | None,
         pos_weight: Any = None,
     ) -> None:
         self._is_range = reduction == sce.Reduction.NONE
-        self._reduction = sce.Reduction.SUM_OVER_BATCH_SIZE if self._is_range else reduction
+        self._reduction = COUNTED if self._is_range else reduction
         self._label_smoothing = label_smoothing
         self._by_class = by_class
         self._pos_weight = pos_weight
@@ -46,6 +45,8 @@ class Total:
         where: np.ndarray | None = None,
     ) -> None:
         """Add a block; one that raises adds nothing."""
+        if self._by_class is None:
+            self._by_class = logits.ndim > 1
         if self._by_class and logits.ndim < 2:
             raise ValueError("--by-class needs logits with an axis of classes behind that of rows")
         classes = self._classes
@@ -81,17 +82,24 @@ class Total:
         )
         return losses
 
-    def values(self) -> dict[str, Any]:
-        """Return the loss, or the least, mean and greatest of its elements."""
+    def values(self) -> dict[str, float | None]:
+        """Return the loss or, without a reduction, the mean of the elements and their range."""
         if not self._is_range:
-            return {"loss": self._loss.result()}
+            return {"loss": float(self._loss.result())}
         least, greatest = self._range if self.elements else (np.nan, np.nan)
         mean = self._loss.result() if self.elements else np.nan
-        return {"loss_min": least, "loss_mean": mean, "loss_max": greatest}
+        return {"loss": float(mean), "least": float(least), "greatest": float(greatest)}
 
-    def classes(self) -> Iterable[dict[str, Any]]:
+    def denominator(self) -> float:
+        """Return what the sum of the losses is divided by."""
+        if self._reduction == sce.Reduction.SUM:
+            return 1.0
+        sums: Any = self._loss._newest().sums
+        return float(sums.denominator)
+
+    def classes(self, names: Sequence[str] | None = None) -> Groups | None:
         """Return for every class its loss, the mean of its labels and the number of them."""
-        return self._classes or ()
+        return self._classes.groups(names) if self._classes else None
 
     def empty_classes(self) -> list[int]:
         """Return the classes of which no element counts."""
@@ -113,7 +121,7 @@ class _Classes:
         """Add a block."""
         self._losses.update(labels, logits, weights, where)
         # Their mean is that of losses that are labels.
-        given = labels.astype(np.float64), 1.0, _COUNTED, where
+        given = as_floats(labels), 1.0, COUNTED, where
         self._labels.merge(sums_of_losses_along(self._rows, False, *given))
 
     @property
@@ -121,12 +129,10 @@ class _Classes:
         """How many elements count in each class."""
         return self._labels.denominator.rounded().astype(np.int64)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        losses, labels = self._losses.result(), self._labels.loss(_COUNTED)
-        for number, count in enumerate(self.counts.tolist()):
-            yield {
-                "class": number,
-                "loss": float(losses[number]),
-                "mean_label": float(labels[number]) if count else np.nan,
-                "elements": count,
-            }
+    def groups(self, names: Sequence[str] | None) -> Groups:
+        """Return what there is of each."""
+        if names is None:
+            names = list(map(str, range(self.number)))
+        counts = self.counts
+        means = np.where(counts > 0, self._labels.loss(COUNTED), np.nan)
+        return Groups(names, self._losses.result(), means, counts)
