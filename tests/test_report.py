@@ -23,6 +23,8 @@ from sce_numba.evaluator.result import (
     WorstRow,
 )
 from sce_numba.evaluator.svg import DARK, LIGHT, svg
+from tools.gallery import FOLDER as GALLERY
+from tools.gallery import evaluation as gallery
 
 RNG = np.random.default_rng(24)
 VOID = {"meta", "br", "hr", "img", "input", "link", "source"}
@@ -358,6 +360,15 @@ def test_a_figure_has_all_pictures(evaluation):
     figure.canvas.draw()
     bare().plot().canvas.draw()
     matplotlib.pyplot.close("all")
+
+
+def test_the_gallery_shows_what_the_package_finds():
+    drawn = {picture.name.replace(" ", "_"): svg(picture) for picture in pictures(gallery())}
+    for name, picture in drawn.items():
+        for suffix in ("", "-dark"):
+            shown = (GALLERY / f"{name}{suffix}.svg").read_text(encoding="utf-8")
+            assert words_of(shown) == words_of(picture)
+    assert len(list(GALLERY.iterdir())) == 2 * len(drawn)
 
 
 def test_notebooks_show_a_part(evaluation):
