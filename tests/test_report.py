@@ -287,7 +287,7 @@ def test_names_stay_text(name):
     said = re.sub("[\t\x00\udc80]", "\N{REPLACEMENT CHARACTER}", name)[:150] or "(empty)"
     assert said in read.words["th"]
     assert said in read.words["li"]
-    assert said in read.words["title"]
+    assert said[:30] in read.words["title"]
     assert said[:8] in read.words["text"]
     assert Reader(fragment(found)).words["th"].count(said) > 1
 
@@ -308,9 +308,9 @@ def test_of_many_classes_the_greatest_losses_are_shown():
 
 
 def test_long_names_keep_both_ends():
-    names = [f"the same beginning {place}" for place in range(3)]
+    names = [f"the very same beginning {place}" for place in range(3)]
     words = Reader(page(bare(classes=groups(names)))).words["text"]
-    assert all(f"the same…nning {place}" in words for place in range(3))
+    assert all(f"the very s…ginning {place}" in words for place in range(3))
 
 
 def test_values_of_a_column_keep_their_order():

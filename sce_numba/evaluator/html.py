@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-from .markup import shown, table, text
-from .pictures import COLORS, Picture, pictures, require_matplotlib, shown_groups
+from .markup import LONGEST_NAME, shown, table, text
+from .pictures import COLORS, Picture, pictures, plain, require_matplotlib, shown_groups
 from .result import Baseline, Evaluation
 from .svg import svg
 
@@ -33,7 +33,7 @@ def page(evaluation: Evaluation) -> str:
     require_matplotlib()
     script = read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    title = f"Sigmoid cross entropy of {text(evaluation.settings['logits'])}"
+    title = f"Sigmoid cross entropy of {text(evaluation.settings['logits'], LONGEST_NAME)}"
     figures = [figure(place, picture) for place, picture in enumerate(pictures(evaluation))]
     # The policy keeps whatever a name might smuggle in from being run or loaded.
     return f"""<!DOCTYPE html>
@@ -106,7 +106,8 @@ def facts(evaluation: Evaluation) -> Iterator[str]:
         found["expected calibration error"] = evaluation.calibration.expected_error
     for name, value in found.items():
         words = text(name.replace("_", " "))
-        yield f"<div><dt>{words}</dt><dd>{shown(value, 7)}</dd></div>\n"
+        digits = 7 if name in evaluation.losses else 4
+        yield f"<div><dt>{words}</dt><dd>{shown(value, digits)}</dd></div>\n"
 
 
 def notes(evaluation: Evaluation) -> str:
@@ -127,7 +128,7 @@ def comparison(baseline: Baseline | None) -> str:
     if high < 0 or low > 0:
         verdict = f"this loss is {'lower' if high < 0 else 'greater'}"
     return (
-        f"<p>Baseline {text(baseline.name)}: loss {shown(baseline.loss)}, difference "
+        f"<p>Baseline {text(baseline.name, LONGEST_NAME)}: loss {shown(baseline.loss)}, difference "
         f"{shown(baseline.difference)}, {100 * baseline.confidence:g} % interval from {shown(low)} "
         f"to {shown(high)}; {verdict}.</p>\n"
     )
@@ -152,7 +153,10 @@ def tables(evaluation: Evaluation, most: int) -> Iterator[str]:
         rows = [list(row.values()) for row in groups.rows()]
         yield table([name, "loss (nats)", "mean label", "elements"], rows, f"By {name}: {which}")
     if evaluation.worst:
-        worst = [[row.row, row.loss, row.file, row.row_in_file] for row in evaluation.worst[:most]]
+        worst = [
+            [row.row, row.loss, plain(row.file, LONGEST_NAME), row.row_in_file]
+            for row in evaluation.worst[:most]
+        ]
         head = ["row", "loss (nats)", "file", "row in the file"]
         yield table(head, worst, "Rows of greatest loss")
     if evaluation.skipped:

@@ -8,12 +8,13 @@ from typing import Any
 
 from .pictures import number, plain
 
-LONGEST_TEXT = 300
+# What a table has room for, and a line.
+LONGEST_TEXT, LONGEST_NAME = 300, 60
 
 
-def text(value: object) -> str:
+def text(value: object, longest: int = LONGEST_TEXT) -> str:
     """Return a text in which nothing is a tag or an entity."""
-    return escape(plain(value, LONGEST_TEXT))
+    return escape(plain(value, longest))
 
 
 def shown(value: Any, digits: int = 4) -> str:

@@ -18,7 +18,7 @@ WIDTH = 5.0
 FONT_SIZE = 12
 # Groups that have a bar; of more, those of greatest loss have one.
 BARS = 20
-LONGEST_NAME = 16
+LONGEST_NAME = 20
 # On a light page and on a dark one. Blue and orange can be told apart by the colour-blind, too
 # (after Okabe and Ito), and from either page.
 COLORS = {
@@ -173,7 +173,7 @@ def plain(name: object, longest: int) -> str:
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number with the digits that a reader compares by."""
-    if 10**digits <= abs(value) < 1e15:
+    if (10**digits <= abs(value) or value.is_integer()) and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}".replace("nan", "NaN").replace("inf", "∞")
 
@@ -252,6 +252,7 @@ def draw_logits(logits: LogitHistogram, figure: Any) -> None:
     if used.size:
         axes.set_xlim(edges[used[0]], edges[used[-1] + 1])
     axes.set(xlabel="logit", ylabel="% of the label's elements")
+    axes.locator_params(axis="x", nbins=7, integer=True)
     axes.set_ylim(bottom=0)
     # Between the picture and its title, where no curve can be.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
