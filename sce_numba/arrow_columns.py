@@ -55,6 +55,17 @@ def _values(column: Any) -> np.ndarray:
         return _values(column.dictionary_decode())
     if pa.types.is_null(kind):
         return nulls(len(column), (), np.dtype(np.bool_))
+    if column.null_count and kind in (
+        pa.float32(),
+        pa.float64(),
+        pa.int8(),
+        pa.int32(),
+        pa.int64(),
+    ):
+        # Those that are common in a tenth of the time.
+        null = _values(column.is_null())
+        filled: np.ndarray = np.ma.masked_array(_values(column.fill_null(0)), null)
+        return filled
     if column.null_count:
         present = _values(column.is_valid())
         found = _values(column.drop_null())

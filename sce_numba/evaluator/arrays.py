@@ -122,13 +122,14 @@ def evaluate(
         "pos_weight": pos_weight,
         "baseline": baseline,
     }
+    read = _operands(operands, positive is not None)
     settings = Settings(
-        **_operands(operands, positive is not None),
+        **read,
         label_smoothing=arguments.as_label_smoothing(label_smoothing),
         reduction=Reduction(reduction),
         ignore_label=[_text(value) for value in _several(ignore_label)],
         positive=None if positive is None else _text(positive),
-        by=_columns(by),
+        by=_columns(by, read["logits"]),
         by_class=by_class,
         class_names=class_names if class_names is not None else columns_of(logits) or None,
         worst=_count(worst),
@@ -212,18 +213,22 @@ def _text(value: Any) -> str:
     return str(int(value) if isinstance(value, bool | np.bool_) else value)
 
 
-def _columns(by: Any) -> Sequence[str] | dict[str, Any]:
+def _columns(by: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
     if by is None or isinstance(by, str):
         return [by] if by else []
     if not hasattr(by, "items"):
         return list(by)
-    found = {}
+    found: dict[str, Any] = {}
     for name, values in by.items():
-        found[str(name)] = os.fspath(values) if _is_path(values) else np.asarray(values)
-        if not _is_path(values) and found[str(name)].ndim != 1:
+        if _is_path(values):
+            found[str(name)] = os.fspath(values)
+            continue
+        array = found[str(name)] = np.asarray(values)
+        shape = np.shape(logits)[:1] if isinstance(logits, np.ndarray) else array.shape[:1]
+        if array.shape != shape:
             raise ValueError(
-                f"Argument `by` must have one value for each row, got {name!r} of the shape "
-                f"{found[str(name)].shape}."
+                f"Argument `by` must have one value for each row, of the shape {shape}, got "
+                f"{name!r} of the shape {array.shape}."
             )
     return found
 

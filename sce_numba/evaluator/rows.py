@@ -11,6 +11,7 @@ from sce_numba.arguments import dtype_code
 from sce_numba.axes import Axes, sums
 from sce_numba.kernels.dtypes import FLOATS
 from sce_numba.kernels.view import LOGITS
+from sce_numba.losses import sigmoid_cross_entropy
 from sce_numba.operands import add_weights, checked, recognised
 from sce_numba.reduction import Reduction
 
@@ -51,9 +52,20 @@ class Rows:
 
     def sums(self, logits: np.ndarray) -> np.ndarray:
         """Return of each row the sum of the losses, what that lost, and what it is divided by."""
+        given = self.labels, logits, self.weights, self.where
+        if self.where is None:
+            return sums_of_losses(self._axes, self.formula, *given)
+        # With a mask, twice through memory is quicker than short rows gathered.
         reduction, smoothing, pos_weight = self.formula
-        given = self.labels, logits, self.weights, smoothing, reduction, pos_weight, self.where
-        return sums(recognised(*given) or checked(*given, "labels"), self._axes)
+        losses = sigmoid_cross_entropy(
+            self.labels,
+            logits,
+            label_smoothing=smoothing,
+            reduction=Reduction.NONE,
+            pos_weight=pos_weight,
+            where=self.where,
+        )
+        return _summed(self._axes, losses, self.weights, reduction, self.where)
 
     @cached_property
     def losses(self) -> np.ndarray:
@@ -69,10 +81,38 @@ class Rows:
     @cached_property
     def label_sums(self) -> np.ndarray:
         """Of each row the sum of the labels, and how many count."""
-        arrays = {LOGITS: as_floats(self.labels)}
-        code, weight = add_weights(arrays, 1.0, COUNTED, where=self.where)
-        numerator, _, by = sums((arrays, None, weight, 0.0, code), self._axes)
-        return np.stack([numerator, by])
+        return sums_of_labels(self._axes, self.labels, self.where)
+
+
+def sums_of_losses(
+    axes: Axes,
+    formula: Formula,
+    labels: np.ndarray,
+    logits: np.ndarray,
+    weights: Any,
+    where: np.ndarray | None,
+) -> np.ndarray:
+    """Return sums along axes: of the losses, what these lost, and what they are divided by."""
+    reduction, smoothing, pos_weight = formula
+    given = labels, logits, weights, smoothing, reduction, pos_weight, where
+    return sums(recognised(*given) or checked(*given, "labels"), axes)
+
+
+def sums_of_labels(axes: Axes, labels: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    """Return the sums of labels along axes, and how many count."""
+    if dtype_code(labels.dtype) not in FLOATS:
+        # To be added up as losses are.
+        labels = labels.astype(np.float32 if labels.itemsize <= 2 else np.float64)
+    return _summed(axes, labels, 1.0, COUNTED, where)[[0, 2]]
+
+
+def _summed(
+    axes: Axes, losses: np.ndarray, weights: Any, reduction: Reduction, where: np.ndarray | None
+) -> np.ndarray:
+    """Return what ``sums_of_losses`` does, for losses that are already computed."""
+    arrays = {LOGITS: losses}
+    code, weight = add_weights(arrays, weights, reduction, where=where)
+    return sums((arrays, None, weight, 0.0, code), axes)
 
 
 def quotient(reduction: Reduction, numerator: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -81,10 +121,3 @@ def quotient(reduction: Reduction, numerator: np.ndarray, by: np.ndarray) -> np.
         return numerator
     with np.errstate(all="ignore"):
         return np.where(by != 0, numerator / by, 0.0)
-
-
-def as_floats(labels: np.ndarray) -> np.ndarray:
-    """Return labels as floats that hold them, to be added up as losses are."""
-    if dtype_code(labels.dtype) in FLOATS:
-        return labels
-    return labels.astype(np.float32 if labels.itemsize <= 2 else np.float64)

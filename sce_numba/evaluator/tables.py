@@ -217,7 +217,8 @@ def _row_groups(path: str, name: str | None, as_groups: bool) -> Iterator[TableP
 
     # pyarrow closes what it has opened itself.
     with _source(path) as source, ParquetFile(source) as file:
-        metadata, columns = file.metadata, _Columns(name, file.schema_arrow, as_groups)
+        metadata, schema = file.metadata, file.schema_arrow
+        columns = _Columns(name, schema, as_groups)
 
     def read(number: int, rows: int) -> Iterator[Any]:
         with (
@@ -237,13 +238,23 @@ def _row_groups(path: str, name: str | None, as_groups: bool) -> Iterator[TableP
     leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     starts = tuple(f"{column}." for column in columns.names)
     wanted = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
+    widths = [_width(schema.field(column).type) for column in columns.names]
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         # The metadata of its columns would know better, but damaged ones end the process.
-        size = 8 * group.num_rows * len(wanted)
-        if any(leaf.max_repetition_level for leaf in wanted):
+        size = group.num_rows * (8 * len(wanted) + sum(widths))
+        if sum(leaf.max_repetition_level > 0 for leaf in wanted) > sum(map(bool, widths)):
             size += group.total_byte_size
         yield TablePart(path, columns, group.num_rows, size, partial(read, number))
+
+
+def _width(kind: Any) -> int:
+    """Return how many bytes the lists of a column have if their type tells, else 0."""
+    import pyarrow as pa
+
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type)):
+        return 0
+    return int(kind.list_size * kind.value_type.bit_width // 8)
 
 
 def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 import sce_numba as sce
-from sce_numba.sums_along import SumsAlong, sums_of_losses_along
+from sce_numba.axes import Axes
+from sce_numba.kernels.fused import two_sum
 
 from .ranges import Ranges
 from .result import Groups
-from .rows import COUNTED, as_floats
+from .rows import COUNTED, Formula, quotient, sums_of_labels, sums_of_losses
 
 
 class Total:
@@ -63,9 +64,8 @@ class Total:
                 least, greatest = self._range
                 self._range = np.minimum(least, losses.min()), np.maximum(greatest, losses.max())
         if self._by_class:
-            options = self._reduction, self._label_smoothing, self._pos_weight
-            rows = tuple(range(logits.ndim - 1))
-            self._classes = classes or _Classes(logits.shape[-1], rows, *options)
+            formula = Formula(self._reduction, self._label_smoothing, self._pos_weight)
+            self._classes = classes or _Classes(logits.shape, formula)
             self._classes.add(labels, logits, weights, where)
 
     def _losses(
@@ -109,30 +109,37 @@ class Total:
 class _Classes:
     """The losses of classes side by side, and what their labels are."""
 
-    def __init__(self, number: int, rows: tuple[int, ...], *options: Any) -> None:
-        self.number = number
-        self._rows = rows
-        self._losses = sce.LossAccumulator(*options, axis=rows)
-        self._labels = SumsAlong()
+    def __init__(self, shape: tuple[int, ...], formula: Formula) -> None:
+        self.number = shape[-1]
+        self._axes, self._formula = Axes(tuple(range(len(shape) - 1)), False), formula
+        # Of each class: sums of losses and what they are divided by, and what rounding has lost.
+        self._sums, self._lost = np.zeros((2, self.number)), np.zeros((2, self.number))
+        self._labels = np.zeros((2, self.number))
 
     def add(
         self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
     ) -> None:
         """Add a block."""
-        self._losses.update(labels, logits, weights, where)
-        # Their mean is that of losses that are labels.
-        given = as_floats(labels), 1.0, COUNTED, where
-        self._labels.merge(sums_of_losses_along(self._rows, False, *given))
+        given = labels, logits, weights, where
+        numerator, lost, by = sums_of_losses(self._axes, self._formula, *given)
+        with np.errstate(all="ignore"):
+            self._sums, rounding = two_sum(self._sums, np.stack([numerator, by]))
+            rounding[0] += lost
+            # A sum that is not finite has lost nothing.
+            self._lost += np.where(np.isfinite(self._sums), rounding, 0.0)
+        self._labels += sums_of_labels(self._axes, labels, where)
 
     @property
     def counts(self) -> np.ndarray:
         """How many elements count in each class."""
-        return self._labels.denominator.rounded().astype(np.int64)
+        found: np.ndarray = self._labels[1].astype(np.int64)
+        return found
 
     def groups(self, names: Sequence[str] | None) -> Groups:
         """Return what there is of each."""
         if names is None:
             names = list(map(str, range(self.number)))
-        counts = self.counts
-        means = np.where(counts > 0, self._labels.loss(COUNTED), np.nan)
-        return Groups(names, self._losses.result(), means, counts)
+        losses = quotient(self._formula.reduction, *(self._sums + self._lost))
+        with np.errstate(invalid="ignore"):
+            means = self._labels[0] / self._labels[1]
+        return Groups(names, losses, means, self.counts)
