@@ -85,8 +85,8 @@ class Numbers:
         """
         missing = values != values if null is None else null | (values != values)
         whole = not missing.any()
-        # With one zero, not two.
-        numbers = (values if whole else values[~missing]).astype(np.float64) + 0.0
+        numbers = (values if whole else values[~missing]).astype(np.float64)
+        numbers += 0.0  # one zero, not two
         own = self._exact(numbers)
         if own is None:
             if self._values is not None:
@@ -105,8 +105,8 @@ class Numbers:
             return None
         while True:
             known = self._values
-            places = np.minimum(np.searchsorted(known, numbers), max(known.size - 1, 0))
-            strange = known[places] != numbers if known.size else np.ones(numbers.size, bool)
+            places = np.searchsorted(known, numbers)
+            strange = np.append(known, np.nan)[places] != numbers
             if not strange.any():
                 return self._value_codes[places]
             new = np.unique(numbers[strange])
@@ -164,8 +164,8 @@ class Numbers:
 def _keys(numbers: np.ndarray) -> np.ndarray:
     """Return the first bits of numbers, changed so that they have the order of the numbers."""
     bits = numbers.view(np.uint64)
-    turned = np.where(numbers < 0, ~bits, bits ^ _SIGN)
-    keys: np.ndarray = (turned >> _SHIFT).astype(np.int64)
+    signs = (numbers.view(np.int64) >> 63).view(np.uint64)
+    keys: np.ndarray = ((bits ^ (signs | _SIGN)) >> _SHIFT).view(np.int64)
     return keys
 
 

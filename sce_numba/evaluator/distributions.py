@@ -29,7 +29,7 @@ class Distributions:
 
     def calibration(self) -> Calibration:
         """Return labels beside probabilities."""
-        counts, labels, predictions = self._table.sum(axis=1).T
+        counts, labels, predictions, _ = self._table.sum(axis=1).T
         with np.errstate(invalid="ignore"):
             means = predictions / counts, labels / counts
         error = np.abs(predictions - labels).sum() / counts.sum() if counts.any() else np.nan
@@ -38,6 +38,6 @@ class Distributions:
 
     def logits(self) -> LogitHistogram:
         """Return how many labels of either kind there are, by their logits."""
-        counts, labels, _ = self._table.sum(axis=0).T
+        counts, labels, *_ = self._table.sum(axis=0).T
         inner = np.arange(-SPAN * HALVES, SPAN * HALVES + 1) / HALVES
         return LogitHistogram(np.concatenate([[-np.inf], inner, [np.inf]]), counts - labels, labels)

@@ -82,7 +82,10 @@ def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
 
 
 def column_beside(operand: str, column: str) -> list[Shard]:
-    """Return a column of the very files that an operand names, or nothing if there is none."""
+    """Return a column of the very files that an operand names, or nothing if there is none.
+
+    Lines are several of them, to be read at once.
+    """
     if operand.startswith(f"{STDIN}:"):
         return find_shards(f"{STDIN}:{column}", True)
     paths, _ = _paths(operand)

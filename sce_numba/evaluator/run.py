@@ -42,7 +42,7 @@ from .operands import (
 from .outputs import RowWriter, check_row_file, output
 from .result import Evaluation
 from .rows import COUNTED, Formula, Rows
-from .tables import TablePart
+from .tables import TablePart, is_partition
 from .total import Total
 
 # Classes without elements that are named; of more, the others are counted.
@@ -157,8 +157,9 @@ class Run:
             self._add_operand("where", settings.where)
         if settings.baseline is not None:
             self._operands["baseline"] = self._found("baseline", settings.baseline)
-        for name in settings.by:
-            self._operands[BY + name] = self._column(name)
+        # Which columns are read as one operand.
+        self._columns: dict[str, list[str]] = {}
+        self._find_columns()
         pos_weight = settings.pos_weight
         if isinstance(pos_weight, str):
             pos_weight = read_pos_weight(pos_weight)
@@ -207,21 +208,34 @@ class Run:
             return [Shard(role, [ArrayPart(role, given)])]
         return find_shards(given)
 
-    def _column(self, name: str) -> list[Shard]:
-        """Return a column of groups: one of the files that are read anyway, if it is there."""
-        by = self.settings.by
-        given = by[name] if isinstance(by, Mapping) else name
+    def _find_columns(self) -> None:
+        """Find columns of groups; those of the same files are read together."""
+        by, beside = self.settings.by, dict[str, list[str]]()
+        for name in by:
+            given = by[name] if isinstance(by, Mapping) else name
+            shards, operand = self._column(name, given)
+            if operand and given == name and not is_partition(shards[0].path, name):
+                beside.setdefault(operand, []).append(name)
+            else:
+                self._columns[BY + name], self._operands[BY + name] = [name], shards
+        for operand, names in beside.items():
+            role = BY + ", ".join(names)
+            self._columns[role] = names
+            self._operands[role] = column_beside(operand, "\n".join(names))
+
+    def _column(self, name: str, given: Any) -> tuple[list[Shard], str]:
+        """Return a column, and the operand that is in the same files, if any is."""
         if isinstance(given, np.ndarray):
-            return self._found(BY + name, given)
+            return self._found(BY + name, given), ""
         reasons = []
         for operand in (self.settings.labels, self.settings.logits):
             shards = column_beside(operand, given) if isinstance(operand, str) else []
             # One that is damaged is skipped, if any are.
             if not all(shard.error for shard in shards):
-                return shards
+                return shards, operand
             reasons += [shard.error for shard in shards]
         try:
-            return find_shards(given, True)
+            return find_shards(given, True), ""
         except ValueError as error:
             reason = reasons[0] if reasons else error
             raise ValueError(f"--by {name}: {reason}") from None
@@ -354,7 +368,13 @@ class Run:
             return block.problem_of("logits", reason_of(error))
         self._check_class_names(logits.shape)
         found = Rows(self._formula, labels, logits, weights, where)
-        columns = {role[len(BY) :]: a for role, a in block.arrays.items() if role.startswith(BY)}
+        columns: dict[str, Any] = {}
+        for role, names in self._columns.items():
+            values: Any = block.arrays[role]
+            for name in names:
+                alone = isinstance(values, np.ndarray)
+                # A single one need not be called as it is told.
+                columns[name] = values if alone else values.column(name if names[1:] else 0)
         piece = block.pieces["logits"]
         passed = self.rows_done + self.rows_lost
         details.add(found, columns, baseline, passed, (files["logits"], piece.rows[0]))

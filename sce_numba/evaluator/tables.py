@@ -34,8 +34,8 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
     """Return the row groups of a Parquet file, or the record batches of an Arrow file.
 
     Several names, with commas between them, are columns side by side.  An Arrow stream, whose
-    batches can only be read from front to back, is one part, as is a CSV file.  What names a group
-    for each row is one column, which may be the name of a folder.
+    batches can only be read from front to back, is one part, as is a CSV file.  Columns of groups
+    are read each as it is, given one after the other; a single one may be the name of a folder.
     """
     try:
         import pyarrow
@@ -43,8 +43,8 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
         raise ValueError("it needs pyarrow: pip install 'sce_numba[arrow]'") from None
     # The others keep tens of megabytes of what was freed.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
-    if as_groups and (value := _partitions(path).get(column, None)) is not None:
-        parts = [_partition(path, column, value)]
+    if as_groups and is_partition(path, column):
+        parts = [_partition(path, column)]
     else:
         parts = _parts_of(path, column, as_groups)
     offset = 0
@@ -68,10 +68,16 @@ def _partitions(path: str) -> dict[str, str]:
     return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
-def _partition(path: str, name: str, value: str) -> TablePart:
+def is_partition(path: str, name: str) -> bool:
+    """Tell whether folders, not a column, say which group the rows of a file belong to."""
+    return name in _partitions(path)
+
+
+def _partition(path: str, name: str) -> TablePart:
     """Return the rows of a file, each with the value that its folder has."""
     import pyarrow as pa
 
+    value = _partitions(path)[name]
     rows = sum(part.rows for part in _parts_of(path, None, True))
     column = pa.array([None if value == NO_VALUE else value]).dictionary_encode()
 
@@ -115,7 +121,7 @@ class TablePart:
     def read(self, start: int, stop: int, memory: np.ndarray) -> np.ndarray:
         """Return rows, in memory that pyarrow owns or in a copy; a masked array if some are null.
 
-        What names groups is returned as an array of Arrow.
+        What names groups is returned as one record batch.
 
         After an error of the file, rather than of the values in these rows, the rest is lost.
         """
@@ -146,8 +152,8 @@ class TablePart:
                 self._ready.appendleft(batch.slice(used))
             self._position += used
         if self._as_groups:
-            column: np.ndarray = _one_column(pieces)  # it is Arrow's, and used as such
-            return column
+            whole: Any = _one_batch(pieces)
+            return whole  # type: ignore[no-any-return]
         rows = [side_by_side(batch, self.columns) for batch in pieces if len(batch)]
         return rows[0] if len(rows) == 1 else joined(np.concatenate, rows)
 
@@ -157,24 +163,20 @@ class TablePart:
         self._position, self._error = 0, None
 
 
-def _one_column(batches: list[Any]) -> Any:
-    """Return the one column of batches as an array of Arrow."""
+def _one_batch(batches: list[Any]) -> Any:
     import pyarrow as pa
 
-    columns = [batch.column(0) for batch in batches]
-    if len(columns) == 1:
-        return columns[0]
-    joined_columns = pa.chunked_array(columns)
-    if pa.types.is_dictionary(joined_columns.type):
-        joined_columns = joined_columns.unify_dictionaries()
-    return pa.concat_arrays(joined_columns.chunks)
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries()
+    return table.combine_chunks().to_batches()[0]
 
 
 class _Columns:
     """The columns that a name stands for, and the dtype of their values.
 
-    Names have commas between them, and may have some in them.  A column of groups has one name, or
-    any where the rows alone matter, and no dtype that would matter.
+    Names have commas between them, and may have some in them.  Those of groups end lines, and are
+    any one where the rows alone matter; they have no dtype that would matter.
     """
 
     def __init__(self, name: str | None, schema: Any, as_groups: bool = False) -> None:
@@ -182,12 +184,13 @@ class _Columns:
         if name is None:
             self.names, self.dtype = names[:1], np.dtype(np.str_)
             return
-        self.names = [name] if as_groups else _split(name, names) or name.split(",")
+        self.names = name.split("\n") if as_groups else _split(name, names) or name.split(",")
         for column in self.names:
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
         if as_groups:
-            _check_groups(schema.field(name).type)
+            for column in self.names:
+                _check_groups(schema.field(column).type)
             self.dtype = np.dtype(np.str_)
             return
         self.dtype = np.result_type(*(dtype_of(schema.field(column).type) for column in self.names))

@@ -5,8 +5,8 @@ both by one number.  Bins contain their upper edges: those of probabilities are 
 logits halves from ``-SPAN`` to ``SPAN``, with one more beyond each end.
 
 The call has the address of the table as its second number.  A cell holds how many elements it has,
-the sum of their labels and that of their probabilities, in float64.  Logits that are NaN are in no
-cell.
+the sum of their labels and that of their probabilities, in float64, and a fourth number of no
+meaning, with which it is a vector.  Logits that are NaN are in no cell.
 """
 
 from __future__ import annotations
@@ -16,16 +16,28 @@ from typing import Any
 import numpy as np
 
 from .block import Block, read_step, step_of, steps_of, with_tails
-from .lanes import apart, ceiling, constant, for_each, integer, select, to_float64
-from .memory import get, on_stack, put
-from .operand import store
+from .dtypes import FLOAT64
+from .lanes import (
+    LANES,
+    apart,
+    ceiling,
+    constant,
+    for_each,
+    integer,
+    interleaved,
+    select,
+    split,
+    to_float64,
+)
+from .memory import get, on_stack
+from .operand import load, store
 from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
 from .tiles import Form, Sums, no_sums, open_tile, tile_loop
 from .view import SECOND, Call
 
 PROBABILITIES, HALVES, SPAN = 10, 2, 16
 LOGITS = 2 * SPAN * HALVES + 2
-FIELDS = 3
+FIELDS = 4
 # Added to a whole number, it leaves that in the last bits of a float64.
 _MAGIC, _MASK = 1.5 * 2.0**52, (1 << 32) - 1
 
@@ -41,7 +53,7 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
     """Add the elements of a block to their cells."""
     width, size = step_of(dtype), block.size
     block = with_tails(block, width)
-    memory = on_stack(size, 8 * width * (1 + FIELDS))
+    memory = on_stack(size, 8 * width * FIELDS)
 
     def step(k: Any) -> None:
         x, element, _, included = read_step(dtype, dtype, k, block)
@@ -52,15 +64,17 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
         column = _clamped(ceiling(x * float(HALVES)), -end, end + 1.0) + end
         cell = row * float(LOGITS) + column
         ones = select(x == x, constant(size, 1.0, dtype, width), 0.0)
-        fields = ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0)
-        for number, values in enumerate((to_float64(cell) + _MAGIC, *included(*fields))):
-            store(to_float64(values), memory + 8 * width * number)
+        fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))
+        parts = zip(*(split(field, width // LANES) for field in (*fields, cell)), strict=True)
+        for number, part in enumerate(parts):
+            *values, place = map(to_float64, part)
+            store(interleaved(*values, place + _MAGIC), memory + 8 * FIELDS * LANES * number)
 
         def count(lane: Any) -> None:
-            place = table + (get(memory, lane) & _MASK) * (8 * FIELDS)
-            for field in range(FIELDS):
-                value = get(memory + 8 * width * (1 + field), lane, np.float64)
-                put(place, field, get(place, field, np.float64) + value)
+            element = memory + lane * (8 * FIELDS)
+            place = table + (get(element, FIELDS - 1) & _MASK) * (8 * FIELDS)
+            known, more = (load(np.float64, at, FLOAT64, FIELDS) for at in (place, element))
+            store(known + more, place)
 
         for_each(integer(size, width), count)
 

@@ -242,6 +242,22 @@ def split(x: Any, parts: int) -> list[Any]:
     return pieces
 
 
+def interleaved(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Return the first lanes of four vectors, then their second lanes, and so on."""
+    if not isinstance(a, Lanes):
+        return np.stack([a, b, c, d], axis=1).ravel()
+    builder, size, index = a.builder, a.value.type.count, ir.IntType(32)
+
+    def shuffled(one: ir.Value, two: ir.Value, places: list[int]) -> ir.Value:
+        mask = [ir.Constant(index, place) for place in places]
+        kind = ir.VectorType(index, len(places))
+        return builder.shuffle_vector(one, two, ir.Constant(kind, mask))
+
+    halves = [shuffled(x.value, y.value, list(range(2 * size))) for x, y in ((a, b), (c, d))]
+    places = [lane + vector * size for lane in range(size) for vector in range(4)]
+    return Lanes(builder, shuffled(*halves, places))
+
+
 def only(x: Any) -> Any:
     """Return the one element of a vector of one lane."""
     if not isinstance(x, Lanes):
