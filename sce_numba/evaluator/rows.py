@@ -83,6 +83,16 @@ class Rows:
         """Of each row the sum of the labels, and how many count."""
         return sums_of_labels(self._axes, self.labels, self.where)
 
+    @cached_property
+    def fields(self) -> list[np.ndarray]:
+        """What a group of rows adds up: losses, what divides them, labels, and how many count.
+
+        Two that are equal are one array.
+        """
+        numerator, lost, by = self.losses
+        labels, counts = self.label_sums
+        return [numerator + lost, counts if np.array_equal(by, counts) else by, labels, counts]
+
 
 def sums_of_losses(
     axes: Axes,

@@ -12,7 +12,7 @@ from .categories import Categories, Numbers
 from .result import Groups
 from .rows import Formula, Rows, quotient
 
-# The sums of a group: of losses, of what divides them, of labels, and of elements that count.
+# The sums of a group: ``Rows.fields``.
 FIELDS = 4
 
 
@@ -30,9 +30,11 @@ class Slices:
         if number > self._sums.shape[1]:
             # As many again, lest each block copy all of them.
             self._sums = np.pad(self._sums, ((0, 0), (0, 2 * number - self._sums.shape[1])))
-        numerator, lost, by = rows.losses
-        for total, values in zip(self._sums, (numerator + lost, by, *rows.label_sums), strict=True):
-            total += np.bincount(codes, values, total.size)
+        found: dict[int, np.ndarray] = {}
+        for total, values in zip(self._sums, rows.fields, strict=True):
+            if id(values) not in found:
+                found[id(values)] = np.bincount(codes, values, total.size)
+            total += found[id(values)]
 
     def _codes(self, column: Any) -> tuple[np.ndarray, int]:
         """Return the groups of rows, and how many there are."""

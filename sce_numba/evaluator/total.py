@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 
 import sce_numba as sce
+from sce_numba.arguments import as_label_smoothing
 from sce_numba.axes import Axes
 from sce_numba.kernels.fused import two_sum
+from sce_numba.loss_sums import LossSums, sums_of_part
 
 from .ranges import Ranges
 from .result import Groups
@@ -28,10 +30,10 @@ class Total:
     ) -> None:
         self._is_range = reduction == sce.Reduction.NONE
         self._reduction = COUNTED if self._is_range else reduction
-        self._label_smoothing = label_smoothing
+        self._label_smoothing = as_label_smoothing(label_smoothing)
         self._by_class = by_class
         self._pos_weight = pos_weight
-        self._loss = sce.LossAccumulator(self._reduction, label_smoothing, pos_weight)
+        self._sums = LossSums()
         self._range: Any = (np.inf, -np.inf)
         self._classes: _Classes | None = None
         # Of the elements in all blocks, those that count.
@@ -53,7 +55,15 @@ class Total:
         classes = self._classes
         if classes and logits.shape[-1] != classes.number:
             raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.number}")
-        self._loss.update(labels, logits, weights, where)
+        formula = Formula(self._reduction, self._label_smoothing, self._pos_weight)
+        if self._by_class:
+            # Those of all classes come to the sums of all elements.
+            self._classes = classes or _Classes(logits.shape, formula)
+            self._classes.add(labels, logits, weights, where)
+        else:
+            reduction, smoothing, q = formula
+            given = labels, logits, weights, smoothing, reduction
+            self._sums.merge(sums_of_part(*given, pos_weight=q, where=where))
         self.ranges.add(labels, logits, where)
         self.elements += logits.size if where is None else int(np.count_nonzero(where))
         if self._is_range:
@@ -63,10 +73,6 @@ class Total:
             if losses.size:
                 least, greatest = self._range
                 self._range = np.minimum(least, losses.min()), np.maximum(greatest, losses.max())
-        if self._by_class:
-            formula = Formula(self._reduction, self._label_smoothing, self._pos_weight)
-            self._classes = classes or _Classes(logits.shape, formula)
-            self._classes.add(labels, logits, weights, where)
 
     def _losses(
         self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
@@ -84,18 +90,21 @@ class Total:
 
     def values(self) -> dict[str, float | None]:
         """Return the loss or, without a reduction, the mean of the elements and their range."""
+        loss = self._all().loss(self._reduction)
         if not self._is_range:
-            return {"loss": float(self._loss.result())}
+            return {"loss": loss}
         least, greatest = self._range if self.elements else (np.nan, np.nan)
-        mean = self._loss.result() if self.elements else np.nan
+        mean = loss if self.elements else np.nan
         return {"loss": float(mean), "least": float(least), "greatest": float(greatest)}
 
     def denominator(self) -> float:
         """Return what the sum of the losses is divided by."""
         if self._reduction == sce.Reduction.SUM:
             return 1.0
-        sums: Any = self._loss._newest().sums
-        return float(sums.denominator)
+        return float(self._all().denominator)
+
+    def _all(self) -> LossSums:
+        return self._classes.all() if self._classes else self._sums
 
     def classes(self, names: Sequence[str] | None = None) -> Groups | None:
         """Return for every class its loss, the mean of its labels and the number of them."""
@@ -134,6 +143,14 @@ class _Classes:
         """How many elements count in each class."""
         found: np.ndarray = self._labels[1].astype(np.int64)
         return found
+
+    def all(self) -> LossSums:
+        """Return the sums of all classes."""
+        result = LossSums()
+        for sums in (self._sums, self._lost):
+            for numerator, by in sums.T.tolist():
+                result.merge(LossSums(numerator, by))
+        return result
 
     def groups(self, names: Sequence[str] | None) -> Groups:
         """Return what there is of each."""

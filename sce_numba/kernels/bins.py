@@ -67,16 +67,17 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
         fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))
         parts = zip(*(split(field, width // LANES) for field in (*fields, cell)), strict=True)
         for number, part in enumerate(parts):
-            *values, place = map(to_float64, part)
-            store(interleaved(*values, place + _MAGIC), memory + 8 * FIELDS * LANES * number)
+            count, z, p, place = map(to_float64, part)
+            together = interleaved(count, z, p, place + _MAGIC)
+            store(together, memory + 8 * FIELDS * LANES * number)
 
-        def count(lane: Any) -> None:
-            element = memory + lane * (8 * FIELDS)
-            place = table + (get(element, FIELDS - 1) & _MASK) * (8 * FIELDS)
-            known, more = (load(np.float64, at, FLOAT64, FIELDS) for at in (place, element))
+        def add(lane: Any) -> None:
+            own = memory + lane * (8 * FIELDS)
+            place = table + (get(own, FIELDS - 1) & _MASK) * (8 * FIELDS)
+            known, more = (load(np.float64, at, FLOAT64, FIELDS) for at in (place, own))
             store(known + more, place)
 
-        for_each(integer(size, width), count)
+        for_each(integer(size, width), add)
 
     for_each(steps_of(dtype, size), step)
     return ()

@@ -253,9 +253,9 @@ def interleaved(a: Any, b: Any, c: Any, d: Any) -> Any:
         kind = ir.VectorType(index, len(places))
         return builder.shuffle_vector(one, two, ir.Constant(kind, mask))
 
-    halves = [shuffled(x.value, y.value, list(range(2 * size))) for x, y in ((a, b), (c, d))]
+    one, two = (shuffled(x.value, y.value, list(range(2 * size))) for x, y in ((a, b), (c, d)))
     places = [lane + vector * size for lane in range(size) for vector in range(4)]
-    return Lanes(builder, shuffled(*halves, places))
+    return Lanes(builder, shuffled(one, two, places))
 
 
 def only(x: Any) -> Any:
