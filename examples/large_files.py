@@ -2,7 +2,9 @@
 
 ``python examples/large_files.py FOLDER --gigabytes 2`` writes both, each of that size, and prints
 for each: the loss, that of one call on a part that fits into memory, the peak memory of the
-process, and how fast it read beside reading the same files into NumPy alone.  Needs pyarrow.
+process, and how fast it read beside reading the same files into NumPy alone.  Then it does the same
+with Parquet files that have missing labels, and compares the report by class and by three columns
+with the loss alone.  Needs pyarrow; the report needs matplotlib.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -68,6 +71,33 @@ def write(folder: Path, gigabytes: float) -> None:
         )
 
 
+def write_with_columns(folder: Path, gigabytes: float) -> None:
+    """Write Parquet files of 20 classes, of whose labels some are null, and three columns."""
+    rows = int(gigabytes * 2**30 / (2 * 4 * 20 * SHARDS)) + 1
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    for number in range(SHARDS):
+        logits = 3 * rng.standard_normal((rows, 20), dtype=np.float32)
+        labels = (rng.random(logits.shape, dtype=np.float32) < 0.3).astype(np.float32)
+        missing = rng.random(labels.size, dtype=np.float32) < 0.01
+        country = pa.array(rng.integers(0, 30, rows).astype(np.int32))
+        names = pa.array([f"country {k}" for k in range(30)])
+        columns = {
+            "label": pa.FixedSizeListArray.from_arrays(pa.array(labels.ravel(), mask=missing), 20),
+            "logit": pa.FixedSizeListArray.from_arrays(pa.array(logits.ravel()), 20),
+            "country": pa.DictionaryArray.from_arrays(country, names).dictionary_decode(),
+            "device": rng.integers(0, 5, rows),
+            "age": rng.uniform(18, 90, rows),
+        }
+        parquet.write_table(
+            pa.table(columns),
+            folder / f"{number}.parquet",
+            use_dictionary=["country"],
+            compression="none",
+            row_group_size=1 << 16,
+        )
+
+
 def run(*arguments: object) -> tuple[str, int]:
     """Return what a Python process prints, and its peak memory in bytes."""
     with subprocess.Popen(
@@ -82,9 +112,9 @@ def run(*arguments: object) -> tuple[str, int]:
     return printed, usage.ru_maxrss * 1024
 
 
-def evaluate(labels: object, logits: object) -> tuple[dict, int]:
+def evaluate(labels: object, logits: object, *options: object) -> tuple[dict, int]:
     """Return the report of the command line, and its peak memory."""
-    printed, peak = run("-m", "sce_numba", "evaluate", labels, logits, "--json")
+    printed, peak = run("-m", "sce_numba", "evaluate", labels, logits, "--json", *options)
     return json.loads(printed), peak
 
 
@@ -106,6 +136,33 @@ def show(name: str, labels: str, logits: str, reading: str, files: list[Path]) -
     print(f"  ratio                   {speed / reading_alone:.2f}")
 
 
+def show_report(folder: Path, page: Path) -> None:
+    """Print how fast a report of everything is beside the loss alone, and what it takes."""
+    operands = f"{folder}:label", f"{folder}:logit", "--ignore-label", "null"
+    by = [word for name in ("country", "device", "age") for word in ("--by", name)]
+    ratios, peaks = [], []
+    for _ in range(REPEATS):
+        alone, _ = evaluate(*operands)
+        report, peak = evaluate(*operands, "--by-class", *by, "--report", page)
+        ratios.append(alone["seconds"] / report["seconds"])
+        peaks.append(peak)
+    rows, classes = report["shape"]
+    size = sum(file.stat().st_size for file in folder.glob("*"))
+    print(f"Parquet with nulls: {rows:,} x {classes}, {size:,} bytes")
+    print(f"  loss alone              {alone['bytes_per_second'] / 1e9:.2f} GB/s")
+    print(f"  report                  {report['bytes_per_second'] / 1e9:.2f} GB/s")
+    print(f"  ratio                   {statistics.median(ratios):.2f} (median of {REPEATS})")
+    print(f"  peak memory             {max(peaks) / 1e6:.0f} MB")
+    print(f"  the same loss           {alone['loss'] == report['loss']}")
+
+
+def in_a_process(function: Callable[..., None], *arguments: object) -> None:
+    """Call a function where its memory does not count for the peak of a child."""
+    process = get_context("spawn").Process(target=function, args=arguments)
+    process.start()
+    process.join()
+
+
 def main() -> None:
     """Write, evaluate, compare."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -114,10 +171,7 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="don't remove the data in the end")
     arguments = parser.parse_args()
     folder = arguments.folder / "large_files"
-    # In a process of its own: the memory of a parent counts for a child's peak.
-    writer = get_context("spawn").Process(target=write, args=(folder, arguments.gigabytes))
-    writer.start()
-    writer.join()
+    in_a_process(write, folder, arguments.gigabytes)
     try:
         labels, logits = sorted(folder.glob("labels/*")), sorted(folder.glob("logits/*"))
         tables = sorted(folder.glob("table/*"))
@@ -127,6 +181,8 @@ def main() -> None:
         print(f"the first shard in one call:  {float(one_call)!r}")
         for pair in ((labels[0], logits[0]), (f"{tables[0]}:label", f"{tables[0]}:logit")):
             print(f"  by the command line:        {evaluate(*pair)[0]['loss']!r}  {pair[1]}")
+        in_a_process(write_with_columns, folder / "columns", arguments.gigabytes)
+        show_report(folder / "columns", folder / "report.html")
     finally:
         if not arguments.keep:
             shutil.rmtree(folder)

@@ -9,6 +9,7 @@ from . import processes as _processes  # noqa: F401
 
 if TYPE_CHECKING:
     from .accumulator import LossAccumulator
+    from .evaluator import Evaluation, evaluate
     from .focal import sigmoid_focal_cross_entropy, sigmoid_focal_cross_entropy_value_and_grad
     from .loss_collections import (
         CollectedLosses,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CollectedLosses",
+    "Evaluation",
     "GraphKeys",
     "LossAccumulator",
     "Reduction",
@@ -40,6 +42,7 @@ __all__ = [
     "add_loss",
     "collect_losses",
     "compute_weighted_loss",
+    "evaluate",
     "get_losses",
     "get_regularization_loss",
     "get_regularization_losses",
@@ -62,6 +65,7 @@ _DOORS = ["boosting", "jax", "njit", "sklearn", "torch"]
 # which only pass by here, like all that use Numba, don't wait for them.
 _MODULES = {
     "accumulator": ["LossAccumulator"],
+    "evaluator": ["Evaluation", "evaluate"],
     "focal": ["sigmoid_focal_cross_entropy", "sigmoid_focal_cross_entropy_value_and_grad"],
     "loss_collections": [
         "CollectedLosses",

@@ -1,4 +1,5 @@
-"""The command line: ``python -m sce_numba``.
+# PYTHON_ARGCOMPLETE_OK
+"""The command line: ``sce-numba``, or ``python -m sce_numba``.
 
 Alone it compares the package with plain NumPy on real data. ``evaluate`` computes the loss of
 arrays in files, ``compile`` fills the cache of compiled code, ``versions`` prints what a bug report
@@ -8,6 +9,7 @@ needs.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -22,12 +24,13 @@ import sce_numba as sce
 
 from .command_line import evaluate, prepare, streams
 from .command_line.evaluate import INTERRUPTED
-from .command_line.npy import NPY
 from .command_line.report import json_text
+from .evaluator.npy import NPY
 
 Array: TypeAlias = npt.NDArray[Any]
 
-PROGRAM = "python -m sce_numba"
+SCRIPT = "sce-numba"
+PROGRAM = SCRIPT if os.path.basename(sys.argv[0]) == SCRIPT else "python -m sce_numba"
 REPEATS = 15
 LARGER = 200
 USAGE_ERROR = 2
@@ -45,6 +48,10 @@ class Parser(argparse.ArgumentParser):
         words = sys.argv[1:] if args is None else args
         self._json = any(len(word) > 2 and "--json".startswith(word) for word in words)
         return super().parse_known_args(args, namespace)
+
+    def _parse_optional(self, arg_string: str) -> Any:
+        """Take what stands for standard input as what it is, not as an option."""
+        return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with the status of a usage error."""
@@ -85,7 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout is None:
             return unwritable("it is closed")
         try:
-            arguments = command_parser().parse_args(argv)
+            parser = command_parser()
+            complete(parser)
+            arguments = parser.parse_args(argv)
             return arguments.run(arguments) or 0
         finally:
             sys.stdout.flush()
@@ -113,14 +122,25 @@ def command_parser() -> Parser:
         prog=PROGRAM,
         description="Sigmoid cross entropy of NumPy arrays. Without a command: compare every "
         "reduction with plain NumPy on a data set that comes with the package.",
+        epilog=f"Example: {PROGRAM} evaluate labels.npy logits.npy",
     )
     parser.set_defaults(run=compare)
     commands = parser.add_subparsers(title="commands", metavar="{evaluate,compile,versions}")
     evaluate.add_to(commands)
     prepare.add_to(commands)
-    versions = commands.add_parser("versions", help="print what a bug report needs")
+    versions = commands.add_parser(
+        "versions", help="print what a bug report needs", epilog=f"Example: {PROGRAM} versions"
+    )
     versions.set_defaults(run=print_versions)
     return parser
+
+
+def complete(parser: Parser) -> None:
+    """Tell a shell that asks for it what may follow, and leave."""
+    if "_ARGCOMPLETE" in os.environ:
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
 
 
 def print_versions(arguments: argparse.Namespace) -> None:

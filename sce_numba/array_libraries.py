@@ -53,7 +53,7 @@ def has_names(operand: Any) -> bool:
 
 def has_labels(operand: Any) -> bool:
     """Tell whether an operand's rows or columns have names, by which it can be compared."""
-    return _has_index(operand) or bool(_columns(operand))
+    return _has_index(operand) or bool(columns_of(operand))
 
 
 def is_column(operand: Any) -> bool:
@@ -88,7 +88,7 @@ def check_order(operands: dict[str, Any]) -> None:
     All is paired by position, as in NumPy; pandas itself would pair by what rows and columns are
     called.  What is broadcast along an axis may call it anything.
     """
-    columns = {name: _columns(operand) for name, operand in operands.items()}
+    columns = {name: columns_of(operand) for name, operand in operands.items()}
     rows = {name: operand.index for name, operand in operands.items() if _has_index(operand)}
     if any(columns.values()):
         for name in ("pos_weight", "where"):
@@ -98,7 +98,7 @@ def check_order(operands: dict[str, Any]) -> None:
     _check_rows(rows)
 
 
-def _columns(operand: Any) -> list[Any]:
+def columns_of(operand: Any) -> list[Any]:
     """Return what the columns of a frame are called."""
     if _is_a(operand, "pyarrow", "Table", "RecordBatch"):
         return list(operand.schema.names)

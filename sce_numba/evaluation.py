@@ -10,10 +10,11 @@ import numpy as np
 
 from .arguments import as_out
 from .kernels.array_address import address
-from .kernels.compile import Kernel
+from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
 from .kernels.parallel import CROSSOVER, run
+from .kernels.tiles import Form
 from .kernels.view import GRADIENT, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
 from .layout import Layout
 
@@ -180,6 +181,14 @@ def _denominator(
     # A broadcast weight counts once for each of its uses.
     uses = layout.size // counted.size
     return uses * _run(counted, counted.weights, places, weight, 0.0, reduction)
+
+
+def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
+    """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
+    dtype: Any = layout.computed
+    code = kernel("bins", dtype, Form(True, True))
+    rest = SUM, address(table), 0, 1.0, 0.0, 1.0
+    code.serial(_pack(layout.address, *_places(arrays), *rest))
 
 
 def check_out(out: np.ndarray | None) -> None:

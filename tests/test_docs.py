@@ -7,6 +7,7 @@ that measures them, and nowhere else.
 import doctest
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -76,14 +77,16 @@ def test_python_is_written_as_doctest(page):
     assert not re.search(r"^```$\n(?=>>> )", page.read_text(), re.MULTILINE)
 
 
-def test_commands_of_the_package_run():
+def test_commands_of_the_package_run(tmp_path):
+    # Some write files.
+    folder = shutil.copytree(PACKAGE / "example_data", tmp_path / "example_data")
     own = {command for command in commands() if command.startswith("python -m sce_numba")}
     assert own
     for command in own:
         program = subprocess.run(
             [sys.executable, *command.split()[1:]],
             capture_output=True,
-            cwd=PACKAGE / "example_data",
+            cwd=folder,
             env={**os.environ, "PYTHONPATH": str(PACKAGE.parent)},
         )
         assert program.returncode == 0, program.stderr

@@ -16,7 +16,7 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.__main__ import main
-from sce_numba.command_line import blocks
+from sce_numba.evaluator import blocks
 
 ROWS, CLASSES = 1000, 7
 CUTS = [0, 130, 131, 600, ROWS]  # where the files of logits end
@@ -286,7 +286,7 @@ def test_classes_are_a_table_below_the_loss(data, capsys):
     head, table = capsys.readouterr().out.split("\n\n")
     assert "skipped" not in head
     lines = [line.split() for line in table.splitlines()]
-    assert lines[0] == ["class", "loss", "mean", "label"]
+    assert lines[0] == ["class", "loss", "mean", "label", "elements"]
     assert [line[0] for line in lines[1:]] == [str(k) for k in range(CLASSES)]
 
 
@@ -620,8 +620,8 @@ def test_links_to_the_same_file_count_each(evaluate, data):
     [
         ("empty", "cannot read empty (no data files in this folder or below it): names that end"),
         ("empty:x", "in .npy count or, with :MEMBER or :COLUMN, in .npz, .parquet, .pq, .arrow,"),
-        ("all.csv", "cannot read all.csv (neither an array nor an archive of arrays; what can be"),
-        ("all.csv:x", ".npy, .npz:MEMBER, and .parquet, .pq, .arrow, .feather with :COLUMN"),
+        ("all.tsv", "cannot read all.tsv (neither an array nor an archive of arrays; what can be"),
+        ("all.tsv:x", ".npy, .npz:MEMBER, and .parquet, .pq, .arrow, .feather, .csv, .csv.gz with"),
         ("labels.npy:x", "cannot read labels.npy:x (not an archive of arrays, or"),
     ],
 )
@@ -629,7 +629,7 @@ def test_what_holds_no_data_is_told_what_does(data, capsys, name, words):
     np.save("labels.npy", data[0])
     Path("empty/deeper").mkdir(parents=True)
     Path("empty/notes.txt").write_text("")
-    Path("all.csv").write_text("x,y\n1,2\n")
+    Path("all.tsv").write_text("x\ty\n1\t2\n")
     with pytest.raises(SystemExit):
         main(["evaluate", "labels.npy", name])
     assert words in capsys.readouterr().err

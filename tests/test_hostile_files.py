@@ -17,9 +17,9 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.__main__ import main
-from sce_numba.command_line import blocks
-from sce_numba.command_line.npy import NpyPart
-from sce_numba.command_line.total import Total
+from sce_numba.evaluator import blocks
+from sce_numba.evaluator.npy import NpyPart
+from sce_numba.evaluator.total import Total
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sce.__file__).parents[1])}
 PROGRAM = "python -m sce_numba"
@@ -134,7 +134,7 @@ def test_a_class_takes_a_few_numbers():
 
     def run():
         total.add(labels, logits, 1.0)
-        return sum(row["loss"] for row in total.classes())
+        return total.classes().loss.sum()
 
     loss, peak = peak_memory(run)
     assert loss == pytest.approx(classes * np.log(2))
@@ -151,7 +151,7 @@ def test_losses_of_classes_are_those_of_an_accumulator_each(reduction, shape):
     for start, stop in ((0, 1), (1, 134), (134, 300)):
         own = weights[start:stop] if shape[:1] == (300,) else weights
         total.add(labels[start:stop], logits[start:stop], own)
-    for number, row in enumerate(total.classes()):
+    for number, row in enumerate(total.classes().rows()):
         own = np.broadcast_to(weights, logits.shape)[:, number]
         loss = sce.LossAccumulator(reduction, 0.1)
         loss.update(labels[:, number], logits[:, number], own)
@@ -173,7 +173,8 @@ def test_what_is_left_out_counts_in_no_class(reduction, pos_weight):
         total.add(labels[rows], logits[rows], weights[rows], where[rows])
     assert total.empty_classes() == [2]
     for row, q, keep, *arrays in zip(
-        total.classes(), np.broadcast_to(pos_weight, 3), where.T, labels.T, logits.T, weights.T,
+        total.classes().rows(), np.broadcast_to(pos_weight, 3), where.T, labels.T, logits.T,
+        weights.T,
         strict=True,
     ):  # fmt: skip
         own = [array[keep] for array in arrays]
@@ -284,7 +285,7 @@ def change_while_read(monkeypatch, change):
         change()
         return cut(operands)
 
-    monkeypatch.setattr("sce_numba.command_line.evaluate.cut", changing)
+    monkeypatch.setattr("sce_numba.evaluator.run.cut", changing)
 
 
 @pytest.mark.parametrize("name", ["x.npy", "x.npz:x", "x.parquet:x", "x.arrow:x"])

@@ -9,7 +9,7 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.__main__ import main
-from sce_numba.command_line import blocks
+from sce_numba.evaluator import blocks
 
 ROWS, CLASSES = 400, 5
 
@@ -232,7 +232,8 @@ def test_data_without_an_element_are_told(evaluate, data):
     np.save("mask.npy", np.arange(CLASSES)[None] % 2 == 0)
     found, said = evaluate("labels.npy", "logits.npy", "--where", "mask.npy", "--by-class")
     assert said == "warning: no elements of class 1, 3: the loss of none is 0\n"
-    assert found["by_class"][1] == {"class": 1, "loss": 0, "mean_label": "NaN", "elements": 0}
+    expected = {"class": 1, "name": "1", "loss": 0, "mean_label": "NaN", "elements": 0}
+    assert found["by_class"][1] == expected
     np.save("wide.npy", np.ones((3, 2000)))
     np.save("mask.npy", np.arange(2000)[None] == 0)
     _, said = evaluate("wide.npy", "wide.npy", "--where", "mask.npy", "--by-class")
@@ -515,10 +516,10 @@ def test_columns_of_classes_are_always_apart(capsys, scale):
     np.save("x.npy", classes)
     assert main(["evaluate", "y.npy", "x.npy", "--by-class", f"--weights=-{scale}"]) == 0
     table = capsys.readouterr().out.split("\n\n")[1].splitlines()
-    assert {len(line.split()) for line in table[1:]} == {3}
+    assert {len(line.split()) for line in table[1:]} == {4}
     losses = sce.sigmoid_cross_entropy(np.full(15, -1.2345678e-308), classes[0], reduction="none")
     for number, line in enumerate(table[1:]):
-        own, loss, mean = line.split()
+        own, loss, mean, _ = line.split()
         assert (int(own), float(mean)) == (number, pytest.approx(-1.2345678e-308, rel=1e-4))
         assert float(loss) == pytest.approx(-scale * losses[number], rel=1e-12)
 

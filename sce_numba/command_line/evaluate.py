@@ -3,55 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import math
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
-
 import sce_numba as sce
-from sce_numba.arrow_columns import is_null
-from sce_numba.kernels.parallel import one_thread
+from sce_numba.evaluator.blocks import told
+from sce_numba.evaluator.outputs import output
+from sce_numba.evaluator.run import Run, Settings
 from sce_numba.reduction import named
 
-from .blocks import (
-    Block,
-    Operands,
-    Problem,
-    cut,
-    drop_unreadable,
-    missing_rows,
-    read_ahead,
-    told,
-)
-from .fitting import Labels, UnfitError, check_dtype, fit
-from .npy import NpyPart
-from .operands import Shard, find_shards, other_row_shape, pair_by_name, reason_of
 from .progress import progress
 from .report import as_json, as_lines
 from .streams import say
-from .total import Total
 
 REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)
 STOPPED = 1
 INTERRUPTED = 130
-# Classes without elements that are named; of more, the others are counted.
-NAMED = 10
+# Worst rows that may be asked for.
+MOST = 100_000
 
 FILES = """\
 An ARRAY is a .npy file; FILE.npz:MEMBER, one array of an archive; FILE.parquet:COLUMN, where lists
-are rows of classes, as are several columns: FILE.parquet:X1,X2,X3 (.arrow and .feather, too: pip
-install 'sce_numba[arrow]'); or a folder of such files or a quoted pattern, 'logits/*.npy',
-'FOLDER:COLUMN', whose files are put one behind the other by the numbers in their names. Files of
-labels, logits, weights and masks need not end at the same rows.
+are rows of classes, as are several columns: FILE.parquet:X1,X2,X3 (.arrow, .feather, .csv and
+.csv.gz, too: pip install 'sce_numba[arrow]'); -:COLUMN, of Arrow data from standard input; or a
+folder of such files or a quoted pattern, 'logits/*.npy', 'FOLDER:COLUMN', whose files are put one
+behind the other by the numbers in their names. URLs, as s3://BUCKET/FILE.parquet:COLUMN, are read
+by fsspec (pip install 'sce_numba[remote]'). Files of labels, logits, weights and masks need not end
+at the same rows.
 """
 REPORT = """\
+Example: sce-numba evaluate data/:y data/:score --by country --worst 10 --report report.html
+
 Two files to try it with, labels.npy and logits.npy, are in the package's folder example_data.
 Rows are read in blocks, and time is measured from the end of the first block, which may include
 compilation. Ctrl-C prints what the rows before it come to. Exit status: 0; 1 if a block could not
@@ -116,6 +104,43 @@ def add_to(commands: Any) -> None:
         "--by-class", action="store_true", help="show the loss of every class (the last axis), too"
     )
     parser.add_argument(
+        "--class-names",
+        metavar="FILE",
+        help="the names of the classes, one a line (default: those of columns side by side)",
+    )
+    parser.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="COLUMN",
+        help="show the loss of every value in a column of the same files, or in an ARRAY, too; of "
+        "more than 32 numbers, that of ten ranges. May be given several times",
+    )
+    parser.add_argument(
+        "--baseline",
+        metavar="LOGITS",
+        help="an ARRAY of other logits: show how much greater the loss is than theirs, with an "
+        "interval of confidence",
+    )
+    parser.add_argument(
+        "--worst",
+        type=parse_number,
+        default=0,
+        metavar="N",
+        help="show the N rows of greatest loss",
+    )
+    parser.add_argument(
+        "--per-row",
+        metavar="FILE",
+        help="write the loss of every row to a .npy or .parquet file, in order",
+    )
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write a page of HTML with pictures of all this, of calibration and of the logits "
+        "(pip install 'sce_numba[report]')",
+    )
+    parser.add_argument(
         "--on-error",
         choices=["stop", "skip"],
         default="stop",
@@ -134,239 +159,59 @@ def parse_reduction(text: str) -> sce.Reduction:
     return reduction
 
 
+def parse_number(text: str) -> int:
+    """Accept how many rows are wanted."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows from 0 to {MOST:,}")
+    return number
+
+
 def evaluate(arguments: argparse.Namespace) -> int:
     """Run the command."""
     try:
-        run = Run(arguments)
-        with interrupts() as interrupted:
-            run.until(interrupted.is_set)
+        return _evaluate(arguments)
     except (ValueError, TypeError, MemoryError) as error:
         arguments.fail(str(error))
-    if run.problems and run.rows_done == 0:
-        arguments.fail("; ".join(told(run.problems)))
-    for line in told(run.problems):
-        say(f"{'skipped' if run.skips else 'stopped'}: {line}")
-    if not run.skips and run.problems:
-        status, why = STOPPED, "stopped by an error"
-    elif run.rows_left:
-        status, why = INTERRUPTED, "interrupted"
-    else:
-        status, why = 0, ""
-    report = run.report(why)
-    for line in report["warnings"]:
-        say(f"warning: {line}")
-    sys.stdout.writelines(as_json(report) if arguments.json else as_lines(report))
-    return status
+        raise
 
 
-def read_whole(shard: Shard) -> np.ndarray:
-    """Read all rows of a small file."""
-    if shard.error:
-        raise ValueError(f"cannot read {shard.name} ({shard.error})")
-    arrays = []
-    for part in shard.parts:
-        with closing(part):
-            try:
-                memory = np.empty(part.rows * part.row_bytes, np.uint8)
-                arrays.append(part.read(0, part.rows, memory))
-            except Exception as error:
-                raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
-    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-
-
-def read_pos_weight(text: str) -> np.ndarray:
-    """Return the weights of positives: one number, or one for each class."""
-    try:
-        values = np.array([float(number) for number in text.split(",")])
-    except ValueError:
-        shard, *more = find_shards(text)
-        for part in shard.parts:
-            check_dtype("pos_weight", part.dtype)
-        shape = shard.shape
-        if more or len(shape) > 2 or (len(shape) == 2 and shape[0] != 1):
-            raise ValueError(
-                f"--pos-weight {text}: it must be one file of one number for each class, but "
-                f"{'there are more files' if more else f'its shape is {shape}'}"
-            ) from None
-        values = read_whole(shard)
-    if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"--pos-weight {text}: some of it is null")
-    return values.reshape(() if values.size == 1 else -1)
-
-
-class Run:
-    """An evaluation: what is to be read, and what has come of it."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self.skips = arguments.on_error == "skip"
-        self._reduction = arguments.reduction
-        self._labels = Labels(arguments.ignore_label, arguments.positive)
-        self._operands: Operands = {
-            "labels": find_shards(arguments.labels),
-            "logits": find_shards(arguments.logits),
-        }
-        # What is the same for all rows: what named it, and its values.
-        self._constants: dict[str, tuple[str, np.ndarray]] = {}
-        self._add_operand("weights", arguments.weights)
-        if arguments.where is not None:
-            self._add_operand("where", arguments.where)
-        pos_weight = None
-        if arguments.pos_weight is not None:
-            pos_weight = read_pos_weight(arguments.pos_weight)
-            self._constants["pos_weight"] = f"--pos-weight {arguments.pos_weight}", pos_weight
-        self._new_total = partial(
-            Total, arguments.reduction, arguments.label_smoothing, arguments.by_class, pos_weight
-        )
-        self._total = self._new_total()
-        for role, shards in self._operands.items():
-            for shard in shards:
-                self._check_dtypes(role, shard)
-        pair_by_name(self._operands)
-        self.problems = drop_unreadable(self._operands)
-        if not self.skips:
-            self.problems += missing_rows(self._operands)
-            if self.problems:
-                raise ValueError("; ".join(told(self.problems)))
-        logits = self._operands["logits"]
-        self._rows = sum(shard.rows for shard in logits)
-        # Until there are rows to tell: those of tables have no shape before they are read.
-        self._shape = logits[0].shape if logits else (0,)
-        # Of each operand: the first file that rows were read from, and the shape of a row.
-        self._first_rows: dict[str, tuple[str, tuple[int, ...]]] = {}
-        self._dtypes: dict[str, set[str]] = {role: set() for role in self._operands}
-        self.rows_done = self.rows_lost = self._bytes = 0
-        self._seconds = 0.0
-
-    def _add_operand(self, role: str, text: str) -> None:
-        """Find weights or a mask: for each row, or the same for all rows."""
-        name = f"--{role} {text}"
-        if role == "weights":
-            try:
-                self._constants[role] = name, np.asarray(float(text))
-                return
-            except ValueError:
-                pass
-        shards = find_shards(text)
-        parts = shards[0].parts
-        if len(shards) == len(parts) == 1 and isinstance(parts[0], NpyPart) and parts[0].rows == 1:
-            self._check_dtypes(role, shards[0])
-            self._constants[role] = name, read_whole(shards[0])
+def _evaluate(arguments: argparse.Namespace) -> int:
+    given = {
+        each.name: getattr(arguments, each.name)
+        for each in fields(Settings)
+        if each.name in arguments
+    }
+    page = arguments.report
+    if page is not None:
+        if find_spec("matplotlib") is None:
+            raise ValueError("--report needs matplotlib: pip install 'sce_numba[report]'")
+        given |= {"distributions": True, "by_class": given["by_class"] or None}
+    run = Run(Settings(**given))
+    with output(page) if page is not None else nullcontext() as written:
+        with interrupts() as interrupted, progress(run.rows) as update:
+            run.until(interrupted.is_set, update)
+        if run.problems and run.rows_done == 0:
+            raise ValueError("; ".join(told(run.problems)))
+        for line in told(run.problems):
+            say(f"{'skipped' if run.skips else 'stopped'}: {line}")
+        if not run.skips and run.problems:
+            status, why = STOPPED, "stopped by an error"
+        elif run.rows_left:
+            status, why = INTERRUPTED, "interrupted"
         else:
-            self._operands[role] = shards
-
-    def _check_dtypes(self, role: str, shard: Shard) -> None:
-        try:
-            for part in shard.parts:
-                check_dtype(role, part.dtype, self._labels.positive is not None)
-        except UnfitError as error:
-            shard.error = shard.error or str(error)
-
-    @property
-    def rows_left(self) -> int:
-        """The number of rows that were not come to."""
-        return self._rows - self.rows_done - self.rows_lost
-
-    def until(self, ended: Callable[[], bool]) -> None:
-        """Evaluate block after block."""
-        with ExitStack() as stack:
-            for shards in self._operands.values():
-                for shard in shards:
-                    for part in shard.parts:
-                        stack.callback(part.close)
-            # The other CPUs are for those who read, which takes longer than evaluating.
-            stack.enter_context(one_thread())
-            blocks = stack.enter_context(closing(read_ahead(cut(self._operands), self._operands)))
-            update = stack.enter_context(progress(self._rows))
-            self._evaluate(blocks, update, ended)
-
-    def _evaluate(
-        self, blocks: Iterable[Block], update: Callable[[int], Any], ended: Callable[[], bool]
-    ) -> None:
-        start = None
-        for block in blocks:
-            if ended():
-                break
-            if start is None:
-                self._add(block, self._new_total())
-                start = time.perf_counter()
-            problem = self._add(block, self._total)
-            self._seconds = time.perf_counter() - start
-            if problem is None:
-                self.rows_done += block.rows
-                self._bytes += sum(array.nbytes for array in block.arrays.values())
-            else:
-                self.rows_lost += block.rows
-                if not (self.problems and self.problems[-1].absorb(problem)):
-                    self.problems.append(problem)
-                if not self.skips:
-                    break
-            update(block.rows)
-
-    def _add(self, block: Block, total: Total) -> Problem | None:
-        """Add a block to a total, or tell why that can't be done."""
-        if block.problem is not None:
-            return block.problem
-        files = {role: piece.part.name for role, piece in block.pieces.items()}
-        rows = {
-            role: (files[role], array.shape[1:])
-            for role, array in block.arrays.items()
-            if not is_null(array)
-        }
-        # What the headers say has been compared; the shapes in tables show here.
-        for role, (_, shape) in rows.items():
-            first, expected = self._first_rows.get(role, ("", shape))
-            if shape != expected:
-                return block.problem_of(role, other_row_shape(shape, expected, first))
-        constants = {role: array for role, (_, array) in self._constants.items()}
-        try:
-            labels, logits, weights, where = fit(block.arrays | constants, files, self._labels)
-            if self._shape == ():
-                labels, logits = labels.reshape(()), logits.reshape(())
-                where = where if where is None else where.reshape(())
-            total.add(labels, logits, weights, where)
-        except UnfitError as error:
-            if error.role in constants:
-                raise ValueError(f"{self._constants[error.role][0]}: {error}") from None
-            return block.problem_of(error.role, str(error))
-        except (ValueError, TypeError) as error:
-            return block.problem_of("logits", reason_of(error))
-        self._first_rows = rows | self._first_rows
-        for role, array in block.arrays.items():
-            self._dtypes[role].add("text" if array.dtype.kind in "SU" else str(array.dtype))
-        self._shape = logits.shape
-        return None
-
-    def report(self, why_partial: str) -> dict[str, Any]:
-        """Return what there is to say, under the names that JSON has."""
-        shape = [self.rows_done, *self._shape[1:]] if self._shape else []
-        elements = math.prod(shape) if self.rows_done else 0
-        seconds = max(self._seconds, 1e-9)
-        passed = self.rows_done + self.rows_lost
-        partial_of = f"{why_partial} after {passed:,} of {self._rows:,} rows"
-        masked = "where" in self._operands or "where" in self._constants or self._labels.ignores
-        warnings = self._total.ranges.warnings()
-        if not self._total.elements:
-            warnings.append("there are no elements: the loss of none is 0")
-        elif empty := self._total.empty_classes():
-            more = f" and {len(empty) - NAMED:,} more" if len(empty) > NAMED else ""
-            which = ", ".join(map(str, empty[:NAMED])) + more
-            warnings.append(f"no elements of class {which}: the loss of none is 0")
-        return {
-            **self._total.values(),
-            "partial": partial_of if why_partial else None,
-            "reduction": self._reduction.value,
-            "shape": shape,
-            "elements_ignored": elements - self._total.elements if masked else None,
-            "labels_dtype": ", ".join(sorted(self._dtypes["labels"])),
-            "logits_dtype": ", ".join(sorted(self._dtypes["logits"])),
-            "seconds": seconds,
-            "elements_per_second": elements / seconds,
-            "bytes_per_second": self._bytes / seconds,
-            "rows_skipped": self.rows_lost,
-            "skipped": [problem.as_dict() for problem in self.problems],
-            "warnings": warnings,
-            "by_class": self._total.classes(),
-        }
+            status, why = 0, ""
+        found = run.result(why)
+        if written is not None:
+            written.file.write(found.to_html().encode())
+            written.finish()
+    for line in found.warnings:
+        say(f"warning: {line}")
+    sys.stdout.writelines(as_json(found) if arguments.json else as_lines(found))
+    return status
 
 
 @contextmanager

@@ -29,6 +29,7 @@ def add_to(commands: Any) -> None:
         help="compile all kernels now, for container images and shared folders",
         description="Compile all kernels and keep the code in the cache, so that no later call "
         "has to wait. The folder is that of NUMBA_CACHE_DIR, where that is set.",
+        epilog="Example: NUMBA_CACHE_DIR=/shared/cache sce-numba compile --dtype float32",
     )
     parser.add_argument(
         "--dtype",

@@ -1,4 +1,4 @@
-"""What ``evaluate`` found, as lines for people and as JSON for machines.
+"""What an evaluation found, as lines for people and as JSON for machines.
 
 Both come piece by piece: there may be a million classes.
 """
@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from sce_numba.evaluator.result import Evaluation, Groups
+from sce_numba.evaluator.units import with_unit
 
-def as_json(report: dict[str, Any]) -> Iterator[str]:
-    """Write a report as one JSON object, whose last list is that of the classes."""
-    yield json_text(report | {"by_class": []}).removesuffix("]}")
-    for number, row in enumerate(report["by_class"]):
+
+def as_json(found: Evaluation) -> Iterator[str]:
+    """Write a result as one JSON object, whose last list is that of the classes."""
+    yield json_text(found.head() | {"by_class": []}).removesuffix("]}")
+    for number, row in enumerate(found.by_class()):
         yield (", " if number else "") + json_text(row)
     yield "]}\n"
 
@@ -41,23 +43,69 @@ def _json_value(value: Any) -> Any:
     return float(value)
 
 
-def as_lines(report: dict[str, Any]) -> Iterator[str]:
-    """Write a report as aligned lines, and the classes as a table below them."""
-    tables = ("skipped", "warnings", "by_class")
-    for key, value in report.items():
-        if key not in tables and value is not None and (key != "rows_skipped" or value):
-            yield f"{key.replace('_', ' '):<21}{_line_value(value)}\n"
-    rows = iter(report["by_class"])
-    first = next(rows, None)
-    if first:
-        # Spaces between the columns, however long their values are.
-        yield f"\n{'class':>7} {'loss':>25} {'mean label':>12}\n"
-        for row in chain([first], rows):
-            yield f"{row['class']:>7} {row['loss']!s:>25} {row['mean_label']:>12.6g}\n"
+def as_lines(found: Evaluation) -> Iterator[str]:
+    """Write a result as aligned lines, and groups as tables below them."""
+    for key, value in _lines(found).items():
+        if value is not None and value != []:
+            yield f"{key:<21}{value}\n"
+    if found.classes:
+        yield from _table("class", found.classes)
+    for column, groups in found.slices.items():
+        yield from _table(column, groups)
+    if found.worst:
+        yield f"\n{'worst row':>12} {'loss':>25}  file, row in it\n"
+        for row in found.worst:
+            yield f"{row.row:>12} {row.loss!s:>25}  {row.file}, {row.row_in_file}\n"
 
 
-def _line_value(value: Any) -> str:
-    """Give a loss all its digits and a measured time four."""
-    if isinstance(value, list):
-        return " x ".join(map(str, value)) or "scalar"
-    return f"{value:.4g}" if type(value) is float else str(value)
+def _lines(found: Evaluation) -> dict[str, Any]:
+    compared = found.baseline
+    if compared:
+        low, high = compared.interval
+        sure = f"{compared.confidence:.0%} interval: {low:+.4g} to {high:+.4g}"
+    bytes_a_second = found.bytes_read / found.seconds
+    return {
+        **{key.replace("_", " "): value for key, value in found.losses.items()},
+        "partial": found.partial,
+        "reduction": found.settings["reduction"],
+        "shape": " x ".join(map(str, found.shape)) or "scalar",
+        **{key: found.settings[name] for key, name in _TOLD.items() if name in _changed(found)},
+        "divided by": f"{found.denominator:.17g}" if found.denominator != 1 else None,
+        "elements ignored": found.elements_ignored,
+        "baseline loss": compared and compared.loss,
+        "difference": compared and f"{compared.difference:+.4g} ({sure})",
+        "labels dtype": found.labels_dtype,
+        "logits dtype": found.logits_dtype,
+        "time": with_unit(found.seconds, "s"),
+        "speed": f"{with_unit(bytes_a_second, 'B/s')}, "
+        f"{with_unit(found.elements / found.seconds, '')} elements/s",
+        "rows skipped": found.rows_skipped or None,
+    }
+
+
+# Settings that are told where they are given.
+_TOLD = {
+    "weights": "weights",
+    "weight of positives": "pos_weight",
+    "label smoothing": "label_smoothing",
+    "positive label": "positive",
+}
+_DEFAULTS = {
+    "weights": ("1", 1.0),
+    "pos_weight": (None,),
+    "label_smoothing": (0.0,),
+    "positive": (None,),
+}
+
+
+def _changed(found: Evaluation) -> set[str]:
+    return {name for name, usual in _DEFAULTS.items() if found.settings[name] not in usual}
+
+
+def _table(title: str, groups: Groups) -> Iterator[str]:
+    # Spaces between the columns, however long their values are.
+    width = max(7, len(title), *(len(name) for name in groups.names)) if len(groups) else 7
+    yield f"\n{title:>{width}} {'loss':>25} {'mean label':>12} {'elements':>12}\n"
+    for row in groups.rows():
+        numbers = f"{row['loss']!s:>25} {row['mean_label']:>12.6g} {row['elements']:>12}"
+        yield f"{row['name']:>{width}} {numbers}\n"

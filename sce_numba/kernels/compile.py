@@ -14,7 +14,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -240,7 +240,7 @@ def kernel(kind: str, dtype: Any, form: Form) -> Kernel:
     return Kernel(Job(kind, dtype, form))
 
 
-def compile_all(dtypes: Iterable[Any]) -> int:
+def compile_all(dtypes: Collection[Any]) -> int:
     """Compile every job that computes in one of the dtypes; return how many there are."""
     both = (False, True)
     jobs = [
@@ -248,9 +248,10 @@ def compile_all(dtypes: Iterable[Any]) -> int:
         for kind in KINDS
         for dtype, staged, by_element in itertools.product(dtypes, both, both)
         for formula in ((SIGMOID, FOCAL) if kind in OF_FORMULAS else (SIGMOID,))
-        if kind != "groups" and staged is ONE_FORM.get(kind, staged)
+        if kind not in ("groups", "bins") and staged is ONE_FORM.get(kind, staged)
     ]
     jobs += [kernel("groups", dtype, Form(False, False)) for dtype in dtypes]
+    jobs += [kernel("bins", dtype, Form(True, True)) for dtype in dtypes]
     for code in jobs:
         code.group  # noqa: B018
     _DEAL.loop  # noqa: B018

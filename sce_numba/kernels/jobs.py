@@ -8,6 +8,7 @@
 ``along``       losses reduced along some axes, which lie together (see ``axis_view``)
 ``across``      the same, where the others lie together
 ``groups``      sums of rows, added to those of their groups
+``bins``        elements, counted by their logits and probabilities
 ==============  ===================================================================
 
 Of each there are three functions, of addresses only (see ``view``)::
@@ -27,7 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from . import gradient, group_sums, loss
+from . import bins, gradient, group_sums, loss
 from .across import totals_across
 from .along import totals_along
 from .axis_sums import write_all
@@ -48,6 +49,7 @@ KINDS: dict[str, Callable[..., Sums]] = {
     "along": totals_along,
     "across": totals_across,
     "groups": group_sums.add_rows,
+    "bins": bins.count_elements,
 }
 # Those that leave a result for each of the elements that are kept.
 BY_AXIS = {"along", "across"}

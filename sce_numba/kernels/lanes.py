@@ -158,6 +158,11 @@ def absolute(x: Any) -> Any:
     return llvm_function("fabs", x) if isinstance(x, Lanes) else np.abs(x)
 
 
+def ceiling(x: Any) -> Any:
+    """Return the least whole number that is not less than x."""
+    return llvm_function("ceil", x) if isinstance(x, Lanes) else np.ceil(x)
+
+
 def select(condition: Any, yes: Any, no: Any) -> Any:
     """Return ``yes`` where the condition holds, else ``no``; one of them may be a number."""
     if type(condition) is bool:
@@ -242,6 +247,22 @@ def split(x: Any, parts: int) -> list[Any]:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), size), lanes)
         pieces.append(Lanes(x.builder, x.builder.shuffle_vector(x.value, x.value, mask)))
     return pieces
+
+
+def interleaved(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Return the first lanes of four vectors, then their second lanes, and so on."""
+    if not isinstance(a, Lanes):
+        return np.stack([a, b, c, d], axis=1).ravel()
+    builder, size, index = a.builder, a.value.type.count, ir.IntType(32)
+
+    def shuffled(one: ir.Value, two: ir.Value, places: list[int]) -> ir.Value:
+        mask = [ir.Constant(index, place) for place in places]
+        kind = ir.VectorType(index, len(places))
+        return builder.shuffle_vector(one, two, ir.Constant(kind, mask))
+
+    one, two = (shuffled(x.value, y.value, list(range(2 * size))) for x, y in ((a, b), (c, d)))
+    places = [lane + vector * size for lane in range(size) for vector in range(4)]
+    return Lanes(builder, shuffled(one, two, places))
 
 
 def only(x: Any) -> Any:

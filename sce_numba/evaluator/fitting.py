@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def check_dtype(role: str, dtype: np.dtype[Any], takes_text: bool = False) -> No
     if role == "where":
         if dtype != np.bool_:
             raise UnfitError(role, f"a mask is bool, true for what counts, but this is {given}")
-    elif role == "logits":
+    elif role in ("logits", "baseline"):
         if not known or dtype.kind in "biu":
             exchanged = "; labels are named before logits" if dtype.kind in "biu" else ""
             raise UnfitError(
@@ -111,10 +111,18 @@ def _number(text: str) -> float | None:
     return None
 
 
-def fit(
-    arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels
-) -> tuple[np.ndarray, np.ndarray, Any, np.ndarray | None]:
-    """Return labels, logits, weights and where of some rows, as the functions take them.
+class Fitted(NamedTuple):
+    """The operands of some rows, as the functions take them."""
+
+    labels: np.ndarray
+    logits: np.ndarray
+    weights: Any
+    where: np.ndarray | None
+    baseline: np.ndarray | None
+
+
+def fit(arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels) -> Fitted:
+    """Return operands that fit each other.
 
     Raises
     ------
@@ -139,6 +147,12 @@ def fit(
     kept = how.kept(labels)
     if kept is not None:
         where = kept if where is None else where & kept
+    baseline = arrays.get("baseline")
+    if baseline is not None:
+        if baseline.shape != logits.shape:
+            said = other_row_shape(baseline.shape[1:], logits.shape[1:], files["logits"])
+            raise UnfitError("baseline", said)
+        baseline = _without_nulls("baseline", baseline, where)
     labels = _without_nulls("labels", labels, where)
     logits = _without_nulls("logits", logits, where)
     weights = _without_nulls("weights", weights, where)
@@ -153,7 +167,7 @@ def fit(
                 f"{len(pos_weight)} numbers, but logits have {classes} classes; give one number, "
                 "or one for each class",
             )
-    return how.numbers(labels, where), logits, weights, where
+    return Fitted(how.numbers(labels, where), logits, weights, where, baseline)
 
 
 def _beside(role: str, array: np.ndarray, logits: np.ndarray) -> np.ndarray:

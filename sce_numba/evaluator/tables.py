@@ -1,18 +1,25 @@
-"""Rows of columns of Parquet and Arrow files, read a block at a time by pyarrow."""
+"""Rows of columns of Parquet, Arrow and CSV files, read a block at a time by pyarrow."""
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
 from sce_numba.arrow_columns import dtype_of, joined, side_by_side
 
+from .places import is_remote, opened, shown
+
 PARQUET = (".parquet", ".pq")
-SUFFIXES = (*PARQUET, ".arrow", ".feather")
+CSV = (".csv", ".csv.gz")
+SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
+# How the folders of a partitioned table name what is null.
+NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
@@ -23,11 +30,12 @@ FEATHER_1 = b"FEA1"
 Reader = Callable[[int], Iterator[Any]]
 
 
-def table_parts(path: str, column: str) -> list[TablePart]:
+def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePart]:
     """Return the row groups of a Parquet file, or the record batches of an Arrow file.
 
     Several names, with commas between them, are columns side by side.  An Arrow stream, whose
-    batches can only be read from front to back, is one part.
+    batches can only be read from front to back, is one part, as is a CSV file.  Columns of groups
+    are read each as it is, given one after the other; a single one may be the name of a folder.
     """
     try:
         import pyarrow
@@ -35,12 +43,59 @@ def table_parts(path: str, column: str) -> list[TablePart]:
         raise ValueError("it needs pyarrow: pip install 'sce_numba[arrow]'") from None
     # The others keep tens of megabytes of what was freed.
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())
-    parts = list((_row_groups if path.endswith(PARQUET) else _record_batches)(path, column))
+    if as_groups and is_partition(path, column):
+        parts = [_partition(path, column)]
+    else:
+        parts = _parts_of(path, column, as_groups)
     offset = 0
     for part in parts:
         part.offset = offset
         offset += part.rows
     return parts
+
+
+def _parts_of(path: str, column: str | None, as_groups: bool) -> list[TablePart]:
+    if path.endswith(PARQUET):
+        return list(_row_groups(path, column, as_groups))
+    read = _csv_rows if path.endswith(CSV) else _record_batches
+    return list(read(path, column, as_groups))
+
+
+def _partitions(path: str) -> dict[str, str]:
+    """Return what the folders of a file say of its rows, as ``country=DE`` does."""
+    folders = [name for name in os.path.dirname(path).split("/") if "=" in name]
+    pairs = (folder.partition("=") for folder in folders)
+    return {unquote(name): unquote(value) for name, _, value in pairs}
+
+
+def is_partition(path: str, name: str) -> bool:
+    """Tell whether folders, not a column, say which group the rows of a file belong to."""
+    return name in _partitions(path)
+
+
+def _partition(path: str, name: str) -> TablePart:
+    """Return the rows of a file, each with the value that its folder has."""
+    import pyarrow as pa
+
+    value = _partitions(path)[name]
+    rows = sum(part.rows for part in _parts_of(path, None, True))
+    column = pa.array([None if value == NO_VALUE else value]).dictionary_encode()
+
+    def read(count: int) -> Iterator[Any]:
+        for start in range(0, rows, count):
+            codes = pa.array(np.zeros(min(count, rows - start), np.int32))
+            yield pa.record_batch([column.take(codes)], [name])
+
+    schema = pa.schema([pa.field(name, column.type)])
+    return TablePart(path, _Columns(name, schema, True), rows, 0, read)
+
+
+def _source(path: str) -> Any:
+    """Return a file as pyarrow reads it."""
+    import pyarrow as pa
+
+    # Mapped, it would be counted sooner, but one that shrinks meanwhile would end the process.
+    return pa.PythonFile(opened(path), "r") if is_remote(path) else pa.OSFile(path)
 
 
 class TablePart:
@@ -51,7 +106,8 @@ class TablePart:
 
     def __init__(self, path: str, columns: _Columns, rows: int, size: int, reader: Reader) -> None:
         self.path, self.columns, self.dtype = path, columns.names, columns.dtype
-        self.name = f"{path}:{','.join(columns.names)}"
+        self.name = f"{shown(path)}:{','.join(columns.names)}"
+        self._as_groups = columns.as_groups
         self.rows = self.readable = rows
         self.row_bytes = -(-size // max(rows, 1))
         self.offset = 0
@@ -64,6 +120,8 @@ class TablePart:
 
     def read(self, start: int, stop: int, memory: np.ndarray) -> np.ndarray:
         """Return rows, in memory that pyarrow owns or in a copy; a masked array if some are null.
+
+        What names groups is returned as one record batch.
 
         After an error of the file, rather than of the values in these rows, the rest is lost.
         """
@@ -93,6 +151,9 @@ class TablePart:
             if used < len(batch):
                 self._ready.appendleft(batch.slice(used))
             self._position += used
+        if self._as_groups:
+            whole: Any = _one_batch(pieces)
+            return whole  # type: ignore[no-any-return]
         rows = [side_by_side(batch, self.columns) for batch in pieces if len(batch)]
         return rows[0] if len(rows) == 1 else joined(np.concatenate, rows)
 
@@ -102,19 +163,46 @@ class TablePart:
         self._position, self._error = 0, None
 
 
+def _one_batch(batches: list[Any]) -> Any:
+    import pyarrow as pa
+
+    if len(batches) == 1:
+        return batches[0]
+    table = pa.Table.from_batches(batches).unify_dictionaries()
+    return table.combine_chunks().to_batches()[0]
+
+
 class _Columns:
     """The columns that a name stands for, and the dtype of their values.
 
-    Names have commas between them, and may have some in them.
+    Names have commas between them, and may have some in them.  Those of groups end lines, and are
+    any one where the rows alone matter; they have no dtype that would matter.
     """
 
-    def __init__(self, name: str, schema: Any) -> None:
-        names = schema.names
-        self.names = _split(name, names) or name.split(",")
+    def __init__(self, name: str | None, schema: Any, as_groups: bool = False) -> None:
+        names, self.as_groups = schema.names, as_groups
+        if name is None:
+            self.names, self.dtype = names[:1], np.dtype(np.str_)
+            return
+        self.names = name.split("\n") if as_groups else _split(name, names) or name.split(",")
         for column in self.names:
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
+        if as_groups:
+            for column in self.names:
+                _check_groups(schema.field(column).type)
+            self.dtype = np.dtype(np.str_)
+            return
         self.dtype = np.result_type(*(dtype_of(schema.field(column).type) for column in self.names))
+
+
+def _check_groups(kind: Any) -> None:
+    import pyarrow as pa
+
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        raise ValueError(
+            f"a column of {kind}; what names groups are text, numbers, bool, dates and categories"
+        )
 
 
 def _split(text: str, names: list[str]) -> list[str]:
@@ -127,54 +215,105 @@ def _split(text: str, names: list[str]) -> list[str]:
     return []
 
 
-def _row_groups(path: str, name: str) -> Iterator[TablePart]:
+def _row_groups(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
     from pyarrow.parquet import ParquetFile
 
-    with ParquetFile(path) as file:
-        metadata, columns = file.metadata, _Columns(name, file.schema_arrow)
+    # pyarrow closes what it has opened itself.
+    with _source(path) as source, ParquetFile(source) as file:
+        metadata, schema = file.metadata, file.schema_arrow
+        columns = _Columns(name, schema, as_groups)
 
     def read(number: int, rows: int) -> Iterator[Any]:
-        with ParquetFile(
-            path,
-            metadata=metadata,
-            buffer_size=BUFFER,
-            pre_buffer=False,
-            page_checksum_verification=True,
-        ) as file:
+        with (
+            _source(path) as source,
+            ParquetFile(
+                source,
+                metadata=metadata,
+                read_dictionary=columns.names if as_groups else None,
+                buffer_size=BUFFER,
+                pre_buffer=False,
+                page_checksum_verification=True,
+            ) as file,
+        ):
             # The operands are read in threads of their own.
             yield from file.iter_batches(rows, [number], columns.names, use_threads=False)
 
     leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
     starts = tuple(f"{column}." for column in columns.names)
     wanted = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
+    widths = [_width(schema.field(column).type) for column in columns.names]
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)
         # The metadata of its columns would know better, but damaged ones end the process.
-        size = 8 * group.num_rows * len(wanted)
-        if any(leaf.max_repetition_level for leaf in wanted):
+        size = group.num_rows * (8 * len(wanted) + sum(widths))
+        if sum(leaf.max_repetition_level > 0 for leaf in wanted) > sum(map(bool, widths)):
             size += group.total_byte_size
         yield TablePart(path, columns, group.num_rows, size, partial(read, number))
 
 
-def _record_batches(path: str, name: str) -> Iterator[TablePart]:
+def _width(kind: Any) -> int:
+    """Return how many bytes the lists of a column have if their type tells, else 0."""
     import pyarrow as pa
 
-    with open(path, "rb") as opened:
-        start = opened.read(len(ARROW_FILE))
+    if not (pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type)):
+        return 0
+    return int(kind.list_size * kind.value_type.bit_width // 8)
+
+
+def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
+    import pyarrow as pa
+    from pyarrow import csv
+
+    def open_it(source: Any, **options: Any) -> Any:
+        if path.endswith(".gz"):
+            source = pa.CompressedInputStream(source, "gzip")
+        convert = csv.ConvertOptions(strings_can_be_null=True, **options)
+        return csv.open_csv(source, convert_options=convert)
+
+    with _source(path) as source, open_it(source) as file:
+        # The first block tells whether a column has numbers, but not whether they stay whole.
+        fields = [
+            pa.field(field.name, pa.float64() if _is_number(field.type) else field.type)
+            for field in file.schema
+        ]
+    columns = _Columns(name, pa.schema(fields), as_groups)
+    types = {field.name: field.type for field in fields if field.name in columns.names}
+    options = {"include_columns": columns.names, "column_types": types}
+
+    def read(_rows: int) -> Iterator[Any]:
+        with _source(path) as source, open_it(source, **options) as file:
+            yield from file
+
+    rows = size = 0
+    for batch in read(0):
+        rows, size = rows + len(batch), size + batch.nbytes
+    yield TablePart(path, columns, rows, size, read)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind) or pa.types.is_null(kind))
+
+
+def _record_batches(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
+    import pyarrow as pa
+
+    with opened(path) as beginning:
+        start = beginning.read(len(ARROW_FILE))
     if start.startswith(FEATHER_1):
         raise ValueError("Feather of version 1; what pyarrow.feather.write_feather writes is read")
     is_file = start == ARROW_FILE
     open_it = pa.ipc.open_file if is_file else pa.ipc.open_stream
-    with pa.OSFile(path) as source, open_it(source) as file:
-        columns = _Columns(name, file.schema)
+    with _source(path) as source, open_it(source) as file:
+        columns = _Columns(name, file.schema, as_groups)
         fields = [file.schema.names.index(column) for column in columns.names]
     options = pa.ipc.IpcReadOptions(included_fields=fields)
-    # Mapped, it would be counted sooner, but one that shrinks meanwhile would end the process.
-    with pa.OSFile(path) as source, open_it(source, options=options) as file:
+    with _source(path) as source, open_it(source, options=options) as file:
         found = _with_known_rows(path, _counted(file)) if is_file else [_counted_stream(file)]
 
     def read(number: int | None, _rows: int) -> Iterator[Any]:
-        with pa.OSFile(path) as source, open_it(source, options=options) as file:
+        with _source(path) as source, open_it(source, options=options) as file:
             if number is None:
                 yield from file
             else:

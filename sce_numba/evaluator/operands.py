@@ -1,4 +1,4 @@
-"""From what the command line names to the files, and their rows, that hold an operand."""
+"""From what names an operand to the files, and their rows, that hold it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from .array_part import ArrayPart
 from .npy import NpyPart, member_names
+from .places import STDIN, copy_of_stdin, is_remote, opened, shown, store_of
 from .tables import SUFFIXES, TablePart, table_parts
 
-Part: TypeAlias = NpyPart | TablePart
+Part: TypeAlias = NpyPart | TablePart | ArrayPart
 
 TAKEN = f"what can be read is .npy, .npz:MEMBER, and {', '.join(SUFFIXES)} with :COLUMN"
 
@@ -47,14 +49,22 @@ class Shard:
         return None if known is None else known[1:]
 
 
-def find_shards(operand: str) -> list[Shard]:
+def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
     """Return the files that an operand names, in the order of the numbers in their names.
+
+    What names groups is a column of any kind, or the name of folders.
 
     Raises
     ------
     ValueError
         If there is none.
     """
+    if operand == STDIN or operand.startswith(f"{STDIN}:"):
+        try:
+            path = copy_of_stdin()
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot read {operand} ({reason_of(error)})") from None
+        return [_open(path, operand[len(STDIN) + 1 :], as_groups)]
     paths, member = _paths(operand)
     if not paths:
         if os.path.isdir(operand) or os.path.isdir(operand.rpartition(":")[0]):
@@ -68,7 +78,20 @@ def find_shards(operand: str) -> list[Shard]:
             f"cannot read {operand} (No such file{hint}): give a .npy file, FILE.npz:MEMBER, "
             "FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
-    return [_open(path, member) for path in paths]
+    return [_open(path, member, as_groups) for path in paths]
+
+
+def column_beside(operand: str, column: str) -> list[Shard]:
+    """Return a column of the very files that an operand names, or nothing if there is none.
+
+    Lines are several of them, to be read at once.
+    """
+    if operand.startswith(f"{STDIN}:"):
+        return find_shards(f"{STDIN}:{column}", True)
+    paths, _ = _paths(operand)
+    if not paths or not all(path.endswith(SUFFIXES) for path in paths):
+        return []
+    return [_open(path, column, True) for path in paths]
 
 
 def pair_by_name(operands: dict[str, list[Shard]]) -> None:
@@ -108,7 +131,10 @@ def _keys(shards: list[Shard]) -> list[str]:
     """Return paths without the folder that holds all of them, endings and leading zeros."""
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(shard.path)) for shard in shards])
     names = [os.path.relpath(os.path.abspath(shard.path), folder) for shard in shards]
-    return [re.sub(r"\d+", lambda n: str(int(n[0])), os.path.splitext(name)[0]) for name in names]
+    return [
+        re.sub(r"\d+", lambda n: str(int(n[0])), os.path.splitext(name.removesuffix(".gz"))[0])
+        for name in names
+    ]
 
 
 def _without_common(names: list[str]) -> list[str]:
@@ -135,18 +161,22 @@ def reason_of(error: BaseException) -> str:
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
 
 
-def _open(path: str, member: str) -> Shard:
-    name = f"{path}:{member}" if member else path
+def _open(path: str, member: str, as_groups: bool) -> Shard:
+    name = f"{shown(path)}:{member}" if member else shown(path)
     # A damaged file can fail in any layer: archive, compression, header, array.
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
+        if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
             # Opening a pipe may wait for ever, and of all files some places are read twice.
-            raise ValueError("a pipe or device, not a file on a disk: save it in a file first")
+            raise ValueError(
+                "a pipe or device, not a file on a disk: save it in a file first; Arrow data may "
+                "come from standard input, as -:COLUMN"
+            )
         if path.endswith(SUFFIXES):
             if not member:
                 raise ValueError("which column? Add :COLUMN")
-            return Shard(name, list(table_parts(path, member)), path=path)
-        archive = zipfile.is_zipfile(path)
+            return Shard(name, list(table_parts(path, member, as_groups)), path=path)
+        with opened(path) as file:
+            archive = zipfile.is_zipfile(file)
         if archive and not member:
             raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
         if not (archive or path.endswith((".npy", ".npz")) or _is_array(path)):
@@ -163,7 +193,7 @@ def _open(path: str, member: str) -> Shard:
 def _paths(operand: str) -> tuple[list[str], str]:
     """Return the files that a name or pattern stands for, and the member or column of them."""
     found, pattern, member = _files(operand, ""), operand, ""
-    while not found and ":" in pattern:
+    while not found and ":" in pattern and not pattern.endswith("://"):
         # A column may have colons in its name.
         pattern = pattern.rpartition(":")[0]
         member = operand[len(pattern) + 1 :]
@@ -172,8 +202,10 @@ def _paths(operand: str) -> tuple[list[str], str]:
 
 
 def _files(pattern: str, member: str) -> list[str]:
-    if os.path.isdir(pattern):
-        suffixes = (".npz", *SUFFIXES) if member else (".npy", *SUFFIXES)
+    suffixes = (".npz", *SUFFIXES) if member else (".npy", *SUFFIXES)
+    if is_remote(pattern):
+        found = _remote_files(pattern, suffixes)
+    elif os.path.isdir(pattern):
         found = [
             os.path.join(folder, name)
             for folder, _, names in os.walk(pattern)
@@ -194,6 +226,25 @@ def _files(pattern: str, member: str) -> list[str]:
             places.setdefault((os.path.realpath(folder), name), path)
         found = list(places.values())
     return sorted(found, key=_natural)
+
+
+def _remote_files(url: str, suffixes: tuple[str, ...]) -> list[str]:
+    try:
+        store = store_of(url)
+        if glob.has_magic(url):
+            found = store.glob(url)
+        elif store.isdir(url):
+            found = [
+                path
+                for path in store.find(url)
+                if path.endswith(suffixes) and not path.rpartition("/")[2].startswith((".", "_"))
+            ]
+        else:
+            found = [url] if store.exists(url) else []
+    # A store can fail in any layer: name, key, network.
+    except Exception as error:
+        raise ValueError(f"cannot read {url} ({reason_of(error)})") from None
+    return [path if is_remote(path) else store.unstrip_protocol(path) for path in found]
 
 
 def _matches(pattern: str) -> list[str]:
@@ -220,7 +271,7 @@ def _is_wanted(path: str) -> bool:
 
 
 def _is_array(path: str) -> bool:
-    with open(path, "rb") as file:
+    with opened(path) as file:
         return file.read(6) == b"\x93NUMPY"
 
 

@@ -7,14 +7,14 @@ is cut short, or a disk that fails, would end the process instead of raising an 
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import tempfile
-import zipfile
 from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from .places import archive_at, opened, shown, size_of
 
 # Unlike numpy.load it does not advise to unpickle a text file; older NumPy gives it no types.
 NPY: Any = np.lib.format
@@ -30,7 +30,7 @@ class NpyPart:
 
     def __init__(self, path: str, member: str = "") -> None:
         self.path, self.member = path, member
-        self.name = f"{path}:{member}" if member else path
+        self.name = f"{shown(path)}:{member}" if member else shown(path)
         self._file: IO[bytes] | None = None
         with self._open() as file:
             version = NPY.read_magic(file)
@@ -73,15 +73,15 @@ class NpyPart:
 
     def _open(self) -> IO[bytes]:
         if not self.member:
-            return open(self.path, "rb")
+            return opened(self.path)
         # The archive stays open as long as its member.
-        with zipfile.ZipFile(self.path) as archive:
+        with archive_at(self.path) as archive:
             return archive.open(f"{self.member}.npy")
 
     def _size(self) -> int:
         if not self.member:
-            return os.stat(self.path).st_size
-        with zipfile.ZipFile(self.path) as archive:
+            return size_of(self.path)
+        with archive_at(self.path) as archive:
             return archive.getinfo(f"{self.member}.npy").file_size
 
     def read(self, start: int, stop: int, memory: Array) -> Array:
@@ -150,5 +150,5 @@ def _bfloat16() -> np.dtype[Any]:
 
 def member_names(archive: str) -> list[str]:
     """List the arrays of an ``.npz`` archive."""
-    with zipfile.ZipFile(archive) as opened:
-        return [name[:-4] for name in opened.namelist() if name.endswith(".npy")]
+    with archive_at(archive) as members:
+        return [name[:-4] for name in members.namelist() if name.endswith(".npy")]

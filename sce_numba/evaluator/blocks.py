@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Collection, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -15,6 +15,8 @@ from .operands import Part, Shard, other_row_shape, reason_of
 
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
 BLOCK_BYTES = 1 << 20
+# So many blocks are read before their use: tables are decoded in pages, some blocks take longer.
+AHEAD = 4
 # Mistakes of one kind that are told one by one; of more, the first is told and the others counted.
 TOLD = 3
 # The files of each operand, by its name; labels come first.
@@ -190,31 +192,30 @@ def cut(operands: Operands) -> Iterator[dict[str, Piece]]:
 
 
 def read_ahead(cuts: Iterator[dict[str, Piece]], roles: Collection[str]) -> Generator[Block]:
-    """Read blocks, each operand in a thread of its own, while the block before is in use.
+    """Read blocks, each operand in a thread of its own, while those before are in use.
 
-    The arrays of a block are overwritten by the block after the next.
+    The arrays of a block are overwritten once the next one is asked for.
     """
     readers = {role: ThreadPoolExecutor(1, "sce_numba-read") for role in roles}
-    memories = {role: (_Memory(), _Memory()) for role in roles}
+    memories = {role: [_Memory() for _ in range(AHEAD + 1)] for role in roles}
 
     def begin(number: int, pieces: dict[str, Piece]) -> dict[str, Future[Any]]:
         wanted = all(piece.start < piece.part.readable for piece in pieces.values())
         return {
             role: readers[role].submit(
-                _read if wanted else _pass, piece, memories[role][number % 2]
+                _read if wanted else _pass, piece, memories[role][number % (AHEAD + 1)]
             )
             for role, piece in pieces.items()
         }
 
     try:
-        coming: tuple[dict[str, Piece], dict[str, Future[Any]]] | None = None
+        coming: deque[tuple[dict[str, Piece], dict[str, Future[Any]]]] = deque()
         for number, pieces in enumerate(cuts):
-            following = pieces, begin(number, pieces)
-            if coming is not None:
-                yield _finish(*coming)
-            coming = following
-        if coming is not None:
-            yield _finish(*coming)
+            coming.append((pieces, begin(number, pieces)))
+            if len(coming) > AHEAD:
+                yield _finish(*coming.popleft())
+        while coming:
+            yield _finish(*coming.popleft())
     finally:
         for reader in readers.values():
             reader.shutdown(cancel_futures=True)

@@ -1,0 +1,248 @@
+"""``evaluate``: the loss of arrays or files, and whatever else one pass over them can tell."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import operator
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from sce_numba import arguments
+from sce_numba.array_libraries import are_plain, check_order, columns_of, has_names
+from sce_numba.messages import shown
+from sce_numba.reduction import Reduction
+
+from .blocks import told
+from .result import Evaluation
+from .run import Run, Settings
+
+
+def evaluate(
+    labels: ArrayLike | str | os.PathLike[str],
+    logits: ArrayLike | str | os.PathLike[str],
+    weights: ArrayLike | str | os.PathLike[str] = 1.0,
+    label_smoothing: float = 0,
+    reduction: Reduction | str = Reduction.SUM_BY_NONZERO_WEIGHTS,
+    *,
+    pos_weight: ArrayLike | str | os.PathLike[str] | None = None,
+    where: ArrayLike | str | os.PathLike[str] | None = None,
+    ignore_label: Any = (),
+    positive: Any = None,
+    by: Mapping[str, Any] | Sequence[str] | str | None = None,
+    by_class: bool | None = None,
+    class_names: Sequence[str] | None = None,
+    baseline: ArrayLike | str | os.PathLike[str] | None = None,
+    worst: int = 0,
+    per_row: str | os.PathLike[str] | None = None,
+    on_error: str = "stop",
+) -> Evaluation:
+    """Evaluate a model: its loss, by class and by group, its calibration, its worst rows.
+
+    It does what ``python -m sce_numba evaluate`` does: reads arrays, or files that are larger than
+    memory, once and block by block.
+
+    Parameters
+    ----------
+    labels : array_like or path
+        Labels in [0, 1], or the name of files, as ``"data.parquet:label"``.
+    logits : array_like or path
+        Log-odds, of the shape of the labels; the first axis is that of the rows, the last one that
+        of the classes.
+    weights : array_like, number or path
+        As in ``sigmoid_cross_entropy``.
+    label_smoothing : float
+        From 0 to 1.
+    reduction : Reduction or str
+        As in ``sigmoid_cross_entropy``; without one, the range of the losses is told.
+    pos_weight : array_like or path, optional
+        The weight of positives: a number, or one for each class.
+    where : array_like of bool or path, optional
+        Elements to include.
+    ignore_label : number or sequence of numbers
+        Labels to leave out; None stands for nulls in files.
+    positive : number or str, optional
+        Take labels that are this as 1, and the one other value as 0.
+    by : mapping of str to array_like or path, or sequence of str, optional
+        Columns whose values are groups of rows, to tell the loss of each, by the names to tell them
+        under; of files, the names of columns suffice.
+    by_class : bool, optional
+        Whether to tell the loss of each class, by default wherever there is an axis of them.
+    class_names : sequence of str, optional
+        The names of the classes; by default those of columns, or numbers.
+    baseline : array_like or path, optional
+        Other logits, to be compared with.
+    worst : int
+        How many rows of greatest loss to tell.
+    per_row : path, optional
+        A .npy or Parquet file to write the loss of each row to.
+    on_error : str
+        What to do about rows of files that can't be read: "stop", with an error, or "skip" them.
+
+    Returns
+    -------
+    Evaluation
+        What was found.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an operand or an option can't be used, or a file can't be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import sce_numba as sce
+    >>> rng = np.random.default_rng(0)
+    >>> logits = rng.normal(0, 2, (1000, 3))
+    >>> labels = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
+    >>> found = sce.evaluate(labels, logits, by={"half": np.arange(1000) // 500}, worst=1)
+    >>> found
+    Evaluation(loss=0.46488..., reduction='weighted_sum_by_nonzero_weights', shape=(1000, 3))
+    >>> print(found.classes.loss.round(3), found.slices["half"].names)
+    [0.484 0.459 0.451] ['0', '1']
+    >>> print(round(found.calibration.expected_error, 3), found.worst[0].row)
+    0.013 632
+    """
+    if on_error not in ("stop", "skip"):
+        raise ValueError(f"Argument `on_error` must be 'stop' or 'skip', got {shown(on_error)}.")
+    if arguments.as_reduction(reduction) is None:
+        reduction = Reduction.NONE
+    operands = {
+        "labels": labels,
+        "logits": logits,
+        "weights": weights,
+        "where": where,
+        "pos_weight": pos_weight,
+        "baseline": baseline,
+    }
+    read = _operands(operands, positive is not None)
+    settings = Settings(
+        **read,
+        label_smoothing=arguments.as_label_smoothing(label_smoothing),
+        reduction=Reduction(reduction),
+        ignore_label=[_text(value) for value in _several(ignore_label)],
+        positive=None if positive is None else _text(positive),
+        by=_columns(by, read["logits"]),
+        by_class=by_class,
+        class_names=class_names if class_names is not None else columns_of(logits) or None,
+        worst=_count(worst),
+        per_row=None if per_row is None else os.fspath(per_row),
+        on_error=on_error,
+        distributions=True,
+    )
+    try:
+        run = Run(settings)
+        run.until(lambda: False)
+    except (ValueError, TypeError) as error:
+        raise type(error)(_in_python(str(error))) from error
+    if run.problems and (on_error == "stop" or not run.rows_done):
+        raise ValueError(_in_python("; ".join(told(run.problems))))
+    found = run.result()
+    return replace(found, warnings=[_in_python(line) for line in found.warnings])
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike)
+
+
+def _operands(given: dict[str, Any], takes_text: bool) -> dict[str, Any]:
+    """Return operands as the settings have them; those in memory are checked against each other."""
+    found = {name: os.fspath(value) for name, value in given.items() if _is_path(value)}
+    arrays = {name: value for name, value in given.items() if name not in found}
+    if not are_plain(arrays):
+        check_order(arrays)
+        if any(map(has_names, arrays.values())):
+            arrays = importlib.import_module("sce_numba.xarray").by_position(arrays)
+    read: dict[str, Any] = {}
+    for name in ("labels", "logits"):
+        if name in arrays:
+            text = takes_text and name == "labels"
+            as_one = arguments.as_floats if name == "logits" else arguments.as_labels
+            read[name] = (arguments.as_array if text else as_one)(arrays[name], name)
+    if len(read) == 2 and not takes_text:
+        arguments.as_labels_and_logits(read["labels"], "labels", read["logits"])
+    logits = read.get("logits")
+    for name in arrays.keys() - read.keys():
+        if arrays[name] is not None or name == "weights":
+            read[name] = _beside(name, arrays[name], logits)
+    return found | read
+
+
+def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
+    """Return an operand that goes with the logits, where these are in memory."""
+    array = arguments.as_floats(value, name) if name == "baseline" else None
+    if array is None:
+        array = arguments.as_array(value, name)
+    if name == "pos_weight":
+        if array.size != math.prod(array.shape[-1:]):
+            raise ValueError(
+                f"Argument `pos_weight` must be a number, or one for each class, got the shape "
+                f"{array.shape}."
+            )
+        return array.reshape(() if array.size == 1 else -1)
+    if logits is None:
+        return array
+    if name == "weights":
+        weight, several = arguments.as_weights(array, logits)
+        return weight if several is None else several
+    if name == "where":
+        return np.broadcast_to(arguments.as_where(array, logits), logits.shape)
+    if array.shape != logits.shape:
+        raise ValueError(
+            f"Argument `baseline` must have the shape of logits, got {array.shape} and "
+            f"{logits.shape}."
+        )
+    return array
+
+
+def _several(values: Any) -> Sequence[Any]:
+    return values if isinstance(values, list | tuple) else [values]
+
+
+def _text(value: Any) -> str:
+    """Return a label as the command line has it."""
+    if value is None:
+        return "null"
+    return str(int(value) if isinstance(value, bool | np.bool_) else value)
+
+
+def _columns(by: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
+    if by is None or isinstance(by, str):
+        return [by] if by else []
+    if not hasattr(by, "items"):
+        return list(by)
+    found: dict[str, Any] = {}
+    for name, values in by.items():
+        if _is_path(values):
+            found[str(name)] = os.fspath(values)
+            continue
+        array = found[str(name)] = np.asarray(values)
+        shape = np.shape(logits)[:1] if isinstance(logits, np.ndarray) else array.shape[:1]
+        if array.shape != shape:
+            raise ValueError(
+                f"Argument `by` must have one value for each row, of the shape {shape}, got "
+                f"{name!r} of the shape {array.shape}."
+            )
+    return found
+
+
+def _count(worst: Any) -> int:
+    try:
+        number = operator.index(worst)
+    except TypeError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"Argument `worst` must be a number of rows, got {shown(worst)}.")
+    return number
+
+
+def _in_python(said: str) -> str:
+    """Return what is said of the options of the command line, with the names of arguments."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda n: f"`{n[1].replace('-', '_')}`", said)

@@ -1,0 +1,182 @@
+"""Which group the rows of a column belong to: one for each value, or bins of many numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+# Of so many different values a column may be, unless they are numbers.
+MOST = 1000
+# So many different numbers have a group each; more are put into so many groups of neighbours.
+EXACT, BINS = 32, 10
+# Bits of a float64 that tell which numbers are held together until all are seen: sign, exponent
+# and seven more, by which neighbours differ by less than a hundredth.
+_KEY_BITS = 19
+_SIGN = np.uint64(1 << 63)
+_SHIFT = np.uint64(64 - _KEY_BITS)
+
+NULL, NAN = 0, 1
+
+
+class Categories:
+    """The groups that values have had so far: texts, truth values, dates."""
+
+    MISSING = ("null",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._codes: dict[str, int] = {"null": NULL}
+
+    @property
+    def number(self) -> int:
+        """How many groups there are."""
+        return len(self._codes)
+
+    def codes(self, local: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return the groups of rows, given which of some names each has, a negative one if none."""
+        # A dictionary may hold more than the rows have.
+        used = np.bincount(local + 1, minlength=len(names) + 1)[1:] > 0
+        own = np.zeros(len(names) + 1, np.int64)
+        own[-1] = NULL
+        for place in np.flatnonzero(used).tolist():
+            own[place] = self._codes.setdefault(names[place], len(self._codes))
+        if len(self._codes) > MOST + 1:
+            raise ValueError(
+                f"--by {self._name}: there are more than {MOST:,} different values; a column of "
+                "fewer is needed, of kinds or ranges say"
+            )
+        found: np.ndarray = own[local]
+        return found
+
+    def groups(self, _counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return names in order, and where among them each group belongs."""
+        names = [*sorted(self._codes.keys() - {"null"}), "null"]
+        places = {name: place for place, name in enumerate(names)}
+        return names, np.array([places[name] for name in self._codes])
+
+
+class Numbers:
+    """The groups that numbers have had so far."""
+
+    MISSING = ("null", "NaN")
+
+    def __init__(self) -> None:
+        # In order, until there are too many of them.
+        self._values: np.ndarray | None = np.zeros(0)
+        self._value_codes = np.zeros(0, np.int64)
+        self._of_key = np.zeros(0, np.int64)
+        self._keys: list[int] = []
+
+    @property
+    def number(self) -> int:
+        """How many groups there are."""
+        return 2 + (len(self._keys) if self._values is None else self._values.size)
+
+    def codes(
+        self, values: np.ndarray, null: np.ndarray | None, regroup: Callable[[np.ndarray, int], Any]
+    ) -> np.ndarray:
+        """Return the groups of rows.
+
+        Where they become other ones, ``regroup`` is told which, and how many.
+        """
+        missing = values != values if null is None else null | (values != values)
+        whole = not missing.any()
+        numbers = (values if whole else values[~missing]).astype(np.float64)
+        numbers += 0.0  # one zero, not two
+        own = self._exact(numbers)
+        if own is None:
+            if self._values is not None:
+                self._hold_by_key(regroup)
+            own = self._by_key(numbers)
+        if whole:
+            return own
+        found = np.full(values.shape, NAN)
+        found[~missing] = own
+        if null is not None:
+            found[null] = NULL
+        return found
+
+    def _exact(self, numbers: np.ndarray) -> np.ndarray | None:
+        if self._values is None:
+            return None
+        while True:
+            known = self._values
+            places = np.searchsorted(known, numbers)
+            strange = np.append(known, np.nan)[places] != numbers
+            if not strange.any():
+                return self._value_codes[places]
+            new = np.unique(numbers[strange])
+            if known.size + new.size > EXACT:
+                return None
+            codes = np.append(self._value_codes, 2 + known.size + np.arange(new.size))
+            order = np.argsort(np.append(known, new))
+            self._values, self._value_codes = np.append(known, new)[order], codes[order]
+
+    def _hold_by_key(self, regroup: Callable[[np.ndarray, int], Any]) -> None:
+        values, codes = self._values, self._value_codes
+        assert values is not None
+        self._values, self._of_key = None, np.full(1 << _KEY_BITS, -1)
+        # Their sums go along.
+        targets = np.array([NULL, NAN] + [0] * codes.size)
+        targets[codes] = self._by_key(values)
+        regroup(targets, self.number)
+
+    def _by_key(self, numbers: np.ndarray) -> np.ndarray:
+        keys = _keys(numbers)
+        found: np.ndarray = self._of_key[keys]
+        if found.size and found.min() < 0:
+            new = np.unique(keys[found < 0])
+            self._of_key[new] = self.number + np.arange(new.size)
+            self._keys += new.tolist()
+            found = self._of_key[keys]
+        return found
+
+    def groups(self, counts: np.ndarray) -> tuple[list[str], np.ndarray]:
+        """Return names in order, and where among them each group belongs."""
+        places = np.zeros(self.number, np.int64)
+        if self._values is not None:
+            names = [_shown(value) for value in self._values.tolist()]
+            places[self._value_codes] = np.arange(len(names))
+        else:
+            names = []
+            keys = np.array(self._keys)
+            order = np.argsort(keys)
+            upto = np.cumsum(counts[2:][order])
+            # A group ends where it has its share.
+            bins = (upto - 1) * BINS // max(int(upto[-1]), 1) if upto.size else upto
+            bins = np.unique(np.maximum(bins, 0), return_inverse=True)[1].reshape(-1)
+            places[2 + order] = bins
+            starts = np.flatnonzero(np.diff(bins)) + 1
+            edges = [f"{value:.4g}" for value in _least_of(keys[order][starts]).tolist()]
+            if edges:
+                between = [f"{one} to {two}" for one, two in pairwise(edges)]
+                names = [f"below {edges[0]}", *between, f"from {edges[-1]}"]
+            else:
+                names = ["all"]
+        places[[NULL, NAN]] = len(names), len(names) + 1
+        return [*names, "null", "NaN"], places
+
+
+def _keys(numbers: np.ndarray) -> np.ndarray:
+    """Return the first bits of numbers, changed so that they have the order of the numbers."""
+    bits = numbers.view(np.uint64)
+    signs = (numbers.view(np.int64) >> 63).view(np.uint64)
+    keys: np.ndarray = ((bits ^ (signs | _SIGN)) >> _SHIFT).view(np.int64)
+    return keys
+
+
+def _least_of(keys: np.ndarray) -> np.ndarray:
+    """Return the least number of each key."""
+    bits = keys.astype(np.uint64) << _SHIFT
+    least: np.ndarray = np.where(bits >= _SIGN, bits ^ _SIGN, ~bits).view(np.float64)
+    return least
+
+
+def _shown(value: float) -> str:
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e16:
+        return str(int(value))
+    return f"{value:.9g}"

@@ -1,0 +1,38 @@
+"""How the loss goes along the rows: in pieces of equally many, of which there are a few hundred."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sce_numba.reduction import Reduction
+
+from .result import Course
+from .rows import Rows
+
+PIECES = 200
+
+
+class CourseOfRows:
+    """What the rows so far have come to, piece by piece."""
+
+    def __init__(self, rows: int) -> None:
+        self._step = max(-(-rows // PIECES), 1)
+        self._sums = np.zeros((2, -(-rows // self._step)))
+
+    def add(self, rows: Rows, start: int) -> None:
+        """Add rows, given the number of the first."""
+        numerator, lost, by = rows.losses
+        if rows.formula.reduction == Reduction.SUM:
+            by = rows.label_sums[1]
+        first, last = start // self._step, (start + len(rows) - 1) // self._step
+        begins = np.maximum(np.arange(first, last + 1) * self._step - start, 0)
+        for total, values in zip(self._sums, (numerator + lost, by), strict=True):
+            total[first : last + 1] += np.add.reduceat(values, begins)
+
+    def course(self, rows: int) -> Course:
+        """Return the losses of the pieces, as far as there were so many rows."""
+        pieces = -(-rows // self._step)
+        edges = np.minimum(np.arange(pieces + 1) * self._step, rows)
+        numerator, by = self._sums[:, :pieces]
+        with np.errstate(all="ignore"):
+            return Course(edges, numerator / by)

@@ -1,0 +1,71 @@
+"""What is told of the rows beside the loss of all and of the classes: whatever is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .baseline import Comparison
+from .course import CourseOfRows
+from .distributions import Distributions
+from .rows import Formula, Rows
+from .slices import Slices
+from .worst import Worst
+
+
+class Details:
+    """What blocks have come to, but for their total."""
+
+    def __init__(
+        self,
+        formula: Formula,
+        rows: int,
+        columns: Sequence[str] = (),
+        baseline: str | None = None,
+        worst: int = 0,
+        distributions: bool = False,
+    ) -> None:
+        self._slices = {name: Slices(name, formula) for name in columns}
+        self._comparison = Comparison(baseline, formula) if baseline is not None else None
+        self._worst = Worst(worst) if worst else None
+        self._distributions = Distributions() if distributions else None
+        self._course = CourseOfRows(rows) if distributions else None
+
+    def add(
+        self,
+        rows: Rows,
+        columns: dict[str, Any],
+        baseline: np.ndarray | None,
+        start: int,
+        place: tuple[str, int],
+    ) -> None:
+        """Add rows: the values of columns, other logits, and where they begin, also in a file."""
+        for name, slices in self._slices.items():
+            slices.add(columns[name], rows)
+        if self._comparison and baseline is not None:
+            self._comparison.add(rows, baseline)
+        if self._worst:
+            self._worst.add(rows, start, *place)
+        if self._distributions and self._course:
+            self._distributions.add(rows)
+            self._course.add(rows, start)
+
+    def results(self, rows: int, loss: float) -> dict[str, Any]:
+        """Return what was asked for, by the names of ``Evaluation``.
+
+        Given are how many rows were come to, and their loss.
+        """
+        found: dict[str, Any] = {
+            "slices": {name: slices.groups() for name, slices in self._slices.items()}
+        }
+        if self._comparison:
+            found["baseline"] = self._comparison.result(loss)
+        if self._worst:
+            found["worst"] = self._worst.rows()
+        if self._distributions and self._course:
+            found["calibration"] = self._distributions.calibration()
+            found["logits"] = self._distributions.logits()
+            found["course"] = self._course.course(rows)
+        return found

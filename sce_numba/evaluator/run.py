@@ -1,0 +1,425 @@
+"""An evaluation: from what names the operands, block by block, to what has come of it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import numba
+import numpy as np
+
+import sce_numba as sce
+from sce_numba.arrow_columns import is_null
+from sce_numba.kernels.parallel import one_thread
+
+from .array_part import ArrayPart
+from .blocks import (
+    Block,
+    Operands,
+    Problem,
+    cut,
+    drop_unreadable,
+    missing_rows,
+    read_ahead,
+    told,
+)
+from .details import Details
+from .fitting import Labels, UnfitError, check_dtype, fit
+from .npy import NpyPart
+from .operands import (
+    Shard,
+    column_beside,
+    find_shards,
+    other_row_shape,
+    pair_by_name,
+    reason_of,
+)
+from .outputs import RowWriter, check_row_file, output
+from .result import Evaluation
+from .rows import COUNTED, Formula, Rows
+from .tables import TablePart, is_partition
+from .total import Total
+
+# Classes without elements that are named; of more, the others are counted.
+NAMED = 10
+# The roles of columns that name groups begin so.
+BY = "by "
+
+
+@dataclass
+class Settings:
+    """What is to be evaluated, and how.
+
+    An operand is the name of files or an array in memory; columns of groups are names, or arrays by
+    the names that their groups are told by.
+    """
+
+    labels: Any
+    logits: Any
+    weights: Any = "1"
+    pos_weight: Any = None
+    where: Any = None
+    ignore_label: Sequence[str] = ()
+    positive: str | None = None
+    label_smoothing: float = 0.0
+    reduction: sce.Reduction = sce.Reduction.SUM_BY_NONZERO_WEIGHTS
+    by: Sequence[str] | Mapping[str, Any] = ()
+    baseline: Any = None
+    by_class: bool | None = False
+    class_names: Any = None
+    per_row: str | None = None
+    worst: int = 0
+    on_error: str = "stop"
+    # Whether the distributions of logits and probabilities are to be told.
+    distributions: bool = False
+
+    def shown(self) -> dict[str, Any]:
+        """Return what the result has of them, and the versions that it came of."""
+        told = {each.name: _shown(getattr(self, each.name)) for each in fields(self)}
+        for name in ("by_class", "class_names", "worst", "distributions"):
+            del told[name]
+        versions = {"version": sce.__version__, "numpy": np.__version__, "numba": numba.__version__}
+        return told | {"reduction": self.reduction.value, "by": list(self.by)} | versions
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist() if value.size == 1 else f"array of shape {value.shape}"
+    return list(value) if isinstance(value, tuple) else value
+
+
+def read_whole(shard: Shard) -> np.ndarray:
+    """Read all rows of a small file."""
+    if shard.error:
+        raise ValueError(f"cannot read {shard.name} ({shard.error})")
+    arrays = []
+    for part in shard.parts:
+        with closing(part):
+            try:
+                memory = np.empty(part.rows * part.row_bytes, np.uint8)
+                arrays.append(part.read(0, part.rows, memory))
+            except Exception as error:
+                raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+
+
+def read_pos_weight(text: str) -> np.ndarray:
+    """Return the weights of positives: one number, or one for each class."""
+    try:
+        values = np.array([float(number) for number in text.split(",")])
+    except ValueError:
+        shard, *more = find_shards(text)
+        for part in shard.parts:
+            check_dtype("pos_weight", part.dtype)
+        shape = shard.shape
+        if more or len(shape) > 2 or (len(shape) == 2 and shape[0] != 1):
+            raise ValueError(
+                f"--pos-weight {text}: it must be one file of one number for each class, but "
+                f"{'there are more files' if more else f'its shape is {shape}'}"
+            ) from None
+        values = read_whole(shard)
+    if isinstance(values, np.ma.MaskedArray):
+        raise ValueError(f"--pos-weight {text}: some of it is null")
+    return values.reshape(() if values.size == 1 else -1)
+
+
+def read_class_names(given: Any) -> list[str] | None:
+    """Return the names of classes, those of a file one a line."""
+    if not isinstance(given, str):
+        return given if given is None else list(map(str, given))
+    try:
+        with open(given, encoding="utf-8") as file:
+            return file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"--class-names {given}: cannot read it ({reason_of(error)})") from None
+
+
+class Run:
+    """An evaluation: what is to be read, and what has come of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.skips = settings.on_error == "skip"
+        self._labels = Labels(list(settings.ignore_label), settings.positive)
+        self._operands: Operands = {
+            "labels": self._found("labels", settings.labels),
+            "logits": self._found("logits", settings.logits),
+        }
+        # What is the same for all rows: what named it, and its values.
+        self._constants: dict[str, tuple[str, np.ndarray]] = {}
+        self._add_operand("weights", settings.weights)
+        if settings.where is not None:
+            self._add_operand("where", settings.where)
+        if settings.baseline is not None:
+            self._operands["baseline"] = self._found("baseline", settings.baseline)
+        # Which columns are read as one operand.
+        self._columns: dict[str, list[str]] = {}
+        self._find_columns()
+        pos_weight = settings.pos_weight
+        if isinstance(pos_weight, str):
+            pos_weight = read_pos_weight(pos_weight)
+        if pos_weight is not None:
+            self._constants["pos_weight"] = f"--pos-weight {settings.pos_weight}", pos_weight
+        self._class_names = read_class_names(settings.class_names) or self._names_of_columns()
+        for role, shards in self._operands.items():
+            for shard in shards:
+                self._check_dtypes(role, shard)
+        pair_by_name(self._operands)
+        self.problems = drop_unreadable(self._operands)
+        if not self.skips:
+            self.problems += missing_rows(self._operands)
+            if self.problems:
+                raise ValueError("; ".join(told(self.problems)))
+        logits = self._operands["logits"]
+        self.rows = sum(shard.rows for shard in logits)
+        # Until there are rows to tell: those of tables have no shape before they are read.
+        self._shape = logits[0].shape if logits else (0,)
+        self._new_total = partial(
+            Total, settings.reduction, settings.label_smoothing, settings.by_class, pos_weight
+        )
+        is_range = settings.reduction == sce.Reduction.NONE
+        reduction = COUNTED if is_range else settings.reduction
+        self._formula = Formula(reduction, settings.label_smoothing, pos_weight)
+        self._new_details = partial(
+            Details,
+            self._formula,
+            self.rows,
+            list(settings.by),
+            None if settings.baseline is None else str(_shown(settings.baseline)),
+            settings.worst,
+            settings.distributions,
+        )
+        self._total, self._details = self._new_total(), self._new_details()
+        # Of each operand: the first file that rows were read from, and the shape of a row.
+        self._first_rows: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._dtypes: dict[str, set[str]] = {role: set() for role in self._operands}
+        self.rows_done = self.rows_lost = self._bytes = 0
+        self._seconds = 0.0
+        self._writer: RowWriter | None = None
+        self._notes: list[str] = []
+
+    def _found(self, role: str, given: Any) -> list[Shard]:
+        if isinstance(given, np.ndarray):
+            return [Shard(role, [ArrayPart(role, given)])]
+        return find_shards(given)
+
+    def _find_columns(self) -> None:
+        """Find columns of groups; those of the same files are read together."""
+        by, beside = self.settings.by, dict[str, list[str]]()
+        for name in by:
+            given = by[name] if isinstance(by, Mapping) else name
+            shards, operand = self._column(name, given)
+            if operand and given == name and not is_partition(shards[0].path, name):
+                beside.setdefault(operand, []).append(name)
+            else:
+                self._columns[BY + name], self._operands[BY + name] = [name], shards
+        for operand, names in beside.items():
+            role = BY + ", ".join(names)
+            self._columns[role] = names
+            self._operands[role] = column_beside(operand, "\n".join(names))
+
+    def _column(self, name: str, given: Any) -> tuple[list[Shard], str]:
+        """Return a column, and the operand that is in the same files, if any is."""
+        if isinstance(given, np.ndarray):
+            return self._found(BY + name, given), ""
+        reasons = []
+        for operand in (self.settings.labels, self.settings.logits):
+            shards = column_beside(operand, given) if isinstance(operand, str) else []
+            # One that is damaged is skipped, if any are.
+            if not all(shard.error for shard in shards):
+                return shards, operand
+            reasons += [shard.error for shard in shards]
+        try:
+            return find_shards(given, True), ""
+        except ValueError as error:
+            reason = reasons[0] if reasons else error
+            raise ValueError(f"--by {name}: {reason}") from None
+
+    def _add_operand(self, role: str, given: Any) -> None:
+        """Find weights or a mask: for each row, or the same for all rows."""
+        name = f"--{role} {_shown(given)}"
+        if role == "weights":
+            try:
+                self._constants[role] = name, np.asarray(float(given))
+                return
+            except (TypeError, ValueError):
+                pass
+        shards = self._found(role, given)
+        parts = shards[0].parts
+        small = len(shards) == len(parts) == 1 and isinstance(parts[0], NpyPart | ArrayPart)
+        if small and parts[0].rows == 1:
+            self._check_dtypes(role, shards[0])
+            self._constants[role] = name, read_whole(shards[0])
+        else:
+            self._operands[role] = shards
+
+    def _check_dtypes(self, role: str, shard: Shard) -> None:
+        if role.startswith(BY):
+            return
+        try:
+            for part in shard.parts:
+                check_dtype(role, part.dtype, self._labels.positive is not None)
+        except UnfitError as error:
+            shard.error = shard.error or str(error)
+
+    def _check_class_names(self, shape: tuple[int, ...]) -> None:
+        names, classes = self._class_names, shape[-1] if len(shape) > 1 else 1
+        if self.settings.class_names is not None and names and len(names) != classes:
+            raise ValueError(
+                f"--class-names: there are {len(names)} names, but logits have {classes} classes"
+            )
+
+    def _names_of_columns(self) -> list[str] | None:
+        """Return the names of columns side by side, of logits rather than of labels."""
+        for role in ("logits", "labels"):
+            for shard in self._operands[role]:
+                part = shard.parts[0] if shard.parts else None
+                if isinstance(part, TablePart) and len(part.columns) > 1:
+                    return list(part.columns)
+        return None
+
+    @property
+    def rows_left(self) -> int:
+        """The number of rows that were not come to."""
+        return self.rows - self.rows_done - self.rows_lost
+
+    def until(
+        self, ended: Callable[[], bool], update: Callable[[int], Any] = lambda _rows: None
+    ) -> None:
+        """Evaluate block after block, and tell how many rows each had."""
+        with ExitStack() as stack:
+            if self.settings.per_row is not None:
+                path = os.fspath(self.settings.per_row)
+                check_row_file(path, self.rows)
+                self._writer = RowWriter(stack.enter_context(output(path)), self.rows)
+            for shards in self._operands.values():
+                for shard in shards:
+                    for part in shard.parts:
+                        stack.callback(part.close)
+            # The other CPUs are for those who read, which takes longer than evaluating.
+            stack.enter_context(one_thread())
+            blocks = stack.enter_context(closing(read_ahead(cut(self._operands), self._operands)))
+            self._evaluate(blocks, update, ended)
+            if self._writer and self.rows_left == 0:
+                self._writer.finish()
+            elif self._writer:
+                self._notes.append(f"{self.settings.per_row} is not written: it lacks rows")
+
+    def _evaluate(
+        self, blocks: Iterable[Block], update: Callable[[int], Any], ended: Callable[[], bool]
+    ) -> None:
+        start = None
+        for block in blocks:
+            if ended():
+                break
+            if start is None:
+                self._add(block, self._new_total(), self._new_details(), None)
+                start = time.perf_counter()
+            problem = self._add(block, self._total, self._details, self._writer)
+            self._seconds = time.perf_counter() - start
+            if problem is None:
+                self.rows_done += block.rows
+                self._bytes += sum(array.nbytes for array in block.arrays.values())
+            else:
+                self.rows_lost += block.rows
+                if not (self.problems and self.problems[-1].absorb(problem)):
+                    self.problems.append(problem)
+                if not self.skips:
+                    break
+                if self._writer:
+                    self._writer.skip(block.rows)
+            update(block.rows)
+
+    def _add(
+        self, block: Block, total: Total, details: Details, writer: RowWriter | None
+    ) -> Problem | None:
+        """Add a block to what there is, or tell why that can't be done."""
+        if block.problem is not None:
+            return block.problem
+        arrays = {role: a for role, a in block.arrays.items() if not role.startswith(BY)}
+        files = {role: piece.part.name for role, piece in block.pieces.items()}
+        rows = {
+            role: (files[role], array.shape[1:])
+            for role, array in arrays.items()
+            if not is_null(array)
+        }
+        # What the headers say has been compared; the shapes in tables show here.
+        for role, (_, shape) in rows.items():
+            first, expected = self._first_rows.get(role, ("", shape))
+            if shape != expected:
+                return block.problem_of(role, other_row_shape(shape, expected, first))
+        constants = {role: array for role, (_, array) in self._constants.items()}
+        try:
+            labels, logits, weights, where, baseline = fit(arrays | constants, files, self._labels)
+            if self._shape == ():
+                labels, logits = labels.reshape(()), logits.reshape(())
+                where = where if where is None else where.reshape(())
+            total.add(labels, logits, weights, where)
+        except UnfitError as error:
+            if error.role in constants:
+                raise ValueError(f"{self._constants[error.role][0]}: {error}") from None
+            return block.problem_of(error.role, str(error))
+        except (ValueError, TypeError) as error:
+            return block.problem_of("logits", reason_of(error))
+        self._check_class_names(logits.shape)
+        found = Rows(self._formula, labels, logits, weights, where)
+        columns: dict[str, Any] = {}
+        for role, names in self._columns.items():
+            values: Any = block.arrays[role]
+            for name in names:
+                alone = isinstance(values, np.ndarray)
+                # A single one need not be called as it is told.
+                columns[name] = values if alone else values.column(name if names[1:] else 0)
+        piece = block.pieces["logits"]
+        passed = self.rows_done + self.rows_lost
+        details.add(found, columns, baseline, passed, (files["logits"], piece.rows[0]))
+        if writer:
+            writer.add(found.values)
+        self._first_rows = rows | self._first_rows
+        for role, array in arrays.items():
+            self._dtypes[role].add("text" if array.dtype.kind in "SU" else str(array.dtype))
+        self._shape = logits.shape
+        return None
+
+    def result(self, why_partial: str = "") -> Evaluation:
+        """Return what there is to say."""
+        shape = (self.rows_done, *self._shape[1:]) if self._shape else ()
+        elements = int(np.prod(shape, dtype=object)) if self.rows_done else 0
+        passed = self.rows_done + self.rows_lost
+        partial_of = f"{why_partial} after {passed:,} of {self.rows:,} rows"
+        masked = "where" in self._operands or "where" in self._constants or self._labels.ignores
+        classes = self._total.classes(self._class_names)
+        values: dict[str, Any] = self._total.values()
+        return Evaluation(
+            **values,
+            settings=self.settings.shown(),
+            denominator=self._total.denominator(),
+            shape=shape,
+            elements_ignored=elements - self._total.elements if masked else None,
+            labels_dtype=", ".join(sorted(self._dtypes["labels"])),
+            logits_dtype=", ".join(sorted(self._dtypes["logits"])),
+            seconds=max(self._seconds, 1e-9),
+            bytes_read=self._bytes,
+            classes=classes,
+            **self._details.results(passed, values["loss"]),
+            partial=partial_of if why_partial else None,
+            rows_skipped=self.rows_lost,
+            skipped=[problem.as_dict() for problem in self.problems],
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> list[str]:
+        warnings = self._total.ranges.warnings() + self._notes
+        if not self._total.elements:
+            warnings.append("there are no elements: the loss of none is 0")
+        elif empty := self._total.empty_classes():
+            more = f" and {len(empty) - NAMED:,} more" if len(empty) > NAMED else ""
+            names = self._class_names or empty
+            which = ", ".join(str(names[k] if self._class_names else k) for k in empty[:NAMED])
+            warnings.append(f"no elements of class {which}{more}: the loss of none is 0")
+        return warnings

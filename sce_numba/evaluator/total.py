@@ -1,0 +1,162 @@
+"""The loss of the blocks so far: reduced or, without a reduction, its range; and class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+import sce_numba as sce
+from sce_numba.arguments import as_label_smoothing
+from sce_numba.axes import Axes
+from sce_numba.kernels.fused import two_sum
+from sce_numba.loss_sums import LossSums, sums_of_part
+
+from .ranges import Ranges
+from .result import Groups
+from .rows import COUNTED, Formula, quotient, sums_of_labels, sums_of_losses
+
+
+class Total:
+    """What blocks have come to; by class wherever there are some, if that is left open."""
+
+    def __init__(
+        self,
+        reduction: sce.Reduction,
+        label_smoothing: float,
+        by_class: bool | None,
+        pos_weight: Any = None,
+    ) -> None:
+        self._is_range = reduction == sce.Reduction.NONE
+        self._reduction = COUNTED if self._is_range else reduction
+        self._label_smoothing = as_label_smoothing(label_smoothing)
+        self._by_class = by_class
+        self._pos_weight = pos_weight
+        self._sums = LossSums()
+        self._range: Any = (np.inf, -np.inf)
+        self._classes: _Classes | None = None
+        # Of the elements in all blocks, those that count.
+        self.elements = 0
+        self.ranges = Ranges()
+
+    def add(
+        self,
+        labels: np.ndarray,
+        logits: np.ndarray,
+        weights: Any,
+        where: np.ndarray | None = None,
+    ) -> None:
+        """Add a block; one that raises adds nothing."""
+        if self._by_class is None:
+            self._by_class = logits.ndim > 1
+        if self._by_class and logits.ndim < 2:
+            raise ValueError("--by-class needs logits with an axis of classes behind that of rows")
+        classes = self._classes
+        if classes and logits.shape[-1] != classes.number:
+            raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.number}")
+        formula = Formula(self._reduction, self._label_smoothing, self._pos_weight)
+        if self._by_class:
+            # Those of all classes come to the sums of all elements.
+            self._classes = classes or _Classes(logits.shape, formula)
+            self._classes.add(labels, logits, weights, where)
+        else:
+            reduction, smoothing, q = formula
+            given = labels, logits, weights, smoothing, reduction
+            self._sums.merge(sums_of_part(*given, pos_weight=q, where=where))
+        self.ranges.add(labels, logits, where)
+        self.elements += logits.size if where is None else int(np.count_nonzero(where))
+        if self._is_range:
+            losses = self._losses(labels, logits, weights, where)
+            if where is not None:
+                losses = losses[where]
+            if losses.size:
+                least, greatest = self._range
+                self._range = np.minimum(least, losses.min()), np.maximum(greatest, losses.max())
+
+    def _losses(
+        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
+    ) -> np.ndarray:
+        losses: np.ndarray = sce.sigmoid_cross_entropy(
+            labels,
+            logits,
+            weights,
+            label_smoothing=self._label_smoothing,
+            reduction=sce.Reduction.NONE,
+            pos_weight=self._pos_weight,
+            where=where,
+        )
+        return losses
+
+    def values(self) -> dict[str, float | None]:
+        """Return the loss or, without a reduction, the mean of the elements and their range."""
+        loss = self._all().loss(self._reduction)
+        if not self._is_range:
+            return {"loss": loss}
+        least, greatest = self._range if self.elements else (np.nan, np.nan)
+        mean = loss if self.elements else np.nan
+        return {"loss": float(mean), "least": float(least), "greatest": float(greatest)}
+
+    def denominator(self) -> float:
+        """Return what the sum of the losses is divided by."""
+        if self._reduction == sce.Reduction.SUM:
+            return 1.0
+        return float(self._all().denominator)
+
+    def _all(self) -> LossSums:
+        return self._classes.all() if self._classes else self._sums
+
+    def classes(self, names: Sequence[str] | None = None) -> Groups | None:
+        """Return for every class its loss, the mean of its labels and the number of them."""
+        return self._classes.groups(names) if self._classes else None
+
+    def empty_classes(self) -> list[int]:
+        """Return the classes of which no element counts."""
+        return np.flatnonzero(self._classes.counts == 0).tolist() if self._classes else []
+
+
+class _Classes:
+    """The losses of classes side by side, and what their labels are."""
+
+    def __init__(self, shape: tuple[int, ...], formula: Formula) -> None:
+        self.number = shape[-1]
+        self._axes, self._formula = Axes(tuple(range(len(shape) - 1)), False), formula
+        # Of each class: sums of losses and what they are divided by, and what rounding has lost.
+        self._sums, self._lost = np.zeros((2, self.number)), np.zeros((2, self.number))
+        self._labels = np.zeros((2, self.number))
+
+    def add(
+        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
+    ) -> None:
+        """Add a block."""
+        given = labels, logits, weights, where
+        numerator, lost, by = sums_of_losses(self._axes, self._formula, *given)
+        with np.errstate(all="ignore"):
+            self._sums, rounding = two_sum(self._sums, np.stack([numerator, by]))
+            rounding[0] += lost
+            # A sum that is not finite has lost nothing.
+            self._lost += np.where(np.isfinite(self._sums), rounding, 0.0)
+        self._labels += sums_of_labels(self._axes, labels, where)
+
+    @property
+    def counts(self) -> np.ndarray:
+        """How many elements count in each class."""
+        found: np.ndarray = self._labels[1].astype(np.int64)
+        return found
+
+    def all(self) -> LossSums:
+        """Return the sums of all classes."""
+        result = LossSums()
+        for sums in (self._sums, self._lost):
+            for numerator, by in sums.T.tolist():
+                result.merge(LossSums(numerator, by))
+        return result
+
+    def groups(self, names: Sequence[str] | None) -> Groups:
+        """Return what there is of each."""
+        if names is None:
+            names = list(map(str, range(self.number)))
+        losses = quotient(self._formula.reduction, *(self._sums + self._lost))
+        with np.errstate(invalid="ignore"):
+            means = self._labels[0] / self._labels[1]
+        return Groups(names, losses, means, self.counts)

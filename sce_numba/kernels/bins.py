@@ -1,0 +1,95 @@
+"""How logits and probabilities are distributed: elements counted in the cells of a table.
+
+A cell is a bin of probabilities and a bin of logits at once, so that an element finds its place in
+both by one number.  Bins contain their upper edges: those of probabilities are tenths, those of
+logits halves from ``-SPAN`` to ``SPAN``, with one more beyond each end.
+
+The call has the address of the table as its second number.  A cell holds how many elements it has,
+the sum of their labels and that of their probabilities, in float64, and a fourth number of no
+meaning, with which it is a vector.  Logits that are NaN are in no cell.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .block import Block, read_step, step_of, steps_of, with_tails
+from .dtypes import FLOAT64
+from .lanes import (
+    LANES,
+    apart,
+    ceiling,
+    constant,
+    for_each,
+    integer,
+    interleaved,
+    select,
+    split,
+    to_float64,
+)
+from .memory import get, on_stack
+from .operand import load, store
+from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .tiles import Form, Sums, no_sums, open_tile, tile_loop
+from .view import SECOND, Call
+
+PROBABILITIES, HALVES, SPAN = 10, 2, 16
+LOGITS = 2 * SPAN * HALVES + 2
+FIELDS = 4
+# Added to a whole number, it leaves that in the last bits of a float64.
+_MAGIC, _MASK = 1.5 * 2.0**52, (1 << 32) - 1
+
+
+def _clamped(x: Any, low: float, high: float) -> Any:
+    """Return x between two bounds, the lower one for NaN."""
+    x = select(x > low, x, low)
+    return select(x < high, x, high)
+
+
+@apart("")
+def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
+    """Add the elements of a block to their cells."""
+    width, size = step_of(dtype), block.size
+    block = with_tails(block, width)
+    memory = on_stack(size, 8 * width * FIELDS)
+
+    def step(k: Any) -> None:
+        x, element, _, included = read_step(dtype, dtype, k, block)
+        s = sigmoid_from_exp(*exp_minus_abs_and_rest(dtype, x))
+        p = select(x > 0.0, 1.0 - s, s)
+        row = _clamped(ceiling(p * float(PROBABILITIES)), 1.0, float(PROBABILITIES)) - 1.0
+        end = float(SPAN * HALVES)
+        column = _clamped(ceiling(x * float(HALVES)), -end, end + 1.0) + end
+        cell = row * float(LOGITS) + column
+        ones = select(x == x, constant(size, 1.0, dtype, width), 0.0)
+        fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))
+        parts = zip(*(split(field, width // LANES) for field in (*fields, cell)), strict=True)
+        for number, part in enumerate(parts):
+            count, z, p, place = map(to_float64, part)
+            together = interleaved(count, z, p, place + _MAGIC)
+            store(together, memory + 8 * FIELDS * LANES * number)
+
+        def add(lane: Any) -> None:
+            own = memory + lane * (8 * FIELDS)
+            place = table + (get(own, FIELDS - 1) & _MASK) * (8 * FIELDS)
+            known, more = (load(np.float64, at, FLOAT64, FIELDS) for at in (place, own))
+            store(known + more, place)
+
+        for_each(integer(size, width), add)
+
+    for_each(steps_of(dtype, size), step)
+    return ()
+
+
+def count_elements(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
+    """Add the elements of a group of tiles to their cells."""
+    table = call.number(SECOND)
+
+    def tile(start: Any, size: Any) -> Sums:
+        block, _ = open_tile(dtype, form, call, start, size, scratch)
+        _count(dtype, block, table)
+        return no_sums(size)
+
+    return tile_loop(call, group, tile)

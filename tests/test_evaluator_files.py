@@ -1,0 +1,425 @@
+"""``evaluate`` reads columns of groups, CSV, folders, URLs and streams, and refuses in one line."""
+
+import gzip
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import sce_numba as sce
+from sce_numba.__main__ import main
+from sce_numba.evaluator import blocks
+
+pa = pytest.importorskip("pyarrow")
+parquet = pytest.importorskip("pyarrow.parquet")
+
+ROWS, CLASSES = 1000, 3
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sce.__file__).parents[1])}
+rng = np.random.default_rng(5)
+LOGITS = rng.normal(0, 3, (ROWS, CLASSES)).astype(np.float32)
+LABELS = rng.random(LOGITS.shape) < 0.3
+LOSSES = np.logaddexp(0, np.where(LABELS, -1, 1) * LOGITS.astype(np.float64))
+COUNTRY = np.array(["DE", "FR", "IT"])[rng.integers(0, 3, ROWS)]
+STARS = rng.integers(1, 6, ROWS)
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    """Work in a folder with the same data as arrays and as a table, in many small blocks."""
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 2000)
+    monkeypatch.chdir(tmp_path)
+    np.save("labels.npy", LABELS)
+    np.save("logits.npy", LOGITS)
+    parquet.write_table(table(), "all.parquet", row_group_size=300)
+
+
+def lists(array):
+    return pa.FixedSizeListArray.from_arrays(pa.array(array.ravel()), array.shape[1])
+
+
+def table():
+    country = pa.array(COUNTRY, mask=np.arange(ROWS) % 50 == 0)
+    columns = {f"x{k}": LOGITS[:, k] for k in range(CLASSES)}
+    labels = {f"y{k}": LABELS[:, k] for k in range(CLASSES)}
+    return pa.table(
+        {"y": lists(LABELS), "x": lists(LOGITS), "country": country, "stars": STARS}
+        | columns
+        | labels
+    )
+
+
+def refusal(capsys, *arguments):
+    """Return the one line in which ``evaluate`` refuses, before it prints anything."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", *arguments])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    return output.err
+
+
+# ---- Groups ----------------------------------------------------------------------------------
+
+
+def check_groups(found, names=("country", "stars")):
+    values = {
+        "country": np.where(np.arange(ROWS) % 50, COUNTRY, "null"),
+        "stars": STARS.astype(str),
+    }
+    assert list(found["by"]) == list(names)
+    for name, groups in found["by"].items():
+        assert [group["name"] for group in groups] == sorted(set(values[name]))
+        for group in groups:
+            assert group["loss"] == pytest.approx(
+                LOSSES[values[name] == group["name"]].mean(), 1e-6
+            )
+
+
+@pytest.mark.parametrize("labels", ["all.parquet:y", "labels.npy"])
+def test_columns_of_the_same_files_are_groups(evaluate, labels):
+    found, said = evaluate(labels, "all.parquet:x", "--by", "country", "--by", "stars")
+    check_groups(found)
+    assert said == ""
+
+
+def test_columns_of_other_files_are_groups(evaluate):
+    np.save("stars.npy", STARS)
+    named = "--by", "all.parquet:country", "--by", "stars.npy"
+    found, _ = evaluate("labels.npy", "logits.npy", *named)
+    assert [group["name"] for group in found["by"]["stars.npy"]] == list("12345")
+    assert len(found["by"]["all.parquet:country"]) == 4
+
+
+def test_dictionaries_may_differ_from_batch_to_batch(evaluate):
+    batches = [table().slice(start, 100) for start in range(0, ROWS, 100)]
+    schema = pa.schema(
+        [pa.field("c", pa.dictionary(pa.int32(), pa.string())), *table().schema.remove(2)]
+    )
+    with pa.ipc.new_stream("all.arrow", schema) as stream:
+        for batch in batches:
+            encoded = batch["country"].combine_chunks().dictionary_encode()
+            columns = [encoded, *batch.drop_columns("country").columns]
+            stream.write_table(pa.table(columns, schema))
+    found, _ = evaluate("all.arrow:y", "all.arrow:x", "--by", "c")
+    check_groups({"by": {"country": found["by"]["c"]}}, ["country"])
+
+
+@pytest.mark.parametrize("keys", [["country"], ["country", "stars"]])
+def test_folders_of_a_partitioned_table_are_groups(evaluate, keys):
+    dataset = pytest.importorskip("pyarrow.dataset")
+    schema = table().select(keys).schema
+    parts = dataset.partitioning(schema, flavor="hive")
+    dataset.write_dataset(table(), "parts", format="parquet", partitioning=parts)
+    found, _ = evaluate("parts:y", "parts:x", *(word for key in keys for word in ("--by", key)))
+    check_groups(found, keys)
+    assert found["loss"] == pytest.approx(LOSSES.mean(), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("planet", "--by planet: no column 'planet'; its columns are y, x, country"),
+        ("x", "--by x: a column of fixed_size_list<"),
+        ("gone.parquet:x", "--by gone.parquet:x: "),
+        ("user", "--by user: there are more than 1,000 different values"),
+    ],
+)
+def test_a_column_that_can_be_no_group_is_refused(capsys, column, words):
+    twice = pa.concat_tables([table(), table()])
+    users = pa.array([f"user {k}" for k in range(2 * ROWS)])
+    parquet.write_table(twice.append_column("user", users), "twice.parquet")
+    assert words in refusal(capsys, "twice.parquet:y", "twice.parquet:x", "--by", column)
+
+
+def test_classes_are_called_as_columns_or_as_a_file_says(evaluate, capsys):
+    labels, logits = (f"all.parquet:{c}0,{c}1,{c}2" for c in "yx")
+    found, _ = evaluate(labels, logits, "--by-class")
+    assert [row["name"] for row in found["by_class"]] == ["x0", "x1", "x2"]
+    Path("names.txt").write_text("cat\ndog\ncow\n")
+    found, _ = evaluate("labels.npy", "logits.npy", "--by-class", "--class-names", "names.txt")
+    assert [row["name"] for row in found["by_class"]] == ["cat", "dog", "cow"]
+    Path("names.txt").write_text("cat\n")
+    said = refusal(capsys, "labels.npy", "logits.npy", "--by-class", "--class-names", "names.txt")
+    assert "there are 1 names, but logits have 3 classes" in said
+    said = refusal(capsys, "labels.npy", "logits.npy", "--class-names", "gone.txt")
+    assert "--class-names gone.txt: cannot read it (No such file" in said
+
+
+# ---- Rows ------------------------------------------------------------------------------------
+
+
+def test_rows_that_are_skipped_have_no_loss_and_keep_their_place(evaluate):
+    content = Path("logits.npy").read_bytes()
+    Path("logits.npy").write_bytes(content[: -100 * CLASSES * 4])
+    given = "labels.npy", "logits.npy", "--per-row", "rows.npy", "--worst", "2"
+    found, _ = evaluate(*given, "--on-error", "skip")
+    rows = np.load("rows.npy")
+    np.testing.assert_allclose(rows[:900], LOSSES[:900].mean(axis=1), rtol=1e-6)
+    assert np.isnan(rows[900:]).all()
+    worst = np.argsort(-LOSSES[:900].mean(axis=1))[:2]
+    assert [row["row"] for row in found["worst"]] == worst.tolist()
+
+
+def test_a_worst_row_is_told_with_its_file(evaluate):
+    Path("parts").mkdir()
+    for number, part in enumerate(np.array_split(LOGITS, 4)):
+        np.save(f"parts/{number}.npy", part)
+    found, _ = evaluate("labels.npy", "parts", "--worst", "5")
+    for row in found["worst"]:
+        assert row["file"] == f"parts/{row['row'] // 250}.npy"
+        assert row["row_in_file"] == row["row"] % 250
+
+
+def test_a_partial_result_leaves_no_file(capsys):
+    pa.csv = pytest.importorskip("pyarrow.csv")
+    column = lists(LOGITS).to_pylist()
+    column[700] = [None] * CLASSES
+    values = pa.array(column, pa.list_(pa.float32()))
+    parquet.write_table(pa.table({"x": values}), "null.parquet")
+    assert main(["evaluate", "labels.npy", "null.parquet:x", "--per-row", "rows.npy"]) == 1
+    assert "warning: rows.npy is not written: it lacks rows" in capsys.readouterr().err
+    assert not Path("rows.npy").exists()
+    assert not [name for name in os.listdir() if name.startswith(".")]
+
+
+def test_a_file_that_is_there_is_replaced_as_a_whole(evaluate, capsys):
+    Path("rows.npy").write_text("what was there")
+    with pytest.raises(SystemExit):
+        main(["evaluate", "labels.npy", "logits.npy", "--per-row", "rows.npy", "--by", "gone"])
+    assert Path("rows.npy").read_text() == "what was there"
+    capsys.readouterr()
+    evaluate("labels.npy", "logits.npy", "--per-row", "rows.npy")
+    assert np.load("rows.npy").shape == (ROWS,)
+
+
+# ---- What can be read ------------------------------------------------------------------------
+
+
+def write_csv(name, columns):
+    csv = pytest.importorskip("pyarrow.csv")
+    text = io.BytesIO()
+    csv.write_csv(pa.table(columns), text)
+    content = gzip.compress(text.getvalue()) if name.endswith(".gz") else text.getvalue()
+    Path(name).write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz"])
+def test_csv_is_read_as_any_table(evaluate, name):
+    logits = LOGITS.astype(np.float64)
+    # The first numbers are whole.
+    logits[:300, 0] = np.round(logits[:300, 0])
+    columns = {"x,1": logits[:, 0], "x2": logits[:, 1], "yes": np.where(LABELS[:, 0], "y", "n, no")}
+    write_csv(name, columns | {"y2": LABELS[:, 1], "country": COUNTRY, "stars": STARS})
+    np.save("labels.npy", LABELS[:, :2])
+    found, _ = evaluate("labels.npy", f"{name}:x,1,x2", "--by", "country", "--by", "stars")
+    expected = sce.sigmoid_cross_entropy(LABELS[:, :2], logits[:, :2])
+    assert found["loss"] == pytest.approx(expected, rel=1e-12)
+    assert [group["name"] for group in found["by"]["stars"]] == list("12345")
+    assert [group["name"] for group in found["by"]["country"]] == ["DE", "FR", "IT"]
+    found, _ = evaluate(f"{name}:yes", f"{name}:x,1", "--positive", "y")
+    expected = sce.sigmoid_cross_entropy(LABELS[:, 0], logits[:, 0])
+    assert found["loss"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "cannot read bad.csv:x (Empty CSV file)"),
+        (b"y\n1\n", "cannot read bad.csv:x (no column 'x'; its columns are y)"),
+        (b"x,y\n1,0\n1\n", "cannot read bad.csv:x (CSV parse error: "),
+        (b"x,y\n" + b"1,0\n" * 400_000 + b"one,0\n", "cannot read bad.csv:x (In CSV column #0: "),
+    ],
+)
+def test_csv_that_can_not_be_read_is_refused(capsys, content, words):
+    Path("bad.csv").write_bytes(content)
+    assert words in refusal(capsys, "labels.npy", "bad.csv:x")
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "sce_numba", "evaluate", *arguments, "--json"]
+    return subprocess.run(command, env=ENVIRONMENT, capture_output=True, **options)
+
+
+@pytest.mark.parametrize("form", ["stream", "file", "parquet"])
+def test_tables_come_from_standard_input(form):
+    text = io.BytesIO()
+    if form == "parquet":
+        parquet.write_table(table(), text)
+    else:
+        new = pa.ipc.new_stream if form == "stream" else pa.ipc.new_file
+        with new(text, table().schema) as writer:
+            writer.write_table(table())
+    done = run(
+        "-:y", "-:x", "--by", "country", "--by", "stars", "--worst", "1", input=text.getvalue()
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    check_groups(found)
+    assert found["worst"][0]["file"] == "-:x"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"x,y\n1,2\n", b"cannot read -:y (neither Arrow nor Parquet: what can be piped are"),
+        (b"", b"cannot read -:y (neither Arrow nor Parquet"),
+        (b"ARROW1\0\0", b"cannot read -:y ("),
+        (b"PAR1PAR1", b"cannot read -:y ("),
+    ],
+)
+def test_what_can_not_be_read_from_standard_input_is_refused(content, words):
+    done = run("-:y", "-:x", input=content)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert words in done.stderr
+
+
+def test_urls_are_read_by_fsspec(evaluate, capsys):
+    store = pytest.importorskip("fsspec").filesystem("memory")
+    for name in ("all.parquet", "labels.npy", "logits.npy"):
+        store.pipe(f"/data/{name}", Path(name).read_bytes())
+        store.pipe(f"/data/shards/{name}", Path(name).read_bytes())
+    np.savez("both.npz", x=LOGITS)
+    store.pipe("/data/both.npz", Path("both.npz").read_bytes())
+    try:
+        url = "memory://data"
+        for pair in (
+            (f"{url}/all.parquet:y", f"{url}/all.parquet:x"),
+            (f"{url}/labels.npy", f"{url}/both.npz:x"),
+            ("labels.npy", f"{url}/logi*.npy"),
+            ("labels.npy", f"{url}/shards:x"),
+        ):
+            assert evaluate(*pair)[0]["loss"] == pytest.approx(LOSSES.mean(), rel=1e-6)
+        found, _ = evaluate(*(f"{url}/all.parquet:{c}" for c in "yx"), "--by", "country")
+        check_groups(found, ["country"])
+        said = refusal(capsys, "labels.npy", f"{url}/gone.npy")
+        assert "cannot read memory://data/gone.npy (No such file" in said
+        store.pipe("/data/short.npy", Path("logits.npy").read_bytes()[:-4])
+        assert "4 bytes are missing" in refusal(capsys, "labels.npy", f"{url}/short.npy")
+    finally:
+        store.rm("/data", recursive=True)
+
+
+def test_urls_that_nothing_reads_are_refused(capsys, monkeypatch):
+    pytest.importorskip("fsspec")
+    assert "cannot read moon://x.npy (" in refusal(capsys, "labels.npy", "moon://x.npy")
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    said = refusal(capsys, "labels.npy", "sun://x.npy")
+    assert "pip install 'sce_numba[remote]'" in said
+
+
+def test_a_baseline_is_another_file_of_logits(evaluate, capsys):
+    np.save("other.npy", 2 * LOGITS)
+    found, _ = evaluate("labels.npy", "logits.npy", "--baseline", "other.npy")
+    expected = sce.sigmoid_cross_entropy(LABELS, 2 * LOGITS)
+    assert found["baseline"]["loss"] == pytest.approx(float(expected), rel=1e-6)
+    assert found["baseline"]["name"] == "other.npy"
+    low, high = found["baseline"]["interval"]
+    assert low < found["baseline"]["difference"] < high
+    assert main(["evaluate", "labels.npy", "logits.npy", "--baseline", "other.npy"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    difference = next(line for line in lines if line.startswith("difference"))
+    assert difference.split()[2:4] == ["(95%", "interval:"]
+
+
+# ---- What can not be read, in the place of any operand ---------------------------------------
+
+
+@pytest.fixture
+def bad_files():
+    """Write files that can't be read, and return their names."""
+    content = Path("logits.npy").read_bytes()
+    Path("short.npy").write_bytes(content[:-4])
+    Path("header.npy").write_bytes(content[:20])
+    Path("text.npy").write_text("0.5, 1.5\n")
+    np.save("objects.npy", np.array([None]), allow_pickle=True)
+    np.save("few.npy", LOGITS[:-1])
+    Path("no.parquet").write_bytes(b"PAR1" + bytes(100))
+    Path("no.arrow").write_bytes(b"ARROW1" + bytes(100))
+    Path("no.csv.gz").write_bytes(b"x\n1\n")
+    Path("none.npy").symlink_to("gone.npy")
+    os.mkfifo("pipe.npy")
+    names = ["short", "header", "text", "objects", "few", "none", "pipe"]
+    return [*(f"{name}.npy" for name in names), "no.parquet:x", "no.arrow:x", "no.csv.gz:x"]
+
+
+@pytest.mark.parametrize("option", ["--baseline", "--by", "--where", "--weights"])
+def test_a_bad_file_is_named_in_one_line(capsys, bad_files, option):
+    for name in bad_files:
+        said = refusal(capsys, "labels.npy", "logits.npy", option, name, "--per-row", "rows.npy")
+        assert name in said
+        assert not Path("rows.npy").exists()
+    with pytest.raises(ValueError, match="cannot read"):
+        sce.evaluate("labels.npy", "short.npy")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--per-row", "rows.txt"], "what can be written are .npy, .parquet and .pq files"),
+        (["--per-row", "gone/rows.npy"], "cannot write gone/rows.npy (No such file or directory)"),
+        (["--per-row", "."], "what can be written are"),
+        (["--report", "gone/report.html"], "cannot write gone/report.html (No such file"),
+        (["--worst", "-1"], "'-1' is no number of rows from 0 to 100,000"),
+        (["--worst", "many"], "'many' is no number of rows"),
+        (["--baseline", "labels.npy"], "logits are float"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_before_reading(capsys, arguments, words):
+    pytest.importorskip("matplotlib")
+    assert words in refusal(capsys, "labels.npy", "logits.npy", *arguments)
+
+
+def test_a_report_without_matplotlib_says_what_it_needs(capsys, monkeypatch):
+    monkeypatch.setattr("sce_numba.command_line.evaluate.find_spec", lambda name: None)
+    said = refusal(capsys, "labels.npy", "logits.npy", "--report", "report.html")
+    assert "pip install 'sce_numba[report]'" in said
+
+
+def test_a_report_is_a_page_with_all_that_was_asked_for(evaluate):
+    pytest.importorskip("matplotlib")
+    found, said = evaluate(
+        "all.parquet:y", "all.parquet:x", "--by", "country", "--worst", "3", "--report", "page.html"
+    )
+    page = Path("page.html").read_text()
+    assert said == ""
+    assert page.startswith("<!DOCTYPE html>")
+    assert {"calibration", "logits", "course", "worst", "by"} <= found.keys()
+    assert len(found["by_class"]) == CLASSES
+    assert "country" in page
+
+
+# ---- The program -----------------------------------------------------------------------------
+
+
+def test_every_command_has_an_example(capsys):
+    for command in ([], ["evaluate"], ["compile"], ["versions"]):
+        with pytest.raises(SystemExit):
+            main([*command, "--help"])
+        assert "Example:" in capsys.readouterr().out
+
+
+def test_a_shell_is_told_what_may_follow(tmp_path):
+    pytest.importorskip("argcomplete")
+    line = "sce-numba evaluate --by"
+    environment = {
+        **ENVIRONMENT, "_ARGCOMPLETE": "1", "_ARGCOMPLETE_SHELL": "bash", "_ARGCOMPLETE_IFS": "\n",
+        "COMP_LINE": line, "COMP_POINT": str(len(line)), "_ARGCOMPLETE_STDOUT_FILENAME": "told",
+    }  # fmt: skip
+    subprocess.run([sys.executable, "-m", "sce_numba"], env=environment, check=True)
+    assert {"--by", "--by-class"} <= set(Path("told").read_text().split())
+
+
+def test_settings_are_told_where_they_are_given(capsys):
+    given = "--weights", "2", "--label-smoothing", "0.1", "--pos-weight", "3"
+    assert main(["evaluate", "labels.npy", "logits.npy", *given]) == 0
+    lines = dict(
+        line.split(maxsplit=1) if line[:5] != "label" else (line[:21].strip(), line[21:])
+        for line in capsys.readouterr().out.splitlines()
+    )
+    assert lines["weights"] == "2"
+    assert lines["label smoothing"] == "0.1"
+    assert lines["speed"].split()[1] in ("kB/s,", "MB/s,", "GB/s,")
