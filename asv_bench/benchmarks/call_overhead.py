@@ -73,6 +73,7 @@ NEEDED = {
     "weighted_cross_entropy_with_logits": ("labels", "logits", "pos_weight"),
     "compute_weighted_loss": ("losses", "weights"),
     "LossAccumulator.update": ("labels", "logits", "weights"),
+    "evaluate": ("labels", "logits", "weights"),
 }
 
 
