@@ -20,7 +20,6 @@ from .dtypes import FLOAT64
 from .lanes import (
     LANES,
     apart,
-    ceiling,
     constant,
     for_each,
     integer,
@@ -31,7 +30,7 @@ from .lanes import (
 )
 from .memory import get, on_stack
 from .operand import load, store
-from .softplus import exp_minus_abs_and_rest, sigmoid_from_exp
+from .softplus import FORMATS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .tiles import Form, Sums, no_sums, open_tile, tile_loop
 from .view import SECOND, Call
 
@@ -42,10 +41,14 @@ FIELDS = 4
 _MAGIC, _MASK = 1.5 * 2.0**52, (1 << 32) - 1
 
 
-def _clamped(x: Any, low: float, high: float) -> Any:
-    """Return x between two bounds, the lower one for NaN."""
+def _bin(dtype: Any, x: Any, low: float, high: float) -> Any:
+    """Return the least whole number that is not less than x, between two bounds; low for NaN."""
     x = select(x > low, x, low)
-    return select(x < high, x, high)
+    x = select(x < high, x, high)
+    # Not every processor has an instruction for it.
+    magic = FORMATS[dtype].magic
+    nearest = (x + magic) - magic
+    return select(nearest < x, nearest + 1.0, nearest)
 
 
 @apart("")
@@ -59,9 +62,9 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
         x, element, _, included = read_step(dtype, dtype, k, block)
         s = sigmoid_from_exp(*exp_minus_abs_and_rest(dtype, x))
         p = select(x > 0.0, 1.0 - s, s)
-        row = _clamped(ceiling(p * float(PROBABILITIES)), 1.0, float(PROBABILITIES)) - 1.0
+        row = _bin(dtype, p * float(PROBABILITIES), 1.0, float(PROBABILITIES)) - 1.0
         end = float(SPAN * HALVES)
-        column = _clamped(ceiling(x * float(HALVES)), -end, end + 1.0) + end
+        column = _bin(dtype, x * float(HALVES), -end, end + 1.0) + end
         cell = row * float(LOGITS) + column
         ones = select(x == x, constant(size, 1.0, dtype, width), 0.0)
         fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))

@@ -158,11 +158,6 @@ def absolute(x: Any) -> Any:
     return llvm_function("fabs", x) if isinstance(x, Lanes) else np.abs(x)
 
 
-def ceiling(x: Any) -> Any:
-    """Return the least whole number that is not less than x."""
-    return llvm_function("ceil", x) if isinstance(x, Lanes) else np.ceil(x)
-
-
 def select(condition: Any, yes: Any, no: Any) -> Any:
     """Return ``yes`` where the condition holds, else ``no``; one of them may be a number."""
     if type(condition) is bool:
