@@ -91,12 +91,17 @@ def on_one_thread(call: Call, size: int) -> Call:
     return run if size >= CROSSOVER else call
 
 
-def run(largest: int, rounds: int) -> dict[str, Curve]:
-    """Return a curve for each line."""
+def arrays(largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return labels and logits, as many as this power of two."""
     rng = np.random.default_rng(0)
     logits = rng.standard_normal(1 << largest, np.float32)
     logits *= 3
-    labels = (rng.random(1 << largest, np.float32) < 0.5).astype(np.float32)
+    return (rng.random(1 << largest, np.float32) < 0.5).astype(np.float32), logits
+
+
+def run(largest: int, rounds: int) -> dict[str, Curve]:
+    """Return a curve for each line."""
+    labels, logits = arrays(largest)
     others = [(name, make) for name, make in peers() if without_version(name).startswith(LINES)]
     curves: dict[str, Curve] = {}
     for exponent in range(SMALLEST, largest + 1):

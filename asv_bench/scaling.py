@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import sys
 from math import ceil
-from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -27,15 +26,15 @@ import numpy as np
 from sce_numba.kernels.flatten import groups_of
 from sce_numba.kernels.parallel import CROSSOVER
 
-from .cost_model import BYTES, caches, on_one_thread
+from .cost_model import BYTES, SMALLEST, arrays, caches, on_one_thread
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours
-from .report import duration, facts, facts_in_words, in_columns, write
+from .report import add_page, duration, facts, facts_in_words, in_columns, write
 from .roofline import read_two
 from .timing import Call, repeats_of, seconds_of
 
-# Powers of two: the overhead; elements that L2 holds; those that a fit is compared with.
-SMALLEST, IN_CACHE, SIZES = 6, (13, 14, 15, 16, 17), (16, 17, 18, 19, 20, 24, 26)
+# Powers of two: elements that L2 holds, and those that a fit is compared with.
+IN_CACHE, SIZES = (13, 14, 15, 16, 17), (16, 17, 18, 19, 20, 24, 26)
 # Machines on paper: CPUs, and bytes a second from memory (two and twelve channels of DDR5).
 ASSUMED = ((8, 70e9), (64, 350e9))
 # Seconds that calls are timed in a row.
@@ -77,10 +76,7 @@ def in_a_row(calls: dict[int, Call], rounds: int) -> dict[int, float]:
 
 def timed(rounds: int) -> tuple[Seconds, dict[int, float]]:
     """Return seconds of calls, and bytes a second of reading the largest arrays."""
-    rng = np.random.default_rng(0)
-    logits = rng.standard_normal(1 << max(SIZES), np.float32)
-    logits *= 3
-    labels = (rng.random(logits.size, np.float32) < 0.5).astype(np.float32)
+    labels, logits = arrays(max(SIZES))
     seconds: Seconds = {}
     for power in sorted({SMALLEST, *IN_CACHE, *SIZES}):
         size = 1 << power
@@ -132,8 +128,10 @@ def in_words(seconds: Seconds, model: Model) -> str:
         for threads in {1, THREADS}
     ]
     groups = groups_of(1, 1 << max(SIZES))
-    costs = {cpus: -(-groups // cpus) * cpus / groups - 1 for cpus in range(1, groups + 1)}
-    uneven = ", ".join(f"{costs[cpus]:.0%} on {cpus}" for cpus in (6, 8, 12, 24, 48, 64, 96, 128))
+    costs = {
+        cpus: -(-groups // cpus) * cpus / groups - 1 for cpus in (6, 8, 12, 24, 48, 64, 96, 128)
+    }
+    uneven = ", ".join(f"{cost:.0%} on {cpus}" for cpus, cost in costs.items())
     read = ", ".join(f"{rate / 1e9:.0f} GB/s by {p}" for p, rate in sorted(model.memory.items()))
     assumed = " and ".join(f"{rate / 1e9:.0f} GB/s for {cpus}" for cpus, rate in ASSUMED)
     return "\n\n".join(
@@ -157,7 +155,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
-    parser.add_argument("--page", type=Path, metavar="FILE", help="replace the table on a page")
+    add_page(parser)
     options = parser.parse_args()
     keep_to_equal_threads()
     seconds, memory = timed(options.rounds)

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import arguments
 from .array_libraries import check_order, has_labels
-from .arrow_columns import dtype_of, is_null, nulls, side_by_side
+from .arrow_columns import dtype_of, side_by_side, with_lengths
 from .messages import shown
 
 # What the columns of an operand hold: kinds of NumPy's dtypes, in words, and the mend for the rest.
@@ -107,12 +107,7 @@ def _read(role: str, batch: Any, names: list[str]) -> np.ndarray:
 
 def _fitted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return arrays without masks, and those of a number for each row with the logits' rank."""
-    labels, logits = arrays["labels"], arrays["logits"]
-    # How long lists are that are all null can be told by the others alone.
-    if is_null(logits):
-        logits = nulls(len(logits), labels.shape[1:], logits.dtype)
-    if is_null(labels):
-        labels = nulls(len(labels), logits.shape[1:], labels.dtype)
+    labels, logits = with_lengths(arrays["labels"], arrays["logits"])
     if labels.shape != logits.shape:
         raise ValueError(
             "Arguments `labels` and `logits` must have as many values in a row, got shapes "

@@ -145,6 +145,15 @@ def is_null(rows: np.ndarray) -> bool:
     return isinstance(rows, np.ma.MaskedArray) and bool(np.ma.getmaskarray(rows).all())
 
 
+def with_lengths(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return both, lists that are all null as long as those of the other."""
+    if is_null(logits):
+        logits = nulls(len(logits), labels.shape[1:], logits.dtype)
+    if is_null(labels):
+        labels = nulls(len(labels), logits.shape[1:], labels.dtype)
+    return labels, logits
+
+
 def nulls(rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Return rows of a shape whose values are null."""
     masked: np.ndarray = np.ma.masked_array(np.zeros((rows, *shape), dtype), True)

@@ -444,7 +444,7 @@ def _along(
     if function is not sigmoid_cross_entropy_value_and_grad:
         return losses
     gradient = _blockwise(
-        functools.partial(_gradient_along, axes.reduced),
+        functools.partial(_gradient_of_sums, None),
         {**operands, "divisor": total},
         dtype,
         **options,
@@ -489,7 +489,7 @@ def _by_group(
     if function is not sigmoid_cross_entropy_value_and_grad:
         return losses
     gradient = _blockwise(
-        functools.partial(_gradient_by_group, number),
+        functools.partial(_gradient_of_sums, number),
         {**operands, "divisor": total},
         dtype,
         **options,
@@ -564,40 +564,29 @@ def _quotients(block: Any, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
     return np.array(rounded, dtype).reshape(losses.shape)
 
 
-def _gradient_along(
-    reduced: tuple[int, ...],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    divisor: np.ndarray,
-    reduction: Reduction | str,
-    label_smoothing: float,
-    weights: Any = 1.0,
-    **given: Any,
-) -> np.ndarray:
-    """Return the gradient of a block, given the sums of the results that it has a part in."""
-    operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
-    by = _only(divisor).denominators(reduction)
-    gradient = result_like(operands[0][view.LOGITS])
-    differentiate(operands, by, gradient)
-    return gradient
-
-
-def _gradient_by_group(
-    number: int,
+def _gradient_of_sums(
+    number: int | None,
     labels: np.ndarray,
     logits: np.ndarray,
     divisor: Any,
-    groups: np.ndarray,
     reduction: Reduction | str,
     label_smoothing: float,
     weights: Any = 1.0,
+    groups: Any = None,
     **given: Any,
 ) -> np.ndarray:
-    """Return the gradient of a block, given the sums of all groups."""
+    """Return the gradient of a block, given the sums of the results that it has a part in.
+
+    These are the losses along axes or, of so many groups, those of all of them.
+    """
     operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
-    codes, _ = as_codes(groups, number, np.shape(logits))
+    by = _only(divisor).denominators(reduction)
     gradient = result_like(operands[0][view.LOGITS])
-    differentiate_groups(operands, codes, _only(divisor).denominators(reduction), gradient)
+    if number is None:
+        differentiate(operands, by, gradient)
+    else:
+        codes, _ = as_codes(groups, number, np.shape(logits))
+        differentiate_groups(operands, codes, by, gradient)
     return gradient
 
 

@@ -13,8 +13,7 @@ from .kernels.array_address import address
 from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
-from .kernels.parallel import CROSSOVER, run
-from .kernels.tiles import Form
+from .kernels.parallel import CROSSOVER, one_thread, run
 from .kernels.view import GRADIENT, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
 from .layout import Layout
 
@@ -186,9 +185,8 @@ def _denominator(
 def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
     """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
     dtype: Any = layout.computed
-    code = kernel("bins", dtype, Form(True, True))
-    rest = SUM, address(table), 0, 1.0, 0.0, 1.0
-    code.serial(_pack(layout.address, *_places(arrays), *rest))
+    with one_thread():
+        _run(layout, kernel("bins", dtype), _places(arrays), 1.0, 0.0, second=address(table))
 
 
 def check_out(out: np.ndarray | None) -> None:

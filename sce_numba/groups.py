@@ -17,7 +17,6 @@ from .kernels.axis_sums import QUOTIENT
 from .kernels.compile import kernel
 from .kernels.divisor import SUM
 from .kernels.group_sums import GROUP_FIELDS
-from .kernels.tiles import Form
 from .kernels.view import (
     COLUMNS,
     GROUPS,
@@ -40,12 +39,15 @@ from .sums_along import SumsAlong
 AT_A_TIME = 1 << 13
 
 
-def check_alone(groups: Any, by_axis: bool) -> None:
-    """Refuse a number of groups without any, and groups beside an axis."""
+def are_given(groups: Any, num_groups: Any, by_axis: bool) -> bool:
+    """Tell whether there are groups; refuse a number without any, and groups beside an axis."""
+    if groups is None and num_groups is None:
+        return False
     if by_axis:
         raise ValueError("Argument `groups` can't be given together with `axis` or `keepdims`.")
     if groups is None:
         raise ValueError("Argument `num_groups` needs `groups`, got None.")
+    return True
 
 
 def evaluate(given: Operands, groups: Any, num_groups: Any, out: Any = None) -> Any:
@@ -237,7 +239,8 @@ class _Rows:
 def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
     """Return numerators and denominators, each with what they lost if that matters."""
     arrays, _, weight, smoothing, code = given
-    shape, dtype = arrays[LOGITS].shape, computed_in(arrays[LOGITS].dtype).type
+    shape = arrays[LOGITS].shape
+    dtype: Any = computed_in(arrays[LOGITS].dtype).type
     # Side by side in memory is what a group has.
     totals = np.zeros((number, 2, GROUP_FIELDS[dtype] // 2))
     parts: np.ndarray = totals.transpose(1, 2, 0)
@@ -248,7 +251,7 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
         # One group for all elements; the first axis stands for none.
         reduced = reduced[1:]
         codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
-    job = kernel("groups", dtype, Form(False, False))  # type: ignore[arg-type]
+    job = kernel("groups", dtype)
     for part in parts_of(codes.shape, shape, AT_A_TIME):
         own = np.ascontiguousarray(cut(codes, part), np.int64)
         chosen = {row: cut(array, part) for row, array in arrays.items()}

@@ -168,9 +168,7 @@ def sigmoid_cross_entropy(
     [0.51133... 0.         0.22009...]
     """
     by_axis = axes.are_given(axis, keepdims, dim)
-    by_group = groups is not None or num_groups is not None
-    if by_group:
-        grouping.check_alone(groups, by_axis)
+    by_group = grouping.are_given(groups, num_groups, by_axis)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -312,9 +310,7 @@ def sigmoid_cross_entropy_value_and_grad(
     [ 1.25000000e-01 -1.06208856e-18]
     """
     by_axis = axes.are_given(axis, keepdims, dim)
-    by_group = groups is not None or num_groups is not None
-    if by_group:
-        grouping.check_alone(groups, by_axis)
+    by_group = grouping.are_given(groups, num_groups, by_axis)
     given = recognised(
         multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
     )
@@ -587,9 +583,7 @@ def compute_weighted_loss(
     6.5
     """
     by_axis = axes.are_given(axis, keepdims, dim)
-    by_group = groups is not None or num_groups is not None
-    if by_group:
-        grouping.check_alone(groups, by_axis)
+    by_group = grouping.are_given(groups, num_groups, by_axis)
     dispatch = dispatcher_for(losses=losses, weights=weights)
     if dispatch is not None:
         return dispatch(

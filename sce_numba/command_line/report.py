@@ -69,7 +69,11 @@ def _lines(found: Evaluation) -> dict[str, Any]:
         "partial": found.partial,
         "reduction": found.settings["reduction"],
         "shape": " x ".join(map(str, found.shape)) or "scalar",
-        **{key: found.settings[name] for key, name in _TOLD.items() if name in _changed(found)},
+        **{
+            words: found.settings[name]
+            for name, (words, *usual) in _TOLD.items()
+            if found.settings[name] not in usual
+        },
         "divided by": f"{found.denominator:.17g}" if found.denominator != 1 else None,
         "elements ignored": found.elements_ignored,
         "baseline loss": compared and compared.loss,
@@ -83,23 +87,13 @@ def _lines(found: Evaluation) -> dict[str, Any]:
     }
 
 
-# Settings that are told where they are given.
-_TOLD = {
-    "weights": "weights",
-    "weight of positives": "pos_weight",
-    "label smoothing": "label_smoothing",
-    "positive label": "positive",
+# Settings that are told, how, and unless they are as usual.
+_TOLD: dict[str, tuple[Any, ...]] = {
+    "weights": ("weights", "1", 1.0),
+    "pos_weight": ("weight of positives", None),
+    "label_smoothing": ("label smoothing", 0.0),
+    "positive": ("positive label", None),
 }
-_DEFAULTS = {
-    "weights": ("1", 1.0),
-    "pos_weight": (None,),
-    "label_smoothing": (0.0,),
-    "positive": (None,),
-}
-
-
-def _changed(found: Evaluation) -> set[str]:
-    return {name for name, usual in _DEFAULTS.items() if found.settings[name] not in usual}
 
 
 def _table(title: str, groups: Groups) -> Iterator[str]:

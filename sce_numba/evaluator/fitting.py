@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sce_numba.arguments import dtype_code
-from sce_numba.arrow_columns import is_null, nulls
+from sce_numba.arrow_columns import with_lengths
 from sce_numba.kernels.dtypes import FLOAT_NAMES
 
 from .operands import other_row_shape
@@ -129,11 +129,7 @@ def fit(arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels) -> Fi
     UnfitError
         If one of them is not what it must be.
     """
-    labels, logits = arrays["labels"], arrays["logits"]
-    if is_null(logits):
-        logits = nulls(len(logits), labels.shape[1:], logits.dtype)
-    if is_null(labels):
-        labels = nulls(len(labels), logits.shape[1:], labels.dtype)
+    labels, logits = with_lengths(arrays["labels"], arrays["logits"])
     if labels.shape != logits.shape:
         # A row of one number is that number.
         if [n for n in labels.shape[1:] if n != 1] != [n for n in logits.shape[1:] if n != 1]:

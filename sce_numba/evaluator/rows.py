@@ -26,6 +26,21 @@ class Formula(NamedTuple):
     label_smoothing: float
     pos_weight: Any
 
+    def elements(
+        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
+    ) -> np.ndarray:
+        """Return the losses of all elements, 0 of those that are left out."""
+        losses: np.ndarray = sigmoid_cross_entropy(
+            labels,
+            logits,
+            weights,
+            self.label_smoothing,
+            reduction=Reduction.NONE,
+            pos_weight=self.pos_weight,
+            where=where,
+        )
+        return losses
+
 
 class Rows:
     """Neighbours in all operands; what several need is computed when it is first asked for."""
@@ -56,16 +71,8 @@ class Rows:
         if self.where is None:
             return sums_of_losses(self._axes, self.formula, *given)
         # With a mask, twice through memory is quicker than short rows gathered.
-        reduction, smoothing, pos_weight = self.formula
-        losses = sigmoid_cross_entropy(
-            self.labels,
-            logits,
-            label_smoothing=smoothing,
-            reduction=Reduction.NONE,
-            pos_weight=pos_weight,
-            where=self.where,
-        )
-        return _summed(self._axes, losses, self.weights, reduction, self.where)
+        losses = self.formula.elements(self.labels, logits, 1.0, self.where)
+        return _summed(self._axes, losses, self.weights, self.formula.reduction, self.where)
 
     @cached_property
     def losses(self) -> np.ndarray:

@@ -41,7 +41,7 @@ from .operands import (
 )
 from .outputs import RowWriter, check_row_file, output
 from .result import Evaluation
-from .rows import COUNTED, Formula, Rows
+from .rows import Rows
 from .tables import TablePart, is_partition
 from .total import Total
 
@@ -182,19 +182,17 @@ class Run:
         self._new_total = partial(
             Total, settings.reduction, settings.label_smoothing, settings.by_class, pos_weight
         )
-        is_range = settings.reduction == sce.Reduction.NONE
-        reduction = COUNTED if is_range else settings.reduction
-        self._formula = Formula(reduction, settings.label_smoothing, pos_weight)
+        self._total = self._new_total()
         self._new_details = partial(
             Details,
-            self._formula,
+            self._total.formula,
             self.rows,
             list(settings.by),
             None if settings.baseline is None else str(_shown(settings.baseline)),
             settings.worst,
             settings.distributions,
         )
-        self._total, self._details = self._new_total(), self._new_details()
+        self._details = self._new_details()
         # Of each operand: the first file that rows were read from, and the shape of a row.
         self._first_rows: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._dtypes: dict[str, set[str]] = {role: set() for role in self._operands}
@@ -367,7 +365,7 @@ class Run:
         except (ValueError, TypeError) as error:
             return block.problem_of("logits", reason_of(error))
         self._check_class_names(logits.shape)
-        found = Rows(self._formula, labels, logits, weights, where)
+        found = Rows(total.formula, labels, logits, weights, where)
         columns: dict[str, Any] = {}
         for role, names in self._columns.items():
             values: Any = block.arrays[role]

@@ -29,10 +29,9 @@ class Total:
         pos_weight: Any = None,
     ) -> None:
         self._is_range = reduction == sce.Reduction.NONE
-        self._reduction = COUNTED if self._is_range else reduction
-        self._label_smoothing = as_label_smoothing(label_smoothing)
+        reduction = COUNTED if self._is_range else reduction
+        self.formula = Formula(reduction, as_label_smoothing(label_smoothing), pos_weight)
         self._by_class = by_class
-        self._pos_weight = pos_weight
         self._sums = LossSums()
         self._range: Any = (np.inf, -np.inf)
         self._classes: _Classes | None = None
@@ -55,42 +54,27 @@ class Total:
         classes = self._classes
         if classes and logits.shape[-1] != classes.number:
             raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.number}")
-        formula = Formula(self._reduction, self._label_smoothing, self._pos_weight)
         if self._by_class:
             # Those of all classes come to the sums of all elements.
-            self._classes = classes or _Classes(logits.shape, formula)
+            self._classes = classes or _Classes(logits.shape, self.formula)
             self._classes.add(labels, logits, weights, where)
         else:
-            reduction, smoothing, q = formula
+            reduction, smoothing, q = self.formula
             given = labels, logits, weights, smoothing, reduction
             self._sums.merge(sums_of_part(*given, pos_weight=q, where=where))
         self.ranges.add(labels, logits, where)
         self.elements += logits.size if where is None else int(np.count_nonzero(where))
         if self._is_range:
-            losses = self._losses(labels, logits, weights, where)
+            losses = self.formula.elements(labels, logits, weights, where)
             if where is not None:
                 losses = losses[where]
             if losses.size:
                 least, greatest = self._range
                 self._range = np.minimum(least, losses.min()), np.maximum(greatest, losses.max())
 
-    def _losses(
-        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
-    ) -> np.ndarray:
-        losses: np.ndarray = sce.sigmoid_cross_entropy(
-            labels,
-            logits,
-            weights,
-            label_smoothing=self._label_smoothing,
-            reduction=sce.Reduction.NONE,
-            pos_weight=self._pos_weight,
-            where=where,
-        )
-        return losses
-
     def values(self) -> dict[str, float | None]:
         """Return the loss or, without a reduction, the mean of the elements and their range."""
-        loss = self._all().loss(self._reduction)
+        loss = self._all().loss(self.formula.reduction)
         if not self._is_range:
             return {"loss": loss}
         least, greatest = self._range if self.elements else (np.nan, np.nan)
@@ -99,7 +83,7 @@ class Total:
 
     def denominator(self) -> float:
         """Return what the sum of the losses is divided by."""
-        if self._reduction == sce.Reduction.SUM:
+        if self.formula.reduction == sce.Reduction.SUM:
             return 1.0
         return float(self._all().denominator)
 

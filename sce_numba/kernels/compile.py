@@ -28,7 +28,7 @@ from .array_address import address
 from .cache import cache_for
 from .elements import SIGMOID
 from .focal import FOCAL
-from .jobs import KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
+from .jobs import FORMS, KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
 from .numba_internals import (
     function_type,
     global_compiler_lock,
@@ -235,9 +235,9 @@ _WITH_MEMORY = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_ssize
 
 
 @functools.cache
-def kernel(kind: str, dtype: Any, form: Form) -> Kernel:
-    """Return the one kernel that does a job."""
-    return Kernel(Job(kind, dtype, form))
+def kernel(kind: str, dtype: Any, form: Form | None = None) -> Kernel:
+    """Return the one kernel that does a job; of some kinds there is one form alone."""
+    return Kernel(Job(kind, dtype, form or FORMS[kind]))
 
 
 def compile_all(dtypes: Collection[Any]) -> int:
@@ -248,10 +248,9 @@ def compile_all(dtypes: Collection[Any]) -> int:
         for kind in KINDS
         for dtype, staged, by_element in itertools.product(dtypes, both, both)
         for formula in ((SIGMOID, FOCAL) if kind in OF_FORMULAS else (SIGMOID,))
-        if kind not in ("groups", "bins") and staged is ONE_FORM.get(kind, staged)
+        if kind not in FORMS and staged is ONE_FORM.get(kind, staged)
     ]
-    jobs += [kernel("groups", dtype, Form(False, False)) for dtype in dtypes]
-    jobs += [kernel("bins", dtype, Form(True, True)) for dtype in dtypes]
+    jobs += [kernel(kind, dtype) for kind in FORMS for dtype in dtypes]
     for code in jobs:
         code.group  # noqa: B018
     _DEAL.loop  # noqa: B018

@@ -55,6 +55,8 @@ KINDS: dict[str, Callable[..., Sums]] = {
 BY_AXIS = {"along", "across"}
 # Those that are one whether arrays lie as they are read or not, and how ``Form`` has it.
 ONE_FORM = {"weights": True, "across": False}
+# Those of which there is no other form.
+FORMS = {"groups": Form(False, False), "bins": Form(True, True)}
 # Those of which there is code for each formula of a loss.
 OF_FORMULAS = {"totals", "losses", "slopes"}
 _INTEGER, _REAL = ir.IntType(64), ir.DoubleType()
