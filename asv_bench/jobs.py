@@ -21,9 +21,11 @@ class Job:
         smoothing: float = 0.0,
         reduction: str = "weighted_sum_by_nonzero_weights",
         derivatives: int = 0,
+        axis: int | None = None,
     ) -> None:
         self.name, self.labels, self.logits, self.weights = name, labels, logits, weights
         self.smoothing, self.reduction, self.derivatives = smoothing, reduction, derivatives
+        self.axis = axis
         self.none = reduction == "none"
         self.out = [np.empty_like(logits) for _ in range(1 if self.none else derivatives)]
 
@@ -53,6 +55,9 @@ def jobs() -> list[Job]:
         Job("gradient and hessian", labels, logits, derivatives=2),
         Job("float64, default", labels.astype(np.float64), logits.astype(np.float64)),
         Job("float16 logits", labels, logits.astype(np.float16)),
+        Job("one loss per row", labels, logits, axis=-1),
+        Job("one loss per column", labels, logits, axis=0),
+        Job("10^6 x 10, one loss per row", thin_labels, thin, axis=-1),
         Job("10^6 x 10, [B,1] weights", thin_labels, thin, thin_rows),
         Job("512 x 512", *square),
         Job("512 x 512, value and gradient", *square, derivatives=1),

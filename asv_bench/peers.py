@@ -38,6 +38,8 @@ def ours(job: Job) -> Call:
     if job.reduction != sce.Reduction.SUM_BY_NONZERO_WEIGHTS:
         keywords["reduction"] = job.reduction
     function: Any = sce.sigmoid_cross_entropy
+    if job.axis is not None:
+        keywords["axis"] = job.axis
     if job.none:
         keywords["out"] = job.out[0]
     if job.derivatives == 1:
@@ -70,7 +72,7 @@ def numpy_peer() -> list[Peer]:
                 z = z * (1 - job.smoothing) + job.smoothing / 2
             loss = np.maximum(x, 0) - x * z + np.log1p(np.exp(-np.abs(x)))
             if job.weights is None:
-                return loss if job.none else loss.mean()
+                return loss if job.none else loss.mean(job.axis)
             return (loss * job.weights).sum() / denominator(
                 job.weights, job.logits.size, job.reduction, np
             )
@@ -86,7 +88,7 @@ def numexpr_peer() -> list[Peer]:
     numexpr.set_num_threads(THREADS)
 
     def call(job: Job) -> Call | None:
-        if job.logits.dtype.name not in ("float32", "float64"):
+        if job.logits.dtype.name not in ("float32", "float64") or job.axis is not None:
             return None
         names = {"x": job.logits, "z": job.labels, "w": job.weights}
         for name, value in (("zero", 0), ("one", 1), ("s", job.smoothing)):
@@ -127,10 +129,12 @@ def torch_peers() -> list[Peer]:
     torch.set_num_threads(THREADS)
     function = torch.nn.functional.binary_cross_entropy_with_logits
 
-    def loss(x: Any, z: Any, w: Any, smoothing: float, reduction: str) -> Any:
+    def loss(x: Any, z: Any, w: Any, smoothing: float, reduction: str, axis: Any) -> Any:
         z = z.to(x.dtype)
         if smoothing:
             z = z * (1 - smoothing) + smoothing / 2
+        if axis is not None:
+            return function(x, z, reduction="none").mean(axis)
         if w is None:
             return function(x, z, reduction="none" if reduction == "none" else "mean")
         total = function(x, z, w, reduction="sum")
@@ -152,10 +156,10 @@ def torch_peers() -> list[Peer]:
 
             def run() -> Any:
                 with torch.no_grad():
-                    return function(x, z, w, job.smoothing, job.reduction)
+                    return function(x, z, w, job.smoothing, job.reduction, job.axis)
 
             def differentiate() -> Any:
-                value = function(x, z, w, job.smoothing, job.reduction)
+                value = function(x, z, w, job.smoothing, job.reduction, job.axis)
                 return torch.autograd.grad(value, x)
 
             if job.derivatives:
@@ -179,13 +183,16 @@ def tensorflow_peers() -> list[Peer]:
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     tf.config.threading.set_inter_op_parallelism_threads(THREADS)
 
-    def loss(z: Any, x: Any, w: Any, smoothing: float, reduction: str) -> Any:
+    def loss(z: Any, x: Any, w: Any, smoothing: float, reduction: str, axis: Any) -> Any:
+        if axis is not None:
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=z, logits=x)
+            return tf.reduce_mean(losses, axis)
         return tf.compat.v1.losses.sigmoid_cross_entropy(z, x, w, smoothing, reduction=reduction)
 
-    def value_and_grad(z: Any, x: Any, w: Any, smoothing: float, reduction: str) -> Any:
+    def value_and_grad(z: Any, x: Any, w: Any, *rest: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            value = loss(z, x, w, smoothing, reduction)
+            value = loss(z, x, w, *rest)
         return tape.gradient(value, x)
 
     def of(prepare: Callable[..., Any]) -> Callable[[Job], Call | None]:
@@ -197,7 +204,8 @@ def tensorflow_peers() -> list[Peer]:
             x, z = tf.constant(job.logits), tf.constant(job.labels)
             w = tf.constant(1.0 if job.weights is None else job.weights)
             function = functions[job.derivatives]
-            return lambda: function(z, x, w, job.smoothing, job.reduction).numpy()
+            rest = job.smoothing, job.reduction, job.axis
+            return lambda: function(z, x, w, *rest).numpy()
 
         return call
 
@@ -226,7 +234,7 @@ def jax_peer() -> list[Peer]:
             if job.none:
                 return losses
             if w is None:
-                return losses.mean()
+                return losses.mean(job.axis)
             return (losses * w).sum() / denominator(w, x.size, job.reduction, jax.numpy)
 
         compiled = jax.jit(jax.value_and_grad(loss) if job.derivatives else loss)
@@ -245,6 +253,8 @@ def scikit_learn_peer() -> list[Peer]:
     def call(job: Job) -> Call | None:
         dtype, full = job.logits.dtype, job.weights is None or job.weights.size == job.logits.size
         if job.labels.dtype != dtype or dtype.name not in ("float32", "float64") or not full:
+            return None
+        if job.axis is not None:
             return None
         loss = module.HalfBinomialLoss()
         x, z = job.logits.reshape(-1), job.labels.reshape(-1)
@@ -297,7 +307,7 @@ def graph_peer(
 
     def call(job: Job) -> Call | None:
         dtype = job.logits.dtype
-        if job.labels.dtype != dtype or dtype.name not in dtypes:
+        if job.labels.dtype != dtype or dtype.name not in dtypes or job.axis is not None:
             return None
         given = {"x": job.logits, "z": job.labels, "w": job.weights}
         given = {key: array for key, array in given.items() if array is not None}

@@ -167,6 +167,8 @@ def test_every_call_is_made_in_every_round():
         {"weights": np.linspace(0, 1, 20, dtype=np.float32).reshape(20, 1), "smoothing": 0.1},
         {"weights": np.ones((20, 7), np.float32), "reduction": "weighted_mean"},
         {"reduction": "none"},
+        {"axis": 0},
+        {"axis": -1},
     ],
 )
 def test_peers_compute_the_same_loss(make, arguments):
