@@ -16,7 +16,7 @@ import sce_numba as sce
 
 LABELS = np.array([[1, 0, 0], [0, 1, 1]])
 LOGITS = np.array([[2.0, -1.0, 0.5], [-3.0, 0.0, 4.0]], np.float32)
-CALLS = 400
+CALLS = 200
 
 
 def call_of(seed):
