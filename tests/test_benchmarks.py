@@ -345,6 +345,23 @@ def test_the_gate_tells_meanwhile_what_changed_most():
     assert re.fullmatch(r"farthest from 1: 1\.[23]\d, b", gate.farthest(found))
 
 
+def test_the_gate_tells_what_it_has_after_ctrl_c(capsys):
+    done = [{"a": one} for one in launches(1.3, count=5)]
+    left = iter(done)
+
+    def run():
+        for one in left:
+            return one
+        raise KeyboardInterrupt
+
+    assert gate.repeated(run, 8) == done
+    told = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"launch 1 of 8, 0\.\d minutes to go; farthest from 1: 1\.[23]\d, a", told[0]
+    )
+    assert told[-1] == "interrupted after 5 of 8 launches"
+
+
 def test_the_gate_watches_benchmarks_that_exist():
     for name in gate.WATCHED:
         path, _, rest = name.partition("(")
