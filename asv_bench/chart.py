@@ -162,7 +162,7 @@ def draw_latency(found: dict[str, dict[str, Any]], folder: Path) -> None:
         for title, packages in found.items()
     }
     seconds = [value for packages in rows.values() for pair in packages.values() for value in pair]
-    start, end = min(seconds) / 2, max(seconds) * 4
+    start, end = min(seconds) / 2, max(seconds) * 8
 
     def draw(theme: tuple[str, ...]) -> Any:
         count = len(rows)
@@ -180,7 +180,7 @@ def draw_latency(found: dict[str, dict[str, Any]], folder: Path) -> None:
                     panel.text(value * 1.1, place, duration(value), va="center", fontsize=8)
             panel.set_yticks(range(len(names)), names)
             finish_bars(panel, title, (start, end), short_duration, theme)
-        panels.flat[0].legend(frameon=False, loc="lower right")
+        panels.flat[0].legend(frameon=False, loc="upper right")
         figure.supxlabel("time of a call (logarithmic)", fontsize=10)
         return figure
 

@@ -215,7 +215,7 @@ def in_turns(
 def run(given: argparse.Namespace) -> tuple[Found, list[str]]:
     """Return the latencies of what was asked for, and what failed."""
     found: Found = {}
-    failures: dict[str, None] = {}
+    failures: dict[str, dict[str, None]] = {}
     for setting in given.settings:
         for job in given.jobs:
             for size in given.sizes:
@@ -224,11 +224,12 @@ def run(given: argparse.Namespace) -> tuple[Found, list[str]]:
                     rest = job, 1 << size, gap / 1e3, given.calls
                     taken, failed = in_turns(given.peers, given.processes, *rest, setting=setting)
                     found[f"{setting}: {calls}"] = taken
-                    failures |= dict.fromkeys(f"{p}, {setting}: {e}" for p, e in failed.items())
+                    for peer, error in failed.items():
+                        failures.setdefault(f"{peer}: {error}", {})[setting] = None
                     for name, one in taken.items():
                         cells = " ".join(map(duration, one))
                         print(f"{setting}: {calls}: {name}: {cells}", file=sys.stderr, flush=True)
-    return found, list(failures)
+    return found, [f"{what} ({', '.join(where)})" for what, where in failures.items()]
 
 
 def tables(found: Found) -> str:

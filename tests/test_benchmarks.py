@@ -216,8 +216,8 @@ def test_every_tool_shows_again_what_it_printed_as_json(
 
 
 def test_what_could_not_be_measured_is_told():
-    said = report.facts("command", []) | {"calls": 3, "processes": 2, "failed": ["xla, idle: why"]}
-    assert "Not measured: xla, idle: why." in latency.in_words(LATENCIES, said)
+    said = report.facts("command", []) | {"calls": 3, "processes": 2, "failed": ["xla: why (idle)"]}
+    assert "Not measured: xla: why (idle)." in latency.in_words(LATENCIES, said)
     assert "Not measured" not in latency.in_words(LATENCIES, said | {"failed": []})
 
 
