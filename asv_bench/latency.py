@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -146,6 +147,8 @@ def quota() -> Iterator[Path]:
     old = CONTROL_GROUPS / "cpu"
     place = Path(tempfile.mkdtemp(prefix="latency", dir=old if old.exists() else CONTROL_GROUPS))
     try:
+        if not (place / "cgroup.procs").exists():
+            raise FileNotFoundError(errno.ENOENT, "none are mounted")
         if old.exists():
             (place / "cpu.cfs_period_us").write_text("100000")
             (place / "cpu.cfs_quota_us").write_text("100000")

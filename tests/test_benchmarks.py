@@ -215,6 +215,13 @@ def test_every_tool_shows_again_what_it_printed_as_json(
     assert report.facts_in_words(said) in page.read_text(encoding="utf-8")
 
 
+def test_a_quota_is_told_to_be_missing_where_there_are_no_control_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "CONTROL_GROUPS", tmp_path)
+    _, failed = latency.in_turns(["one thread"], 1, "loss", 1 << 10, 0, 3, setting="quota")
+    assert failed == {"one thread": "no control group: none are mounted"}
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_could_not_be_measured_is_told():
     said = report.facts("command", []) | {"calls": 3, "processes": 2, "failed": ["xla: why (idle)"]}
     assert "Not measured: xla: why (idle)." in latency.in_words(LATENCIES, said)
