@@ -155,10 +155,14 @@ def draw_cost_model(
     save(folder, "cost_model", draw)
 
 
-def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) -> None:
+def draw_latency(found: dict[str, dict[str, Any]], folder: Path) -> None:
     """Write ``latency``: a panel for each setting, p50 and p99 of each package in two bars."""
+    rows = {
+        title: {without_version(name): (one.p50, one.p99) for name, one in packages.items()}
+        for title, packages in found.items()
+    }
     seconds = [value for packages in rows.values() for pair in packages.values() for value in pair]
-    start, end = min(seconds) / 2, max(seconds) * 4
+    start, end = min(seconds) / 2, max(seconds) * 8
 
     def draw(theme: tuple[str, ...]) -> Any:
         count = len(rows)
@@ -176,7 +180,7 @@ def draw_latency(rows: dict[str, dict[str, tuple[float, float]]], folder: Path) 
                     panel.text(value * 1.1, place, duration(value), va="center", fontsize=8)
             panel.set_yticks(range(len(names)), names)
             finish_bars(panel, title, (start, end), short_duration, theme)
-        panels.flat[0].legend(frameon=False, loc="lower right")
+        panels.flat[0].legend(frameon=False, loc="upper right")
         figure.supxlabel("time of a call (logarithmic)", fontsize=10)
         return figure
 

@@ -66,7 +66,6 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--only", default="", metavar="TEXT", help="jobs whose name contains this")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     add_saved(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write speed.svg and its like")
     add_page(parser)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -21,7 +21,16 @@ from numba import njit, prange
 import sce_numba as sce
 
 from . import timing
-from .report import add_page, facts, facts_in_words, in_columns, write
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    facts,
+    facts_in_words,
+    in_columns,
+    saved,
+    write,
+)
 from .timing import Call
 
 TILE = 4096
@@ -74,11 +83,18 @@ def losses_of_arrays(labels, logits):
     return sce.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
 
 
+class Medians(NamedTuple):
+    """Seconds of the package's own kernel, and of the user's code."""
+
+    kernel: float
+    user: float
+
+
 FREE_ORDER = {"reassoc", "nsz", "contract"}
 
 
-def measure(size: int, threads: int, rounds: int) -> dict[str, str]:
-    """Return the ratio of each kind of user's code."""
+def measure(size: int, threads: int, rounds: int) -> dict[str, Medians]:
+    """Return the times of each kind of user's code, and of the kernel beside it."""
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 3, size).astype(np.float32)
     labels = (rng.random(size) < 0.5).astype(np.float32)
@@ -118,13 +134,26 @@ def measure(size: int, threads: int, rounds: int) -> dict[str, str]:
     if not parallel:  # one call runs on one thread
         sums["sum, one call"] = user(reduce_arrays)
         groups.append((new_losses, {"losses, one call": user(losses_of_arrays)}))
-    ratios = {}
+    medians = {}
     for kernel, users in groups:
         found = timing.measure({"kernel": kernel, **users}, rounds)
         for name in users:
-            ratios[name] = f"{found['kernel'].median / found[name].median:.2f}"
-            print(f"{threads} threads: {name} {ratios[name]}", file=sys.stderr, flush=True)
-    return ratios
+            medians[name] = Medians(found["kernel"].median, found[name].median)
+            print(f"{threads} threads: {name} {ratio(medians[name])}", file=sys.stderr, flush=True)
+    return medians
+
+
+def ratio(medians: Medians) -> str:
+    """Return how fast the user's code is, relative to the kernel."""
+    return f"{medians.kernel / medians.user:.2f}"
+
+
+def table(found: dict[str, dict[str, Medians]]) -> str:
+    """Return a row for each kind of user's code, and a column for each number of threads."""
+    rows = [["loop of the user", *found]]
+    for name in next(iter(found.values())):
+        rows.append([name, *(ratio(by[name]) if name in by else "" for by in found.values())])
+    return in_columns(rows)
 
 
 def main() -> None:
@@ -132,17 +161,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="calls of each kind (25)")
     parser.add_argument("--size", type=int, default=22, metavar="POWER", help="of two (22)")
+    add_saved(parser)
     add_page(parser)
     options = parser.parse_args()
-    found = {}
-    for threads in sorted({1, numba.get_num_threads()}):
-        numba.set_num_threads(threads)
-        found[threads] = measure(1 << options.size, threads, options.rounds)
-    rows = [["loop of the user", *(f"{n} thread{'s' * (n > 1)}" for n in found)]]
-    rows += [[name, *(ratios.get(name, "") for ratios in found.values())] for name in found[1]]
-    said = facts(" ".join(["python -m asv_bench.compose", *sys.argv[1:]]), [])
-    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
-    print(words)
+    if options.saved:
+        said, found = saved(options.saved, Medians)
+    else:
+        said = facts(" ".join(["python -m asv_bench.compose", *sys.argv[1:]]), [])
+        found = {}
+        for threads in sorted({1, numba.get_num_threads()}):
+            numba.set_num_threads(threads)
+            name = f"{threads} thread{'s' * (threads > 1)}"
+            found[name] = measure(1 << options.size, threads, options.rounds)
+    words = f"{table(found)}\n\n{facts_in_words(said)}"
+    print(as_json(said, found) if options.json else words)
     write(words, options.page, "asv_bench.compose")
 
 

@@ -149,7 +149,6 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9, help="timings of each call (9)")
     parser.add_argument("--largest", type=int, default=LARGEST, help="power of two (27)")
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     add_saved(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write cost_model.svg, .png")
     add_page(parser)

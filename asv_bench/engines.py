@@ -24,8 +24,22 @@ import pyarrow.parquet as pq
 
 import sce_numba as sce
 
-from .report import add_page, beside, duration, facts, facts_in_words, in_columns, write
-from .timing import measure
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    beside,
+    duration,
+    facts,
+    facts_in_words,
+    in_columns,
+    saved,
+    write,
+)
+from .timing import Timing, measure
+
+# By rows and engine, as ``65,536 x 64: Spark``, and by who computes.
+Found = dict[str, dict[str, Timing]]
 
 CLASSES = 64
 REDUCTION = sce.Reduction.MEAN
@@ -205,34 +219,51 @@ ENGINES = {
 }
 
 
+def run(installed: list[str], elements: int, rounds: int) -> Found:
+    """Return the timings of engines."""
+    taken = {}
+    for classes in (1, CLASSES):
+        rows = draw(elements // classes, classes)
+        expected = sce.sigmoid_cross_entropy(
+            rows.labels, rows.logits, rows.weights, reduction=REDUCTION
+        )
+        for name in installed:
+            engine = ENGINES[name][1](rows)
+            for call in engine:
+                np.testing.assert_allclose(call(), expected, 1e-4, err_msg=name)
+            title = f"{len(rows.table):,} x {classes}: {name}"
+            taken[title] = measure(engine._asdict(), rounds)
+            print(title, *beside(taken[title]), sep=" | ", file=sys.stderr, flush=True)
+    return taken
+
+
+def table(found: Found) -> str:
+    """Return a row for each engine and kind of rows."""
+    lines = [["rows", "engine", "accumulators", "the engine's own formula", "ratio"]]
+    for title, timings in found.items():
+        own, ratio = beside(timings)
+        lines.append([*title.split(": "), own, duration(timings["theirs"].median), ratio])
+    return in_columns(lines)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--elements", type=int, default=1 << 22, help="number of logits (2^22)")
+    add_saved(parser)
     add_page(parser)
     options = parser.parse_args()
-    installed = {name: hold for name, (library, hold) in ENGINES.items() if find_spec(library)}
-    libraries = *dict.fromkeys(ENGINES[name][0] for name in installed), "pyarrow"
-    lines = [["rows", "engine", "accumulators", "the engine's own formula", "ratio"]]
-    for classes in (1, CLASSES):
-        rows = draw(options.elements // classes, classes)
-        expected = sce.sigmoid_cross_entropy(
-            rows.labels, rows.logits, rows.weights, reduction=REDUCTION
-        )
-        for name, hold in installed.items():
-            engine = hold(rows)
-            for call in engine:
-                np.testing.assert_allclose(call(), expected, 1e-4, err_msg=name)
-            found = measure(engine._asdict(), options.rounds)
-            own, ratio = beside(found)
-            shape = f"{len(rows.table):,} x {classes}"
-            lines.append([shape, name, own, duration(found["theirs"].median), ratio])
-            print(*lines[-1], sep=" | ", file=sys.stderr, flush=True)
-    command = " ".join(["python -m asv_bench.engines", *sys.argv[1:]])
-    said = facts(command, [f"{name} {version(name)}" for name in libraries])
-    words = f"{in_columns(lines)}\n\n{facts_in_words(said)}"
-    print(words)
+    if options.saved:
+        said, found = saved(options.saved)
+    else:
+        installed = [name for name, (library, _) in ENGINES.items() if find_spec(library)]
+        found = run(installed, options.elements, options.rounds)
+        libraries = *dict.fromkeys(ENGINES[name][0] for name in installed), "pyarrow"
+        command = " ".join(["python -m asv_bench.engines", *sys.argv[1:]])
+        said = facts(command, [f"{name} {version(name)}" for name in libraries])
+    words = f"{table(found)}\n\n{facts_in_words(said)}"
+    print(as_json(said, found) if options.json else words)
     write(words, options.page, "asv_bench.engines")
 
 

@@ -15,8 +15,18 @@ import sys
 import tempfile
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
-from .report import add_page, facts, facts_in_words, in_columns, write
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    facts,
+    facts_in_words,
+    in_columns,
+    saved,
+    write,
+)
 
 ARRAYS = """
 import numpy as np
@@ -50,26 +60,31 @@ COMPILE = "from sce_numba.__main__ import main\nmain(['compile'])\n"
 WITH_PACKAGE = "import importlib.metadata\nimport numba\nnumba.njit(lambda x: x + 1)(1.0)\n"
 
 
+class FirstCall(NamedTuple):
+    """Processor seconds with an empty and a full cache, and the bytes of what is kept."""
+
+    empty: float
+    full: float
+    kept: int
+
+
 def processor_seconds(code: str, folder: str = "") -> float:
     """Return what a process that runs some code takes of the processors, in seconds."""
     environment = {**os.environ, "NUMBA_CACHE_DIR": folder} if folder else None
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, cwd="/")
+    command = [sys.executable, "-c", code]
+    subprocess.run(command, env=environment, check=True, cwd="/", stdout=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5, help="processes of each kind (5)")
-    add_page(parser)
-    options = parser.parse_args()
+def run(rounds: int) -> tuple[dict[str, float], dict[str, FirstCall]]:
+    """Return what belongs to all calls, and the calls."""
     units, beside = [], []
     cold: dict[str, list[float]] = {name: [] for name in CALLS}
     warm: dict[str, list[float]] = {name: [] for name in CALLS}
     sizes = {}
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, call in CALLS.items():
             units.append(processor_seconds(UNIT))
             beside.append(processor_seconds(WITH_PACKAGE))
@@ -77,27 +92,49 @@ def main() -> None:
                 cold[name].append(processor_seconds(ARRAYS + call, folder))
                 warm[name].append(processor_seconds(ARRAYS + call, folder))
                 sizes[name] = sum(file.stat().st_size for file in Path(folder).rglob("*.nbc"))
-    unit = median(units)
-    rows = [["first call of a process", "empty cache", "full cache", "kept"]]
-    for name in CALLS:
-        seconds = (median(found[name]) for found in (cold, warm))
-        cells = (f"{found:.2f} s, {found / unit:.2f} x" for found in seconds)
-        rows.append([name, *cells, f"{sizes[name] / 1000:.0f} kB"])
     with tempfile.TemporaryDirectory() as folder:
         seconds = processor_seconds(COMPILE, folder)
         files = [file.stat().st_size for file in Path(folder).rglob("*.nbc")]
-    said = facts(" ".join(["python -m asv_bench.first_call", *sys.argv[1:]]), [])
-    words = "\n\n".join(
+    shared = {"unit": median(units), "beside": median(beside), "compile": seconds}
+    return {**shared, "kept": sum(files), "files": len(files)}, {
+        name: FirstCall(median(cold[name]), median(warm[name]), sizes[name]) for name in CALLS
+    }
+
+
+def in_words(found: dict[str, FirstCall], said: dict[str, Any]) -> str:
+    """Return the table, and what belongs to all calls."""
+    unit = said["unit"]
+    rows = [["first call of a process", "empty cache", "full cache", "kept"]]
+    for name, call in found.items():
+        cells = (f"{seconds:.2f} s, {seconds / unit:.2f} x" for seconds in call[:2])
+        rows.append([name, *cells, f"{call.kept / 1000:.0f} kB"])
+    return "\n\n".join(
         [
             in_columns(rows),
             f"x: of the {unit:.2f} s of a process that imports Numba and compiles one trivial "
-            f"function; where this package is installed, it takes {median(beside) / unit:.2f} x "
-            f"that. `python -m sce_numba compile` takes {seconds:.0f} s, and keeps "
-            f"{sum(files) / 1e6:.1f} MB in {len(files)} files.",
+            f"function; where this package is installed, it takes {said['beside'] / unit:.2f} x "
+            f"that. `python -m sce_numba compile` takes {said['compile']:.0f} s, and keeps "
+            f"{said['kept'] / 1e6:.1f} MB in {said['files']} files.",
             facts_in_words(said),
         ]
     )
-    print(words)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
+    parser.add_argument("--rounds", type=int, default=5, help="processes of each kind (5)")
+    add_saved(parser)
+    add_page(parser)
+    options = parser.parse_args()
+    if options.saved:
+        said, by = saved(options.saved, FirstCall)
+        found = by["calls"]
+    else:
+        shared, found = run(options.rounds)
+        said = facts(" ".join(["python -m asv_bench.first_call", *sys.argv[1:]]), []) | shared
+    words = in_words(found, said)
+    print(as_json(said, {"calls": found}) if options.json else words)
     write(words, options.page, "asv_bench.first_call")
 
 

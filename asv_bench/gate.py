@@ -22,7 +22,7 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +47,10 @@ OLD, AGAIN, NEW = "old", "old again", "new"
 SMALL = math.log(1.05)
 # What the old version differs from itself on a busy machine.
 LOUD = 1.2
+# Launches that a verdict takes, as one at either end is left out.
+LEAST = 4
+# Least seconds by benchmark and version.
+Launch = dict[str, dict[str, float]]
 
 
 class Verdict(NamedTuple):
@@ -131,7 +135,7 @@ def workers(places: dict[str, Path], data: Path) -> Iterator[dict[str, Worker]]:
             worker.close()
 
 
-def launch(places: dict[str, Path], data: Path, rounds: int) -> dict[str, dict[str, float]]:
+def launch(places: dict[str, Path], data: Path, rounds: int) -> Launch:
     """Return the least seconds of each version, by benchmark, in one set of processes.
 
     Whatever else the machine does only adds to the time, so the least is nearest to the truth.
@@ -197,12 +201,26 @@ def compare(commit: str, launches: int, rounds: int) -> dict[str, Verdict]:
             prepare_all(started)
         expected = launches * seconds_of_launch(places, data, rounds)
         say(f"{launches} launches, about {expected / 60:.1f} minutes")
-        found, start = [], time.monotonic()
+        found = repeated(lambda: launch(places, data, rounds), launches)
+    if len(found) < LEAST:
+        raise SystemExit(
+            f"gate: after {len(found)} launches there is no verdict, {LEAST} are needed"
+        )
+    return {name: verdict([seconds[name] for seconds in found]) for name in found[0]}
+
+
+def repeated(run: Callable[[], Launch], launches: int) -> list[Launch]:
+    """Run launches, and tell how far it is after each; Ctrl-C leaves those that are done."""
+    found: list[Launch] = []
+    start = time.monotonic()
+    try:
         for number in range(1, launches + 1):
-            found.append(launch(places, data, rounds))
+            found.append(run())
             left = (time.monotonic() - start) / number * (launches - number)
             say(f"launch {number} of {launches}, {left / 60:.1f} minutes to go; {farthest(found)}")
-    return {name: verdict([seconds[name] for seconds in found]) for name in found[0]}
+    except KeyboardInterrupt:
+        say(f"interrupted after {len(found)} of {launches} launches")
+    return found
 
 
 def seconds_of_launch(places: dict[str, Path], data: Path, rounds: int) -> float:
@@ -214,7 +232,7 @@ def seconds_of_launch(places: dict[str, Path], data: Path, rounds: int) -> float
     return trial + (rounds - 1) * a_round
 
 
-def farthest(found: list[dict[str, dict[str, float]]]) -> str:
+def farthest(found: list[Launch]) -> str:
     """Return what changed most in the launches so far, and by how much."""
     changes = {
         name: statistics.median(change_and_noise(seconds[name])[0] for seconds in found)
@@ -251,8 +269,8 @@ def main() -> int:
     parser.add_argument("--launches", type=int, default=8, help="sets of processes (8)")
     parser.add_argument("--rounds", type=int, default=15, help="timings in each of them (15)")
     options = parser.parse_args()
-    if options.launches < 4:
-        parser.error("--launches must be 4 or more, because one at either end is left out")
+    if options.launches < LEAST:
+        parser.error(f"--launches must be {LEAST} or more, because one at either end is left out")
     found = compare(options.commit, options.launches, options.rounds)
     print(report(found))
     return int(any(verdict.moved and verdict.change > 1 for verdict in found.values()))

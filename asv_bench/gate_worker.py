@@ -5,6 +5,7 @@ The answer is -1 where that version lacks what a benchmark calls.
 """
 
 import importlib
+import signal
 import sys
 import time
 
@@ -35,7 +36,8 @@ def prepare(name):
 
 
 def main():
-    """Answer until there are no more questions."""
+    """Answer until there are no more questions; Ctrl-C is for whoever asks."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     ready = {}
     for line in sys.stdin:
         name = line.strip()

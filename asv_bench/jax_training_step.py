@@ -18,8 +18,18 @@ import optax
 
 from sce_numba.jax import sigmoid_cross_entropy
 
-from .report import add_page, beside, facts, facts_in_words, in_columns, write
-from .timing import measure
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    beside,
+    facts,
+    facts_in_words,
+    saved,
+    table_beside,
+    write,
+)
+from .timing import Timing, measure
 
 SIZES = (8192, 2048), (512, 512), (32, 10)
 
@@ -29,18 +39,14 @@ def optax_loss(labels: jax.Array, logits: jax.Array) -> jax.Array:
     return optax.sigmoid_binary_cross_entropy(logits, labels).mean()
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
-    add_page(parser)
-    options = parser.parse_args()
+def run(rounds: int) -> dict[str, dict[str, Timing]]:
+    """Return the timings of each job and shape, by loss."""
     losses = {"sce_numba.jax": sigmoid_cross_entropy, "optax": optax_loss}
     jobs = {
         "value and gradient": lambda loss: jax.value_and_grad(loss, argnums=1),
         "value": lambda loss: loss,
     }
-    rows = [["under jit", *losses]]
+    timings = {}
     for shape in SIZES:
         rng = np.random.default_rng(0)
         logits = jax.numpy.asarray(rng.normal(0, 3, shape).astype(np.float32))
@@ -54,15 +60,28 @@ def main() -> None:
             leaves = [jax.tree.leaves(step(name)) for name in steps]
             for own, other in zip(*leaves, strict=True):
                 np.testing.assert_allclose(own, other, 1e-4, 1e-7)
-            found = measure(
-                {name: lambda name=name, step=step: step(name) for name in steps}, options.rounds
-            )
-            rows.append([f"{job}, {shape[0]} x {shape[1]}", *beside(found)])
-            print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
-    command = " ".join(["python -m asv_bench.jax_training_step", *sys.argv[1:]])
-    said = facts(command, [f"JAX {jax.__version__}", f"optax {optax.__version__}"])
-    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
-    print(words)
+            calls = {name: lambda name=name, step=step: step(name) for name in steps}
+            title = f"{job}, {shape[0]} x {shape[1]}"
+            timings[title] = measure(calls, rounds)
+            print(title, *beside(timings[title]), sep=" | ", file=sys.stderr, flush=True)
+    return timings
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    add_saved(parser)
+    add_page(parser)
+    options = parser.parse_args()
+    if options.saved:
+        said, found = saved(options.saved)
+    else:
+        found = run(options.rounds)
+        command = " ".join(["python -m asv_bench.jax_training_step", *sys.argv[1:]])
+        said = facts(command, [f"JAX {jax.__version__}", f"optax {optax.__version__}"])
+    words = f"{table_beside('under jit', found)}\n\n{facts_in_words(said)}"
+    print(as_json(said, found) if options.json else words)
     write(words, options.page, "asv_bench.jax_training_step")
 
 

@@ -12,7 +12,6 @@ import argparse
 import importlib
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -25,7 +24,18 @@ import numpy as np
 
 import sce_numba as sce
 
-from .report import add_page, facts, facts_in_words, in_columns, times, write
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    facts,
+    facts_in_words,
+    in_columns,
+    saved,
+    times,
+    write,
+)
+from .timing import Timing, timing_of
 
 BACKENDS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
 
@@ -84,15 +94,15 @@ def model_of(shape: Shape, loss: Any, compiled: bool | str) -> Any:
     return model
 
 
-def measure(backend: str, rounds: int) -> tuple[list[str], list[float]]:
-    """Return the versions of a backend, and the ratio of each shape, in this process."""
+def measure(backend: str, rounds: int) -> tuple[list[str], list[list[Timing]]]:
+    """Return the versions of a backend, and epochs of each shape, ours and Keras's."""
     import keras
 
     library = importlib.import_module(backend)
     if backend == "torch":
         library.set_num_threads(numba.config.NUMBA_NUM_THREADS)
     rng = np.random.default_rng(0)
-    ratios = []
+    epochs = []
     for shape in SHAPES:
         features = rng.normal(size=(shape.rows, shape.features)).astype(np.float32)
         labels = (rng.random((shape.rows, shape.labels)) < 0.1).astype(np.float32)
@@ -112,14 +122,13 @@ def measure(backend: str, rounds: int) -> tuple[list[str], list[float]]:
                 seconds[name].append(time.perf_counter() - start)
                 losses[name] = history.history["loss"][-1]
         np.testing.assert_allclose(*losses.values(), 1e-4)
-        ours, theirs = (statistics.median(found[1:]) for found in seconds.values())
-        print(f"{backend}: {shape}: {ours * 1e3:.0f} ms", file=sys.stderr, flush=True)
-        ratios.append(theirs / ours)
+        epochs.append([timing_of(found[1:]) for found in seconds.values()])
+        print(f"{backend}: {shape}: {epochs[-1][0].median:.3f} s", file=sys.stderr, flush=True)
     version = library.__version__.split("+")[0]
-    return [f"Keras {keras.__version__}", f"{BACKENDS[backend]} {version}"], ratios
+    return [f"Keras {keras.__version__}", f"{BACKENDS[backend]} {version}"], epochs
 
 
-def measured(backend: str, rounds: int) -> tuple[list[str], list[float]]:
+def measured(backend: str, rounds: int) -> tuple[list[str], list[list[Timing]]]:
     """Return the same from a process of its own, as Keras has one backend in each."""
     command = [sys.executable, "-m", "asv_bench.keras_fit", "--rounds", str(rounds)]
     program = subprocess.run(
@@ -129,8 +138,21 @@ def measured(backend: str, rounds: int) -> tuple[list[str], list[float]]:
         text=True,
         check=True,
     )
-    versions, ratios = json.loads(program.stdout.splitlines()[-1])
-    return versions, ratios
+    versions, epochs = json.loads(program.stdout.splitlines()[-1])
+    return versions, [[Timing(*timing) for timing in pair] for pair in epochs]
+
+
+def table(found: dict[str, dict[str, Timing]]) -> str:
+    """Return a row for each shape, and a column for each backend."""
+    backends = dict.fromkeys(title.split(": ")[0] for title in found)
+    rows = [["model, batches", *backends]]
+    for shape in map(str, SHAPES):
+        ratios = []
+        for backend in backends:
+            ours, theirs = found[f"{backend}: {shape}"].values()
+            ratios.append(times(theirs.median / ours.median))
+        rows.append([shape, *ratios])
+    return in_columns(rows)
 
 
 def main() -> None:
@@ -138,20 +160,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timed epochs of each (15)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
+    add_saved(parser)
     add_page(parser)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(measure(options.worker, options.rounds)))
         return
-    backends = [backend for backend in BACKENDS if find_spec(backend)]
-    found = [measured(backend, options.rounds) for backend in backends]
-    rows = [["model, batches", *(BACKENDS[backend] for backend in backends)]]
-    for place, shape in enumerate(SHAPES):
-        rows.append([str(shape), *(times(ratios[place]) for _, ratios in found)])
-    command = " ".join(["python -m asv_bench.keras_fit", *sys.argv[1:]])
-    said = facts(command, [version for versions, _ in found for version in versions])
-    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
-    print(words)
+    if options.saved:
+        said, found = saved(options.saved)
+    else:
+        found, versions = {}, []
+        for backend in filter(find_spec, BACKENDS):
+            names, epochs = measured(backend, options.rounds)
+            versions += names
+            for shape, (ours, theirs) in zip(SHAPES, epochs, strict=True):
+                found[f"{BACKENDS[backend]}: {shape}"] = {"sce_numba": ours, "Keras": theirs}
+        said = facts(" ".join(["python -m asv_bench.keras_fit", *sys.argv[1:]]), versions)
+    words = f"{table(found)}\n\n{facts_in_words(said)}"
+    print(as_json(said, found) if options.json else words)
     write(words, options.page, "asv_bench.keras_fit")
 
 

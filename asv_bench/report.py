@@ -23,7 +23,7 @@ from .timing import Timing
 BEGIN, END = "<!-- {}: begin -->", "<!-- {}: end -->"
 
 # The peers of each table, which is narrow enough for a page; the last one takes all others.
-SIDE_BY_SIDE = ("NumPy", "numexpr"), ("PyTorch", "JAX", "scikit-learn"), ("",)
+SIDE_BY_SIDE = ("NumPy", "numexpr"), ("PyTorch", "JAX", "scikit-learn"), ("TensorFlow",), ("",)
 
 
 def processor() -> str:
@@ -114,7 +114,7 @@ def tables(jobs: dict[str, dict[str, Timing]]) -> str:
     """Return tables in Markdown, a row for each job and a column for each peer."""
     peers = list(dict.fromkeys(name for timings in jobs.values() for name in timings))
     others = [name for name in peers if name not in (OURS, "roofline")]
-    heads = [["job", OURS, "of the roofline"], ["job"], ["job"]]
+    heads = [["job", OURS, "of the roofline"], ["job"], ["job"], ["job"]]
     found = []
     for head, names in zip(heads, SIDE_BY_SIDE, strict=True):
         beside = [name for name in others if name.startswith(names)]
@@ -139,6 +139,12 @@ def beside(timings: dict[str, Timing]) -> list[str]:
     """
     own, *others = (timing.median for timing in timings.values())
     return [duration(own), *(times(other / own) for other in others)]
+
+
+def table_beside(head: str, found: dict[str, dict[str, Timing]]) -> str:
+    """Return a table with a row for each job: the time of the first, and ratios of the others."""
+    rows = [[head, *next(iter(found.values()))]]
+    return in_columns(rows + [[job, *beside(timings)] for job, timings in found.items()])
 
 
 def in_columns(rows: list[list[str]]) -> str:
@@ -172,7 +178,7 @@ def insert(page: str, name: str, text: str) -> str:
     return f"{before}{begin}\n{text}\n{end}{rest.split(end)[1]}"
 
 
-def as_json(said: dict[str, Any], timings: dict[Any, dict[Any, Timing]]) -> str:
+def as_json(said: dict[str, Any], timings: dict[Any, dict[Any, Any]]) -> str:
     """Return the facts of a run, and its timings as ``seconds``."""
     seconds = {
         job: {name: timing._asdict() for name, timing in by.items()} for job, by in timings.items()
@@ -180,17 +186,18 @@ def as_json(said: dict[str, Any], timings: dict[Any, dict[Any, Timing]]) -> str:
     return json.dumps({**said, "seconds": seconds}, indent=1)
 
 
-def saved(file: Path) -> tuple[dict[str, Any], dict[str, dict[str, Timing]]]:
-    """Return the facts and the timings of a run that were written as JSON."""
+def saved(file: Path, of: Any = Timing) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return the facts and the timings, named tuples, of a run that were written as JSON."""
     said = json.loads(file.read_text(encoding="utf-8"))
     seconds = said.pop("seconds")
     return said, {
-        job: {name: Timing(**timing) for name, timing in by.items()} for job, by in seconds.items()
+        job: {name: of(**timing) for name, timing in by.items()} for job, by in seconds.items()
     }
 
 
 def add_saved(parser: argparse.ArgumentParser) -> None:
-    """Add the option that takes a run from a file."""
+    """Add the options that keep the numbers of a run, and show them again."""
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.add_argument(
         "--from", dest="saved", type=Path, metavar="FILE", help="show what --json printed before"
     )

@@ -18,18 +18,24 @@ import torch
 
 from sce_numba.torch import sigmoid_cross_entropy
 
-from .report import add_page, beside, facts, facts_in_words, in_columns, write
-from .timing import measure
+from .report import (
+    add_page,
+    add_saved,
+    as_json,
+    beside,
+    facts,
+    facts_in_words,
+    saved,
+    table_beside,
+    write,
+)
+from .timing import Timing, measure
 
 SIZES = (8192, 2048), (512, 512), (32, 10)
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
-    add_page(parser)
-    options = parser.parse_args()
+def run(rounds: int) -> dict[str, dict[str, Timing]]:
+    """Return the timings of a step, by shape and loss."""
     torch.set_num_threads(numba.get_num_threads())
     theirs = torch.nn.functional.binary_cross_entropy_with_logits
     losses = {
@@ -37,7 +43,7 @@ def main() -> None:
         "PyTorch eager": theirs,
         "PyTorch compiled": torch.compile(theirs, dynamic=False),
     }
-    rows = [["forward and backward", *losses]]
+    found = {}
     for shape in SIZES:
         torch.manual_seed(0)
         logits = (3 * torch.randn(shape)).requires_grad_()
@@ -54,12 +60,27 @@ def main() -> None:
         for name, gradient in gradients.items():
             torch.testing.assert_close(gradient, gradients["PyTorch eager"], msg=name)
         calls = {name: lambda loss=loss: step(loss) for name, loss in losses.items()}
-        rows.append([f"{shape[0]} x {shape[1]}", *beside(measure(calls, options.rounds))])
-        print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
-    command = " ".join(["python -m asv_bench.torch_training_step", *sys.argv[1:]])
-    said = facts(command, [f"PyTorch {torch.__version__.split('+')[0]}"])
-    words = f"{in_columns(rows)}\n\n{facts_in_words(said)}"
-    print(words)
+        name = f"{shape[0]} x {shape[1]}"
+        found[name] = measure(calls, rounds)
+        print(name, *beside(found[name]), sep=" | ", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
+    add_saved(parser)
+    add_page(parser)
+    options = parser.parse_args()
+    if options.saved:
+        said, found = saved(options.saved)
+    else:
+        found = run(options.rounds)
+        command = " ".join(["python -m asv_bench.torch_training_step", *sys.argv[1:]])
+        said = facts(command, [f"PyTorch {torch.__version__.split('+')[0]}"])
+    words = f"{table_beside('forward and backward', found)}\n\n{facts_in_words(said)}"
+    print(as_json(said, found) if options.json else words)
     write(words, options.page, "asv_bench.torch_training_step")
 
 

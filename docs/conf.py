@@ -16,6 +16,7 @@ project = "sce_numba"
 release = sce_numba.__version__
 
 extensions = [
+    "excerpts",
     "mathml",
     "myst_parser",
     "numpydoc",

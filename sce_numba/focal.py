@@ -61,9 +61,10 @@ def sigmoid_focal_cross_entropy(
 
     .. math::
 
-       \alpha_t \, (1 - p_t)^\gamma \left(\max(x, 0) - x z' + \log(1 + e^{-|x|})\right), \quad
-       p_t = z' \sigma(x) + (1 - z') \, \sigma(-x), \quad
-       \alpha_t = \alpha z' + (1 - \alpha) (1 - z').
+       \alpha_t \, (1 - p_t)^\gamma \left(\max(x, 0) - x z' + \log(1 + e^{-|x|})\right)
+
+    with :math:`p_t = z' \sigma(x) + (1 - z') \, \sigma(-x)` and
+    :math:`\alpha_t = \alpha z' + (1 - \alpha) (1 - z')`.
 
     Parameters
     ----------

@@ -72,11 +72,12 @@ def sigmoid_cross_entropy(
     With logits :math:`x`, labels :math:`z` and label smoothing :math:`s`, the loss of an
     element is
 
-    .. math:: \max(x, 0) - x z' + \log(1 + e^{-|x|}), \quad z' = (1 - s) z + s / 2,
+    .. math:: \max(x, 0) - x z' + \log(1 + e^{-|x|})
 
-    which equals :math:`-z' \log \sigma(x) - (1 - z') \log(1 - \sigma(x))` and never overflows.
-    With a weight :math:`q` of positives the first of these two terms is multiplied by it.  The
-    losses are weighted and reduced in the same pass over memory.
+    with :math:`z' = (1 - s) z + s / 2`, which equals
+    :math:`-z' \log \sigma(x) - (1 - z') \log(1 - \sigma(x))` and never overflows.  With a weight
+    :math:`q` of positives the first of these two terms is multiplied by it.  The losses are
+    weighted and reduced in the same pass over memory.
 
     Parameters
     ----------

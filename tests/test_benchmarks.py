@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import sce_numba as sce
-from asv_bench import compare, cost_model, gate, peers, report, timing
+from asv_bench import compare, cost_model, gate, latency, peers, report, timing
 from asv_bench.benchmarks import call_overhead
 from asv_bench.jobs import Job
 
@@ -115,6 +115,117 @@ def test_a_page_is_written_from_a_run_without_measuring(tmp_path, monkeypatch, c
     compare.main()
     assert compare.in_words(JOBS, said, 15) in page.read_text()
     assert report.tables(JOBS) in capsys.readouterr().out
+
+
+def latencies(scale):
+    return latency.latency_of([scale * number for number in range(1, 102)])
+
+
+LATENCIES = {
+    "idle: loss of 2^18, back to back": {
+        latency.ALONE: latencies(2e-6),
+        "sce_numba": latencies(1e-6),
+        "PyTorch 2.13.0 eager": latencies(9e-6),
+    },
+    "four processes: loss of 2^18, back to back": {
+        latency.ALONE: latencies(1e-6),
+        "sce_numba": latencies(2e-6),
+    },
+}
+
+
+def test_latencies_are_percentiles_of_single_calls():
+    found = latency.latency_of([float(number) for number in range(101)])
+    assert found == (50.0, 90.0, 99.0, 100.0, 50.0)
+
+
+def test_latencies_stand_beside_those_of_one_thread_by_setting():
+    first, second = map(cells, latency.tables(LATENCIES).split("\n\n"))
+    assert first[0] == ["idle", "p50", "p90", "p99", "longest", "p50, ratio"]
+    assert first[2] == ["**loss of 2^18, back to back**", *[""] * 5]
+    assert first[4] == ["sce_numba", "51.0 µs", "91.0 µs", "100 µs", "101 µs", "0.50"]
+    assert first[5][0] == "PyTorch eager"
+    assert second[0][0] == "four processes"
+    assert second[0][-1] == "throughput"
+    assert second[4][-1] == "0.50"
+
+
+def test_a_run_of_latencies_is_kept_shown_again_and_written_to_a_page(
+    tmp_path, monkeypatch, capsys
+):
+    command = "latency --settings idle --sizes 10 --gaps 0 --calls 3 --processes 2 --json --peers"
+    monkeypatch.setattr("sys.argv", [*command.split(), "one thread"])
+    latency.main()
+    (tmp_path / "run.json").write_text(capsys.readouterr().out)
+    said, found = report.saved(tmp_path / "run.json", latency.Latency)
+    (taken,) = found["idle: loss of 2^10, back to back"].values()
+    assert 0 < taken.p50 <= taken.p90 <= taken.p99 <= taken.longest
+    page = tmp_path / "page.md"
+    page.write_text("<!-- asv_bench.latency: begin -->\n<!-- asv_bench.latency: end -->\n")
+    monkeypatch.setattr(latency, "run", None)
+    words = ["latency", "--from", str(tmp_path / "run.json"), "--page", str(page)]
+    monkeypatch.setattr("sys.argv", words)
+    latency.main()
+    for text in (page.read_text(encoding="utf-8"), capsys.readouterr().out):
+        assert latency.in_words(found, said) in text
+    assert "2 x 3 calls" in text
+    assert f"`python -m asv_bench.{command} 'one thread'`" in text
+
+
+TIMINGS = {"a": of(1e-3), "b": of(2e-3)}
+SHARED = {"unit": 1.0, "beside": 1.0, "compile": 20.0, "kept": 9_000, "files": 3}
+MEMORY = {"memory": {"1": 4e10, "2": 8e10}, "cache": 1 << 22}
+CURVE = {f"{k}": {"1": of(2e-6 + 2**k * 1e-10), "2": of(4e-6 + 2**k * 6e-11)} for k in range(6, 28)}
+
+
+@pytest.mark.parametrize(
+    ("tool", "library", "found", "more"),
+    [
+        ("compose", "numba", {"1 thread": {"sums": (2.0, 1.0)}}, {}),
+        ("engines", "pyarrow", {"1,024 x 64: Ray": {"ours": of(1.0), "theirs": of(2.0)}}, {}),
+        ("first_call", "resource", {"calls": {"default": (2.0, 1.0, 4000)}}, SHARED),
+        ("jax_training_step", "jax", {"value, 32 x 10": TIMINGS}, {}),
+        ("keras_fit", "numba", None, {}),
+        ("scaling", "numba", CURVE, MEMORY),
+        ("torch_training_step", "torch", {"32 x 10": TIMINGS}, {}),
+    ],
+)
+def test_every_tool_shows_again_what_it_printed_as_json(
+    tool, library, found, more, tmp_path, monkeypatch, capsys
+):
+    pytest.importorskip(library)
+    module = importlib.import_module(f"asv_bench.{tool}")
+    found = found or {f"JAX: {shape}": TIMINGS for shape in module.SHAPES}
+    row = {"compose": "Medians", "first_call": "FirstCall"}.get(tool)
+    if row:
+        found = {
+            title: {name: getattr(module, row)(*values) for name, values in by.items()}
+            for title, by in found.items()
+        }
+    page = tmp_path / "page.md"
+    page.write_text(f"<!-- asv_bench.{tool}: begin -->\n<!-- asv_bench.{tool}: end -->\n")
+    said = report.facts(f"python -m asv_bench.{tool}", []) | more
+    (tmp_path / "run.json").write_text(report.as_json(said, found))
+    words = [tool, "--from", str(tmp_path / "run.json"), "--page", str(page), "--json"]
+    monkeypatch.setattr("sys.argv", words)
+    module.main()
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "run.json").read_text())
+    table = cells(page.read_text(encoding="utf-8").split("\n\n")[0])
+    assert len({len(row) for row in table[1:-1]}) == 1
+    assert report.facts_in_words(said) in page.read_text(encoding="utf-8")
+
+
+def test_a_quota_is_told_to_be_missing_where_there_are_no_control_groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(latency, "CONTROL_GROUPS", tmp_path)
+    _, failed = latency.in_turns(["one thread"], 1, "loss", 1 << 10, 0, 3, setting="quota")
+    assert failed == {"one thread": "no control group: none are mounted"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_could_not_be_measured_is_told():
+    said = report.facts("command", []) | {"calls": 3, "processes": 2, "failed": ["xla: why (idle)"]}
+    assert "Not measured: xla: why (idle)." in latency.in_words(LATENCIES, said)
+    assert "Not measured" not in latency.in_words(LATENCIES, said | {"failed": []})
 
 
 def test_facts_name_date_processor_threads_versions_and_command():
@@ -243,6 +354,23 @@ def test_the_gate_tells_meanwhile_what_changed_most():
     assert re.fullmatch(r"farthest from 1: 1\.[23]\d, b", gate.farthest(found))
 
 
+def test_the_gate_tells_what_it_has_after_ctrl_c(capsys):
+    done = [{"a": one} for one in launches(1.3, count=5)]
+    left = iter(done)
+
+    def run():
+        for one in left:
+            return one
+        raise KeyboardInterrupt
+
+    assert gate.repeated(run, 8) == done
+    told = capsys.readouterr().err.splitlines()
+    assert re.fullmatch(
+        r"launch 1 of 8, 0\.\d minutes to go; farthest from 1: 1\.[23]\d, a", told[0]
+    )
+    assert told[-1] == "interrupted after 5 of 8 launches"
+
+
 def test_the_gate_watches_benchmarks_that_exist():
     for name in gate.WATCHED:
         path, _, rest = name.partition("(")
@@ -274,7 +402,11 @@ def test_pictures_name_every_line_and_bar_and_their_units(tmp_path):
     chart.draw_cost_model(curves, {"L2": 2**17}, tmp_path)
     assert (tmp_path / "speed.png").stat().st_size > 0
     assert (tmp_path / "cost_model.png").stat().st_size > 0
+    chart.draw_latency(LATENCIES, tmp_path)
     for suffix in ("", "-dark"):
+        panels = (tmp_path / f"latency{suffix}.svg").read_text(encoding="utf-8")
+        for words in (*LATENCIES, latency.ALONE, "PyTorch eager", "p50", "p99", "51.0 µs"):
+            assert f">{words}<" in panels
         bars = (tmp_path / f"speed{suffix}.svg").read_text(encoding="utf-8")
         lines = (tmp_path / f"cost_model{suffix}.svg").read_text(encoding="utf-8")
         for words in ("loss of 8192 x 2048 logits: 10.0 ms", "roofline: 0.80", "NumPy", "10"):

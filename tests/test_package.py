@@ -14,6 +14,7 @@ import sce_numba as sce
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "sce_numba"
+RECIPE = ROOT / "recipe" / "recipe.yaml"
 
 pytest.importorskip("hatchling")
 pytest.importorskip("hatch_fancy_pypi_readme")
@@ -80,7 +81,7 @@ def test_the_sdist_can_be_built_tested_and_read_about(built):
     (path,) = built.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         top = {name.split("/")[1] for name in archive.getnames()}
-    assert top >= {"sce_numba", "tests", "docs", "examples", "asv_bench", "tools"}
+    assert top >= {"sce_numba", "tests", "docs", "examples", "asv_bench", "tools", "recipe"}
     assert top >= {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "CONTRIBUTING.md"}
     assert "build" not in top
 
@@ -114,14 +115,21 @@ def test_whoever_cites_names_the_version_and_the_licence():
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {sce.__version__}\n" in citation
     assert "\nlicense: Apache-2.0\n" in citation
-    recipe = (ROOT / "recipe" / "recipe.yaml").read_text()
-    assert f"\n  version: {sce.__version__}\n" in recipe
+    assert f"\n  version: {sce.__version__}\n" in RECIPE.read_text()
 
 
 def test_the_recipe_for_conda_needs_what_the_wheel_needs(metadata):
     def words(lines):
         return [set(re.findall(r"[a-z]+|[<>]=?[\d.]+", line)) for line in lines]
 
-    recipe = (ROOT / "recipe" / "recipe.yaml").read_text()
+    recipe = RECIPE.read_text()
     needed = [line for line in metadata.get_all("Requires-Dist") if "extra ==" not in line]
     assert words(re.findall(r"- ((?:numba|numpy) \S+)", recipe)) == words(needed)
+
+
+def test_the_recipe_for_conda_has_what_conda_knows():
+    rattler_build = pytest.importorskip("rattler_build")
+    recipe = rattler_build.Stage0Recipe.from_file(str(RECIPE))
+    (variant,) = recipe.render(rattler_build.VariantConfig())
+    assert variant.recipe.package.name == "sce_numba"
+    assert variant.recipe.package.version == sce.__version__
