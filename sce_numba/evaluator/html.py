@@ -124,13 +124,10 @@ def comparison(baseline: Baseline | None) -> str:
     if baseline is None:
         return ""
     low, high = baseline.interval
-    verdict = "no difference is certain"
-    if high < 0 or low > 0:
-        verdict = f"this loss is {'lower' if high < 0 else 'greater'}"
     return (
         f"<p>Baseline {text(baseline.name, LONGEST_NAME)}: loss {shown(baseline.loss)}, difference "
         f"{shown(baseline.difference)}, {100 * baseline.confidence:g} % interval from {shown(low)} "
-        f"to {shown(high)}; {verdict}.</p>\n"
+        f"to {shown(high)}; {baseline.verdict}.</p>\n"
     )
 
 
