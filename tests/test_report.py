@@ -398,7 +398,9 @@ def test_notebooks_show_a_part(evaluation):
     exact = {float(exact) for exact, _ in read.numbers}
     assert {evaluation.loss, *evaluation.slices["age"].loss.tolist()} <= exact
     assert f"the 10 of {len(evaluation.classes)} classes" in read.words["caption"]
-    assert not read.all("script") + read.all("style")
+    # Nothing of it depends on styles, which would be those of the notebook or leak into it.
+    assert not read.all("script") + read.all("style") + read.all("dl")
+    assert not any("style" in attributes or "id" in attributes for _, attributes in read.tags)
 
 
 def test_without_matplotlib_it_is_named(evaluation, monkeypatch):
