@@ -360,6 +360,16 @@ def test_numbers_that_are_not_finite_are_told():
     assert Reader(fragment(found)).numbers[0] == ("NaN", "NaN")
 
 
+def test_labels_that_can_not_be_meant_stay_within_their_picture():
+    means = np.array([-30.0, np.inf, np.nan, 40.0])
+    counts = np.full(4, 10)
+    found = bare(
+        calibration=Calibration(np.linspace(0, 1, 5), np.arange(4) / 4, means, counts, 9.0)
+    )
+    words = words_of(svg(pictures(found)[0]))
+    assert {"0", "20", "40"} <= set(words)
+
+
 def test_what_was_not_found_is_not_drawn():
     for found in (bare(), bare(shape=()), bare(shape=(0, 3), loss=0.0)):
         read = Reader(page(found))

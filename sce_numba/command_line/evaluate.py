@@ -194,7 +194,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     with output(page) if page is not None else nullcontext() as written:
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)
-        if run.problems and run.rows_done == 0:
+        if run.has_failed:
             raise ValueError("; ".join(told(run.problems)))
         for line in told(run.problems):
             say(f"{'skipped' if run.skips else 'stopped'}: {line}")

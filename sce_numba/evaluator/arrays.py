@@ -142,7 +142,7 @@ def evaluate(
         run.until(lambda: False)
     except (ValueError, TypeError) as error:
         raise type(error)(_in_python(str(error))) from error
-    if run.problems and (on_error == "stop" or not run.rows_done):
+    if run.has_failed or (run.problems and on_error == "stop"):
         raise ValueError(_in_python("; ".join(told(run.problems))))
     found = run.result()
     return replace(found, warnings=[_in_python(line) for line in found.warnings])

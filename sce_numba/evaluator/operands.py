@@ -179,14 +179,17 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
                 raise ValueError("which column? Add :COLUMN")
             return Shard(name, list(table_parts(path, member, as_groups)), path=path)
         archive = _is_archive(path)
+        names = member_names(path) if archive else []
+        if archive and not names:
+            raise ValueError("an archive without arrays")
         if archive and not member:
-            raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
+            raise ValueError(f"an archive of {', '.join(names)}: add :MEMBER")
         if not (archive or path.endswith((".npy", ".npz")) or _is_array(path)):
             raise ValueError(f"neither an array nor an archive of arrays; {TAKEN}")
         if member and not archive:
             raise ValueError("not an archive of arrays, or one that is cut short")
-        if member and member not in member_names(path):
-            raise ValueError(f"its members are {', '.join(member_names(path))}")
+        if member and member not in names:
+            raise ValueError(f"its members are {', '.join(names)}")
         return Shard(name, [NpyPart(path, member)], path=path)
     except Exception as error:
         return Shard(name, error=reason_of(error), path=path)

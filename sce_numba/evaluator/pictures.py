@@ -275,10 +275,12 @@ def draw_calibration(calibration: Calibration, figure: Any) -> None:
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.set_title(f"Calibration: expected error {number(calibration.expected_error)}")
     curve.plot((0, 1), (0, 1), linestyle="--", color=FAINT, label="calibrated")
-    filled = calibration.elements > 0
+    filled = (calibration.elements > 0) & np.isfinite(calibration.mean_label)
     points = calibration.mean_prediction[filled], calibration.mean_label[filled]
     curve.plot(*points, marker="o", color=BLUE, label="model", clip_on=False)
-    curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="mean label")
+    # Labels that can't be meant may lead farther.
+    least, greatest = np.min(points[1], initial=0), np.max(points[1], initial=1)
+    curve.set(xlim=(0, 1), ylim=(least, greatest), ylabel="mean label")
     curve.legend(loc="upper left")
     starts, widths = calibration.edges[:-1], np.diff(calibration.edges)
     counts.bar(starts, calibration.elements, widths, align="edge", color=BLUE, edgecolor=PAGE)
