@@ -1,6 +1,7 @@
 """One pass tells the loss of classes, groups and rows, calibration, and a comparison."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -351,6 +352,12 @@ def test_labels_of_two_values_and_missing_ones():
 def test_what_makes_no_sense_is_refused_by_name(arguments, error, words):
     with pytest.raises(error, match=words):
         sce.evaluate(**{"labels": LABELS, "logits": LOGITS, **arguments})
+
+
+def test_names_of_files_are_no_options(tmp_path):
+    name = str(tmp_path / "a--by --by.npy")
+    with pytest.raises(ValueError, match=re.escape(f"cannot read {name} (No such file")):
+        sce.evaluate(LABELS, name)
 
 
 @pytest.mark.parametrize(

@@ -346,7 +346,7 @@ def test_options_that_make_no_sense_are_refused_before_reading(capsys, arguments
 
 
 def test_a_report_without_matplotlib_says_what_it_needs(capsys, monkeypatch):
-    monkeypatch.setattr("sce_numba.command_line.evaluate.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = refusal(capsys, "labels.npy", "logits.npy", "--report", "report.html")
     assert "pip install 'sce_numba[report]'" in said
 

@@ -245,4 +245,6 @@ def _count(worst: Any) -> int:
 
 def _in_python(said: str) -> str:
     """Return what is said of the options of the command line, with the names of arguments."""
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda n: f"`{n[1].replace('-', '_')}`", said)
+    # Names of files may have dashes, too.
+    option = r"(?<!\S)--([a-z]+(?:-[a-z]+)*)(?=[\s:]|$)"
+    return re.sub(option, lambda n: f"`{n[1].replace('-', '_')}`", said)

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from .array_part import ArrayPart
 from .npy import NpyPart, member_names
-from .places import STDIN, copy_of_stdin, is_remote, opened, shown, store_of
+from .places import NO_FILE, STDIN, copy_of_stdin, is_remote, opened, shown, store_of
 from .tables import SUFFIXES, TablePart, table_parts
 
 Part: TypeAlias = NpyPart | TablePart | ArrayPart
@@ -171,8 +171,8 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
         if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
             # Opening a pipe may wait for ever, and of all files some places are read twice.
             raise ValueError(
-                "a pipe or device, not a file on a disk: save it in a file first; Arrow data may "
-                "come from standard input, as -:COLUMN"
+                f"{NO_FILE}: save it in a file first; Arrow data may come from standard input, as "
+                "-:COLUMN"
             )
         if path.endswith(SUFFIXES):
             if not member:

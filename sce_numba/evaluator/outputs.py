@@ -13,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from .npy import NPY
+from .places import NO_FILE
 from .tables import PARQUET
 
 # Rows in a row group of Parquet.
@@ -59,7 +60,7 @@ def _check_place(path: str) -> None:
         if stat.S_ISDIR(mode):
             raise ValueError("a folder")
         if not stat.S_ISREG(mode):
-            raise ValueError("a pipe or device, not a file on a disk")
+            raise ValueError(NO_FILE)
 
 
 @contextmanager

@@ -96,16 +96,17 @@ def _shown(value: Any) -> Any:
 
 def read_whole(shard: Shard) -> np.ndarray:
     """Read all rows of a small file."""
-    if shard.error:
-        raise ValueError(f"cannot read {shard.name} ({shard.error})")
     arrays = []
-    for part in shard.parts:
-        with closing(part):
-            try:
+    try:
+        if shard.error:
+            raise ValueError(shard.error)
+        for part in shard.parts:
+            with closing(part):
                 memory = np.empty(part.rows * part.row_bytes, np.uint8)
                 arrays.append(part.read(0, part.rows, memory))
-            except Exception as error:
-                raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
+    # A damaged file can fail in any layer.
+    except Exception as error:
+        raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
