@@ -235,6 +235,24 @@ def test_damage_further_in_stops_there_with_what_came_before(capsys, outputs, do
     assert outputs[2].read_text() == "before"
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device here is always full")
+@pytest.mark.parametrize(("option", "place"), [("--report", 0), ("--per-row", 1), ("--per-row", 2)])
+def test_a_full_disk_is_told_of_the_file_that_it_has_no_room_for(
+    monkeypatch, capsys, outputs, option, place
+):
+    def full(number, mode):
+        os.close(number)
+        return open("/dev/full", mode)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(SystemExit) as stopped:
+        main(["evaluate", "labels.npy", "logits.npy", option, str(outputs[place])])
+    output = capsys.readouterr()
+    assert (stopped.value.code, output.out, output.err.count("\n")) == (2, "", 1)
+    assert f"cannot write {outputs[place]} (No space left on device)" in output.err
+    assert untouched(outputs)
+
+
 def places(folder):
     """Return what can be no file that is written, and why."""
     os.mkfifo(folder / "pipe.npy")

@@ -69,8 +69,12 @@ def output(path: str) -> Iterator[Output]:
     opened = Output(path)
     try:
         yield opened
+    # Whatever could not be read has been told as what it is.
+    except OSError as error:
+        raise ValueError(f"cannot write {path} ({error.strerror or error})") from None
     finally:
-        opened.file.close()
+        with suppress(OSError):
+            opened.file.close()
         opened.drop()
 
 
