@@ -1,6 +1,7 @@
 """One pass tells the loss of classes, groups and rows, calibration, and a comparison."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -245,7 +246,38 @@ def test_the_interval_has_the_unit_of_the_loss(reduction):
 
 
 def test_the_same_model_differs_by_nothing():
-    assert sce.evaluate(LABELS, LOGITS, baseline=LOGITS).baseline.interval == (0, 0)
+    for reduction in ("weighted_sum", "weighted_mean"):
+        given = {"weights": rng.uniform(0, 2, (ROWS, 1)), "reduction": reduction}
+        found = sce.evaluate(LABELS, LOGITS, baseline=LOGITS, **given).baseline
+        assert (found.difference, found.interval, found.equal) == (0, (0, 0), ROWS)
+        assert not found.rows.any()
+
+
+@pytest.mark.parametrize("size", [1e-6, 0.3, 100.0])
+def test_rows_are_counted_by_their_differences_of_whatever_size(size):
+    other = LOGITS + rng.normal(0, size, LOGITS.shape)
+    other[0], other[1] = LOGITS[0], 1e9
+    theirs = np.logaddexp(0, np.where(LABELS, -other, other)).mean(axis=1)
+    differences = LOSSES.mean(axis=1) - theirs
+    found = sce.evaluate(LABELS, LOGITS, baseline=other).baseline
+    edges = found.edges
+    assert {edges[0], edges[-1], 0.0} <= set(-edges)
+    assert len(found.rows) == 22
+    # Of one that is near to an edge the last digit matters; the first row is in no bin.
+    expected = np.histogram(np.delete(differences, 0), edges)[0]
+    assert abs(found.rows - expected).sum() <= 2
+    assert (found.equal, found.rows.sum()) == (1, ROWS - 1)
+    # Few are beyond, and the bins are of one width.
+    assert found.rows[[0, -1]].sum() <= 0.01 * ROWS
+    np.testing.assert_allclose(np.diff(edges[1:-1]), edges[-2] / 10, rtol=0.2)
+
+
+def test_rows_that_have_no_loss_are_in_no_bin():
+    logits = LOGITS.copy()
+    logits[3] = np.nan
+    where = np.arange(ROWS)[:, None] % 5 > 0
+    found = sce.evaluate(LABELS, logits, baseline=2 * logits, where=where).baseline
+    assert found.rows.sum() + found.equal == ROWS * 4 // 5 - 1
 
 
 # ---- What it takes and returns ---------------------------------------------------------------
@@ -280,6 +312,7 @@ def test_a_result_is_plain_data():
     assert told["settings"]["version"] == sce.__version__
     assert [row["name"] for row in told["by"]["age"]] == found.slices["age"].names
     assert told["worst"][0]["row"] == found.worst[0].row
+    assert sum(told["baseline"]["rows"]) + told["baseline"]["equal"] == ROWS
     assert len(told["course"]["loss"]) == len(told["course"]["edges"]) - 1
 
 
@@ -319,6 +352,12 @@ def test_labels_of_two_values_and_missing_ones():
 def test_what_makes_no_sense_is_refused_by_name(arguments, error, words):
     with pytest.raises(error, match=words):
         sce.evaluate(**{"labels": LABELS, "logits": LOGITS, **arguments})
+
+
+def test_names_of_files_are_no_options(tmp_path):
+    name = str(tmp_path / "a--by --by.npy")
+    with pytest.raises(ValueError, match=re.escape(f"cannot read {name} (No such file")):
+        sce.evaluate(LABELS, name)
 
 
 @pytest.mark.parametrize(

@@ -325,35 +325,7 @@ def test_a_baseline_is_another_file_of_logits(evaluate, capsys):
     assert difference.split()[2:4] == ["(95%", "interval:"]
 
 
-# ---- What can not be read, in the place of any operand ---------------------------------------
-
-
-@pytest.fixture
-def bad_files():
-    """Write files that can't be read, and return their names."""
-    content = Path("logits.npy").read_bytes()
-    Path("short.npy").write_bytes(content[:-4])
-    Path("header.npy").write_bytes(content[:20])
-    Path("text.npy").write_text("0.5, 1.5\n")
-    np.save("objects.npy", np.array([None]), allow_pickle=True)
-    np.save("few.npy", LOGITS[:-1])
-    Path("no.parquet").write_bytes(b"PAR1" + bytes(100))
-    Path("no.arrow").write_bytes(b"ARROW1" + bytes(100))
-    Path("no.csv.gz").write_bytes(b"x\n1\n")
-    Path("none.npy").symlink_to("gone.npy")
-    os.mkfifo("pipe.npy")
-    names = ["short", "header", "text", "objects", "few", "none", "pipe"]
-    return [*(f"{name}.npy" for name in names), "no.parquet:x", "no.arrow:x", "no.csv.gz:x"]
-
-
-@pytest.mark.parametrize("option", ["--baseline", "--by", "--where", "--weights"])
-def test_a_bad_file_is_named_in_one_line(capsys, bad_files, option):
-    for name in bad_files:
-        said = refusal(capsys, "labels.npy", "logits.npy", option, name, "--per-row", "rows.npy")
-        assert name in said
-        assert not Path("rows.npy").exists()
-    with pytest.raises(ValueError, match="cannot read"):
-        sce.evaluate("labels.npy", "short.npy")
+# ---- Options that make no sense --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -374,7 +346,7 @@ def test_options_that_make_no_sense_are_refused_before_reading(capsys, arguments
 
 
 def test_a_report_without_matplotlib_says_what_it_needs(capsys, monkeypatch):
-    monkeypatch.setattr("sce_numba.command_line.evaluate.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = refusal(capsys, "labels.npy", "logits.npy", "--report", "report.html")
     assert "pip install 'sce_numba[report]'" in said
 

@@ -36,6 +36,13 @@ def groups(names):
     return Groups(names, loss, labels, RNG.integers(1, 10**6, count))
 
 
+def compared(difference, interval):
+    """Return a comparison with another model."""
+    edges = np.array([-np.inf, -0.2, -0.1, 0, 0.1, 0.2, np.inf])
+    rows = np.array([1_000, 150_001, 450_000, 200_000, 99_999, 2])
+    return Baseline("old.npy", 0.36, difference, interval, 0.95, edges, rows, 98_998)
+
+
 def bare(**found):
     """An evaluation of which nothing is known but what must be."""
     settings = {"labels": "labels.npy", "logits": "logits.npy", "reduction": "weighted_mean"}
@@ -63,7 +70,7 @@ def evaluation():
         logits=LogitHistogram(cells, *RNG.integers(0, 10**6, (2, cells.size - 1)).astype(float)),
         course=Course(np.linspace(0, 1_000_000, 101).astype(np.int64), RNG.normal(0.35, 0.02, 100)),
         worst=[WorstRow(123_456, "part-3.npy", 3456, 9.8125), WorstRow(7, "part-0.npy", 7, 8.1)],
-        baseline=Baseline("old.npy", 0.36, -0.0055, (-0.0061, -0.0049), 0.95),
+        baseline=compared(-0.0055, (-0.0061, -0.0049)),
         partial="interrupted after 1,000,000 of 2,000,000 rows",
         rows_skipped=30,
         skipped=[{"file": "part-9.npy", "rows": (10, 40), "reason": "30 bytes are missing"}],
@@ -187,11 +194,25 @@ def test_words_are_shown(evaluation, read):
 
 @pytest.mark.parametrize(
     ("interval", "verdict"),
-    [((-2, -1), "this loss is lower"), ((1, 2), "is greater"), ((-1, 1), "no difference")],
+    [((-2.0, -1.0), "is lower"), ((1.0, 2.0), "is greater"), ((-1.0, 1.0), "no difference")],
 )
 def test_an_interval_is_put_into_words(interval, verdict):
-    said = page(bare(baseline=Baseline("old.npy", 1.0, sum(interval) / 2, interval, 0.95)))
-    assert verdict in said
+    found = bare(baseline=compared(sum(interval) / 2, interval))
+    assert Reader(page(found)).words["p"].count(verdict) == 1
+    (picture,) = pictures(found)
+    assert verdict in picture.words
+    (title,) = (words for words in words_of(svg(picture)) if words.startswith("Baseline: "))
+    assert verdict in title
+
+
+def test_the_rows_of_either_sign_have_their_share(evaluation):
+    picture, *_ = pictures(evaluation)
+    assert picture.name == "difference from the baseline"
+    assert "lower in 60.1 %, greater in 30 %, equal in 9.9 %" in picture.words
+    words = words_of(svg(picture))
+    assert {"lower: 60.1 %", "greater: 30 %"} <= set(words)
+    assert any("equal: 9.9 %" in said for said in words)
+    assert picture.numbers["rows"].sum() + evaluation.baseline.equal == evaluation.shape[0]
 
 
 def test_nothing_is_loaded_from_elsewhere(document, read):
@@ -216,7 +237,7 @@ def test_names_within_a_page_are_there_once(document, read):
 
 def test_pictures_have_words_and_headed_tables_captions(evaluation, read):
     drawn = read.all("svg")
-    assert len(drawn) == len(pictures(evaluation)) == 6
+    assert len(drawn) == len(pictures(evaluation)) == 7
     for attributes in drawn:
         assert attributes["role"] == "img"
         assert len(read.words[attributes["aria-labelledby"]]) > 20
@@ -329,14 +350,24 @@ def test_numbers_that_are_not_finite_are_told():
         calibration=Calibration(np.linspace(0, 1, 4), bad, bad, np.zeros(3, int), np.nan),
         logits=LogitHistogram(np.array([-np.inf, -1, 1, np.inf]), np.zeros(3), np.zeros(3)),
         course=Course(np.arange(4), bad),
-        baseline=Baseline("old.npy", np.nan, np.nan, (np.nan, np.nan), 0.95),
+        baseline=replace(compared(np.nan, (-np.inf, np.nan)), loss=np.nan),
     )
     read = Reader(page(found))
     exact = Counter(exact for exact, _ in read.numbers)
-    assert (exact["NaN"], exact["Infinity"], exact["-Infinity"]) == (11, 6, 5)
+    assert (exact["NaN"], exact["Infinity"], exact["-Infinity"]) == (10, 7, 6)
     # The greatest loss comes first: NaN, which may be any, before infinity.
     assert "firstsecondthird" in read.words["th"]
     assert Reader(fragment(found)).numbers[0] == ("NaN", "NaN")
+
+
+def test_labels_that_can_not_be_meant_stay_within_their_picture():
+    means = np.array([-30.0, np.inf, np.nan, 40.0])
+    counts = np.full(4, 10)
+    found = bare(
+        calibration=Calibration(np.linspace(0, 1, 5), np.arange(4) / 4, means, counts, 9.0)
+    )
+    words = words_of(svg(pictures(found)[0]))
+    assert {"0", "20", "40"} <= set(words)
 
 
 def test_what_was_not_found_is_not_drawn():
@@ -355,7 +386,8 @@ def test_a_figure_has_all_pictures(evaluation):
     matplotlib.use("Agg")
     figure = evaluation.plot()
     titles = [axes.get_title(loc="left") for axes in figure.axes]
-    for title in ("Calibration", "Logits by label", "Loss along the rows", "By class", "By age"):
+    expected = "Baseline", "Calibration", "Logits by label", "Loss along", "By class", "By age"
+    for title in expected:
         assert any(title in drawn for drawn in titles)
     figure.canvas.draw()
     bare().plot().canvas.draw()
@@ -376,7 +408,9 @@ def test_notebooks_show_a_part(evaluation):
     exact = {float(exact) for exact, _ in read.numbers}
     assert {evaluation.loss, *evaluation.slices["age"].loss.tolist()} <= exact
     assert f"the 10 of {len(evaluation.classes)} classes" in read.words["caption"]
-    assert not read.all("script") + read.all("style")
+    # Nothing of it depends on styles, which would be those of the notebook or leak into it.
+    assert not read.all("script") + read.all("style") + read.all("dl")
+    assert not any("style" in attributes or "id" in attributes for _, attributes in read.tags)
 
 
 def test_without_matplotlib_it_is_named(evaluation, monkeypatch):

@@ -9,12 +9,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
 import sce_numba as sce
 from sce_numba.evaluator.blocks import told
 from sce_numba.evaluator.outputs import output
+from sce_numba.evaluator.pictures import require_matplotlib
 from sce_numba.evaluator.run import Run, Settings
 from sce_numba.reduction import named
 
@@ -174,7 +174,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     """Run the command."""
     try:
         return _evaluate(arguments)
-    except (ValueError, TypeError, MemoryError) as error:
+    except (ValueError, TypeError, MemoryError, ImportError) as error:
         arguments.fail(str(error))
         raise
 
@@ -187,14 +187,13 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     }
     page = arguments.report
     if page is not None:
-        if find_spec("matplotlib") is None:
-            raise ValueError("--report needs matplotlib: pip install 'sce_numba[report]'")
+        require_matplotlib()
         given |= {"distributions": True, "by_class": given["by_class"] or None}
     run = Run(Settings(**given))
     with output(page) if page is not None else nullcontext() as written:
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)
-        if run.problems and run.rows_done == 0:
+        if run.has_failed:
             raise ValueError("; ".join(told(run.problems)))
         for line in told(run.problems):
             say(f"{'skipped' if run.skips else 'stopped'}: {line}")

@@ -142,7 +142,7 @@ def evaluate(
         run.until(lambda: False)
     except (ValueError, TypeError) as error:
         raise type(error)(_in_python(str(error))) from error
-    if run.problems and (on_error == "stop" or not run.rows_done):
+    if run.has_failed or (run.problems and on_error == "stop"):
         raise ValueError(_in_python("; ".join(told(run.problems))))
     found = run.result()
     return replace(found, warnings=[_in_python(line) for line in found.warnings])
@@ -245,4 +245,6 @@ def _count(worst: Any) -> int:
 
 def _in_python(said: str) -> str:
     """Return what is said of the options of the command line, with the names of arguments."""
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda n: f"`{n[1].replace('-', '_')}`", said)
+    # Names of files may have dashes, too.
+    option = r"(?<!\S)--([a-z]+(?:-[a-z]+)*)(?=[\s:]|$)"
+    return re.sub(option, lambda n: f"`{n[1].replace('-', '_')}`", said)

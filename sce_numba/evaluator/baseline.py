@@ -3,6 +3,9 @@
 Rows are drawn anew, with replacement, many times, and the difference is computed each time: the
 bootstrap.  To do so in bounded memory, rows are put into bags, at random and equally many in each,
 and whole bags are drawn; as long as there are fewer rows than bags, each has one of its own.
+
+How the differences of rows are distributed, of whatever size they are, is counted in bins whose
+edges have a ratio, and told in a few of about the same width, which are joined from these.
 """
 
 from __future__ import annotations
@@ -16,6 +19,13 @@ from .rows import Formula, Rows, quotient
 
 BAGS, DRAWS, AT_A_TIME = 4096, 2000, 100
 CONFIDENCE = 0.95
+# Differences of either sign are counted in 64 bins an octave, from 2^-24 to 2^16, with what is
+# beyond in the outermost, and told in 10.  In one bin the bits of a float64 begin alike.
+IN_OCTAVE, SMALLEST, GREATEST, TOLD = 64, -24, 16, 10
+SHIFT = 52 - IN_OCTAVE.bit_length() + 1
+FINE = IN_OCTAVE * (GREATEST - SMALLEST)
+# Rows that differ more are beyond the last edge but one.
+BEYOND = 0.01
 
 
 class Comparison:
@@ -29,6 +39,9 @@ class Comparison:
         self._bags = np.zeros((2, BAGS))
         self._order = np.arange(BAGS)
         self._rows = 0
+        # Of negative differences, the greatest first, and of positive ones.
+        self._bins = np.zeros(2 * FINE, np.int64)
+        self._equal = 0
 
     def add(self, rows: Rows, logits: np.ndarray) -> None:
         """Add rows, given the logits of the baseline."""
@@ -36,9 +49,37 @@ class Comparison:
         self._loss.update(rows.labels, logits, rows.weights, rows.where)
         ours, theirs = rows.losses, rows.sums(logits)
         difference = (ours[0] - theirs[0]) + (ours[1] - theirs[1])
+        self._count(quotient(self._reduction, difference, ours[2])[ours[2] != 0])
         bags = self._bags_of(len(rows))
         for total, values in zip(self._bags, (difference, ours[2]), strict=True):
             total += np.bincount(bags, values, BAGS)
+
+    def _count(self, differences: np.ndarray) -> None:
+        """Count rows by their differences, but for NaN."""
+        places = np.abs(differences).view(np.int64) >> SHIFT
+        places -= (1023 + SMALLEST) * IN_OCTAVE
+        np.clip(places, 0, FINE - 1, out=places)
+        places = np.where(differences < 0, ~places, places) + FINE
+        self._bins += np.bincount(places, minlength=2 * FINE)
+        # These were in the first and in the last bin of what is greater.
+        equal = int(np.count_nonzero(differences == 0))
+        self._equal += equal
+        self._bins[FINE] -= equal
+        self._bins[-1] -= np.count_nonzero(differences != differences)
+
+    def _told_bins(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the edges of a few bins, and how many rows are in each."""
+        octaves, parts = np.divmod(np.arange(1, FINE), IN_OCTAVE)
+        inner = np.ldexp(1 + parts / IN_OCTAVE, octaves + SMALLEST)
+        # How many rows are at least so far from 0, from the innermost bin on.
+        beyond = (self._bins[FINE:] + self._bins[:FINE][::-1])[::-1].cumsum()[::-1]
+        last = np.count_nonzero(beyond[1:] > BEYOND * beyond[0])
+        chosen = np.searchsorted(inner, inner[min(last, FINE - 2)] * np.arange(1, TOLD + 1) / TOLD)
+        chosen = np.unique(chosen) + 1
+        starts = np.concatenate([FINE - chosen[::-1], [FINE], FINE + chosen])
+        outward = inner[chosen - 1]
+        edges = np.concatenate([[-np.inf], -outward[::-1], [0], outward, [np.inf]])
+        return edges, np.add.reduceat(self._bins, np.append(0, starts))
 
     def _bags_of(self, count: int) -> np.ndarray:
         found: list[np.ndarray] = []
@@ -51,14 +92,19 @@ class Comparison:
             count -= found[-1].size
         return np.concatenate(found) if found else self._order[:0]
 
-    def result(self, loss: float) -> Baseline:
-        """Return the comparison with a loss."""
+    def result(self) -> Baseline:
+        """Return the comparison."""
         used, theirs = self._bags[:, : min(self._rows, BAGS)], float(self._loss.result())
         samples = [self._drawn(used) for _ in range(DRAWS // AT_A_TIME)]
         sides = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
-        interval = np.quantile(np.concatenate(samples), sides) if used.size else [np.nan, np.nan]
-        low, high = (float(side) for side in interval)
-        return Baseline(self._name, theirs, loss - theirs, (low, high), CONFIDENCE)
+        ends = np.quantile(np.concatenate(samples), sides) if used.size else [np.nan, np.nan]
+        # Of equal models it is 0, which the difference of two rounded losses need not be.
+        difference = float(quotient(self._reduction, *self._bags.sum(axis=1)))
+        low, high = map(float, ends)
+        edges, counts = self._told_bins()
+        return Baseline(
+            self._name, theirs, difference, (low, high), CONFIDENCE, edges, counts, self._equal
+        )
 
     def _drawn(self, bags: np.ndarray) -> np.ndarray:
         """Return the differences of some draws."""

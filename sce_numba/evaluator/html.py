@@ -35,6 +35,8 @@ def page(evaluation: Evaluation) -> str:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     title = f"Sigmoid cross entropy of {text(evaluation.settings['logits'], LONGEST_NAME)}"
     figures = [figure(place, picture) for place, picture in enumerate(pictures(evaluation))]
+    terms = (f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts(evaluation))
+    first = "\n".join(terms)
     # The policy keeps whatever a name might smuggle in from being run or loaded.
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -52,7 +54,8 @@ style-src 'unsafe-inline'; script-src 'sha256-{digest}'">
 <main>
 <h1>{title}</h1>
 <dl>
-{"".join(facts(evaluation))}</dl>
+{first}
+</dl>
 {notes(evaluation)}{comparison(evaluation.baseline)}<div class="pictures">
 {"".join(figures)}</div>
 <div class="tables">
@@ -77,8 +80,10 @@ def fragment(evaluation: Evaluation) -> str:
     str
         An element of HTML.
     """
+    # Styles of notebooks for lists of terms have them overlap where there is little room.
+    first = " · ".join(f"{term} <strong>{value}</strong>" for term, value in facts(evaluation))
     return (
-        f"<div>\n<dl>\n{''.join(facts(evaluation))}</dl>\n{notes(evaluation)}"
+        f"<div>\n<p>{first}</p>\n{notes(evaluation)}"
         f"{comparison(evaluation.baseline)}{''.join(tables(evaluation, FEW_ROWS))}</div>"
     )
 
@@ -96,7 +101,7 @@ def colors() -> str:
     return f":root {{{light} }}\n@media (prefers-color-scheme: dark) {{ :root {{{dark} }} }}\n"
 
 
-def facts(evaluation: Evaluation) -> Iterator[str]:
+def facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
     """Yield the numbers that come first, as terms and what they are."""
     found: dict[str, Any] = {**evaluation.losses, "elements": evaluation.elements}
     if evaluation.elements_ignored is not None:
@@ -107,7 +112,7 @@ def facts(evaluation: Evaluation) -> Iterator[str]:
     for name, value in found.items():
         words = text(name.replace("_", " "))
         digits = 7 if name in evaluation.losses else 4
-        yield f"<div><dt>{words}</dt><dd>{shown(value, digits)}</dd></div>\n"
+        yield words, shown(value, digits)
 
 
 def notes(evaluation: Evaluation) -> str:
@@ -124,13 +129,10 @@ def comparison(baseline: Baseline | None) -> str:
     if baseline is None:
         return ""
     low, high = baseline.interval
-    verdict = "no difference is certain"
-    if high < 0 or low > 0:
-        verdict = f"this loss is {'lower' if high < 0 else 'greater'}"
     return (
         f"<p>Baseline {text(baseline.name, LONGEST_NAME)}: loss {shown(baseline.loss)}, difference "
         f"{shown(baseline.difference)}, {100 * baseline.confidence:g} % interval from {shown(low)} "
-        f"to {shown(high)}; {verdict}.</p>\n"
+        f"to {shown(high)}; {baseline.verdict}.</p>\n"
     )
 
 

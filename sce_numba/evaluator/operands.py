@@ -14,12 +14,15 @@ from typing import TypeAlias
 
 from .array_part import ArrayPart
 from .npy import NpyPart, member_names
-from .places import STDIN, copy_of_stdin, is_remote, opened, shown, store_of
+from .places import NO_FILE, STDIN, copy_of_stdin, is_remote, opened, shown, store_of
 from .tables import SUFFIXES, TablePart, table_parts
 
 Part: TypeAlias = NpyPart | TablePart | ArrayPart
 
 TAKEN = f"what can be read is .npy, .npz:MEMBER, and {', '.join(SUFFIXES)} with :COLUMN"
+
+# URLs whose last colon is that of the protocol, or of a port.
+NO_COLUMN = re.compile(r"[^:]*://([^:]*|[^:/]*:\d+/[^:]*)")
 
 
 @dataclass
@@ -65,9 +68,9 @@ def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot read {operand} ({reason_of(error)})") from None
         return [_open(path, operand[len(STDIN) + 1 :], as_groups)]
-    paths, member = _paths(operand)
+    paths, pattern, member = _paths(operand)
     if not paths:
-        if os.path.isdir(operand) or os.path.isdir(operand.rpartition(":")[0]):
+        if _is_folder(operand) or _is_folder(pattern):
             raise ValueError(
                 f"cannot read {operand} (no data files in this folder or below it): names that end "
                 f"in .npy count or, with :MEMBER or :COLUMN, in .npz, {', '.join(SUFFIXES)}"
@@ -88,7 +91,7 @@ def column_beside(operand: str, column: str) -> list[Shard]:
     """
     if operand.startswith(f"{STDIN}:"):
         return find_shards(f"{STDIN}:{column}", True)
-    paths, _ = _paths(operand)
+    paths, *_ = _paths(operand)
     if not paths or not all(path.endswith(SUFFIXES) for path in paths):
         return []
     return [_open(path, column, True) for path in paths]
@@ -168,37 +171,43 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
         if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
             # Opening a pipe may wait for ever, and of all files some places are read twice.
             raise ValueError(
-                "a pipe or device, not a file on a disk: save it in a file first; Arrow data may "
-                "come from standard input, as -:COLUMN"
+                f"{NO_FILE}: save it in a file first; Arrow data may come from standard input, as "
+                "-:COLUMN"
             )
         if path.endswith(SUFFIXES):
             if not member:
                 raise ValueError("which column? Add :COLUMN")
             return Shard(name, list(table_parts(path, member, as_groups)), path=path)
-        with opened(path) as file:
-            archive = zipfile.is_zipfile(file)
+        archive = _is_archive(path)
+        names = member_names(path) if archive else []
+        if archive and not names:
+            raise ValueError("an archive without arrays")
         if archive and not member:
-            raise ValueError(f"an archive of {', '.join(member_names(path))}: add :MEMBER")
+            raise ValueError(f"an archive of {', '.join(names)}: add :MEMBER")
         if not (archive or path.endswith((".npy", ".npz")) or _is_array(path)):
             raise ValueError(f"neither an array nor an archive of arrays; {TAKEN}")
         if member and not archive:
             raise ValueError("not an archive of arrays, or one that is cut short")
-        if member and member not in member_names(path):
-            raise ValueError(f"its members are {', '.join(member_names(path))}")
+        if member and member not in names:
+            raise ValueError(f"its members are {', '.join(names)}")
         return Shard(name, [NpyPart(path, member)], path=path)
     except Exception as error:
         return Shard(name, error=reason_of(error), path=path)
 
 
-def _paths(operand: str) -> tuple[list[str], str]:
-    """Return the files that a name or pattern stands for, and the member or column of them."""
+def _paths(operand: str) -> tuple[list[str], str, str]:
+    """Return the files that a name stands for, its pattern, and the member or column of them."""
     found, pattern, member = _files(operand, ""), operand, ""
-    while not found and ":" in pattern and not pattern.endswith("://"):
+    while not found and ":" in pattern and not NO_COLUMN.fullmatch(pattern):
         # A column may have colons in its name.
         pattern = pattern.rpartition(":")[0]
         member = operand[len(pattern) + 1 :]
         found = _files(pattern, member) if pattern else []
-    return found, member
+    return found, pattern, member
+
+
+def _is_folder(path: str) -> bool:
+    return bool(store_of(path).isdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
 def _files(pattern: str, member: str) -> list[str]:
@@ -231,6 +240,8 @@ def _files(pattern: str, member: str) -> list[str]:
 def _remote_files(url: str, suffixes: tuple[str, ...]) -> list[str]:
     try:
         store = store_of(url)
+        # What was there at an earlier call need not be what is there now.
+        store.invalidate_cache()
         if glob.has_magic(url):
             found = store.glob(url)
         elif store.isdir(url):
@@ -268,6 +279,15 @@ def _matches(pattern: str) -> list[str]:
 def _is_wanted(path: str) -> bool:
     """Leave out folders, pipes and devices, but no link that leads nowhere: data are missing."""
     return os.path.isfile(path) or not os.path.exists(path)
+
+
+def _is_archive(path: str) -> bool:
+    with opened(path) as file:
+        try:
+            return zipfile.is_zipfile(file)
+        # fsspec's word for a file that is shorter than the end of an archive.
+        except ValueError:
+            return False
 
 
 def _is_array(path: str) -> bool:

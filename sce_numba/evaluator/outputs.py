@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from .npy import NPY
+from .places import NO_FILE
 from .tables import PARQUET
 
 # Rows in a row group of Parquet.
@@ -23,14 +25,13 @@ class Output:
 
     def __init__(self, path: str) -> None:
         self.path, self.is_there = path, False
-        folder = os.path.dirname(path) or "."
         try:
+            _check_place(path)
+            folder = os.path.dirname(path) or "."
             number, self._beside = tempfile.mkstemp(prefix=".sce_numba-", dir=folder)
-        except OSError as error:
-            raise ValueError(f"cannot write {path} ({error.strerror})") from None
-        if os.path.isdir(path):
-            self.drop()
-            raise ValueError(f"cannot write {path} (a folder)")
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ValueError(f"cannot write {path} ({reason})") from None
         self.file: IO[bytes] = os.fdopen(number, "w+b")
 
     def finish(self) -> None:
@@ -50,14 +51,30 @@ class Output:
                 os.remove(self._beside)
 
 
+def _check_place(path: str) -> None:
+    """Refuse what would not become a file, or would be one no longer: a device."""
+    if not os.path.basename(path):
+        raise ValueError("a folder" if path else "it has no name")
+    with suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise ValueError("a folder")
+        if not stat.S_ISREG(mode):
+            raise ValueError(NO_FILE)
+
+
 @contextmanager
 def output(path: str) -> Iterator[Output]:
     """Yield a file that is removed unless it is finished."""
     opened = Output(path)
     try:
         yield opened
+    # Whatever could not be read has been told as what it is.
+    except OSError as error:
+        raise ValueError(f"cannot write {path} ({error.strerror or error})") from None
     finally:
-        opened.file.close()
+        with suppress(OSError):
+            opened.file.close()
         opened.drop()
 
 
@@ -98,6 +115,12 @@ class RowWriter:
             self._write_group()
             self._table.close()
         self._to.finish()
+
+    def close(self) -> None:
+        """End what pyarrow writes while its file is open: it would try to, and complain, later."""
+        if self._table is not None:
+            with suppress(OSError):
+                self._table.close()
 
     def _write_group(self) -> None:
         pa, _ = _pyarrow()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..reduction import Reduction
-from .result import Calibration, Course, Evaluation, Groups, LogitHistogram
+from .result import Baseline, Calibration, Course, Evaluation, Groups, LogitHistogram
 
 # As wide as a phone shows it, in inches, so that text of this size can be read there.
 WIDTH = 5.0
@@ -88,6 +88,15 @@ def pictures(evaluation: Evaluation) -> list[Picture]:
         None of what the evaluation doesn't have.
     """
     drawn = []
+    if (baseline := evaluation.baseline) is not None:
+        shares = [f"{name} in {share:.3g} %" for name, share in shares_of_rows(baseline).items()]
+        words = (
+            f"Difference from the baseline, {in_interval(baseline)}, beside 0: {baseline.verdict}. "
+            f"Below it a histogram of the differences of single rows: {', '.join(shares)}."
+        )
+        numbers = {"difference to (nats)": baseline.edges[1:], "rows": baseline.rows}
+        draw = partial(draw_baseline, baseline)
+        drawn.append(Picture("difference from the baseline", words, 4.2, draw, numbers))
     if (calibration := evaluation.calibration) is not None:
         words = (
             "Reliability curve: the mean label against the mean predicted probability, above the "
@@ -214,15 +223,64 @@ def require_matplotlib() -> None:
         raise ImportError("Pictures need matplotlib: pip install 'sce_numba[report]'.") from None
 
 
+def in_interval(baseline: Baseline) -> str:
+    """Return the difference and its interval in words."""
+    low, high = (number(side, 3) for side in baseline.interval)
+    sure = f"{100 * baseline.confidence:g} % interval {low} to {high}"
+    return f"{number(baseline.difference, 3)} ({sure})"
+
+
+def shares_of_rows(baseline: Baseline) -> dict[str, float]:
+    """Return how many percent of the rows have a lower loss than before, and so on."""
+    lower = baseline.rows[baseline.edges[1:] <= 0].sum()
+    counts = {"lower": lower, "greater": baseline.rows.sum() - lower, "equal": baseline.equal}
+    return {name: 100 * count / max(sum(counts.values()), 1) for name, count in counts.items()}
+
+
+def draw_baseline(baseline: Baseline, figure: Any) -> None:
+    """Draw the difference with its interval beside 0, and how those of single rows lie below it."""
+    mean, rows = figure.subplots(2, 1, height_ratios=(1, 4))
+    low, high = baseline.interval
+    mean.set_title(f"Baseline: {baseline.verdict}\n{in_interval(baseline)}")
+    color = BLUE if high < 0 else ORANGE if low > 0 else FAINT
+    mean.axvline(0, color=FAINT, linestyle="--")
+    mean.plot(baseline.interval, (0, 0), color=color, linewidth=4, solid_capstyle="round")
+    mean.plot(baseline.difference, 0, marker="o", markersize=10, color=color)
+    mean.set(xlabel="difference of the losses (nats)", yticks=())
+    mean.set_xmargin(0.1)
+    mean.locator_params(axis="x", nbins=5)
+    mean.spines["left"].set_visible(False)
+    edges = baseline.edges.copy()
+    # What is beyond the last edges is drawn next to them.
+    edges[0], edges[-1] = 2 * edges[1] - edges[2], 2 * edges[-2] - edges[-3]
+    counted = 100 * baseline.rows / max(baseline.rows.sum() + baseline.equal, 1)
+    shares = shares_of_rows(baseline)
+    for name, color, side in (
+        ("lower", BLUE, edges[1:] <= 0),
+        ("greater", ORANGE, edges[:-1] >= 0),
+    ):
+        sides = edges[:-1][side], counted[side], np.diff(edges)[side]
+        label = f"{name}: {shares[name]:.3g} %"
+        rows.bar(*sides, align="edge", color=color, edgecolor=PAGE, label=label)
+    equal = f"; equal: {shares['equal']:.3g} %" if baseline.equal else ""
+    rows.set(xlabel=f"difference of a row (nats){equal}", ylabel="% of rows")
+    rows.set(xlim=edges[[0, -1]], ylim=(0, None))
+    rows.locator_params(axis="x", nbins=7)
+    # Between the pictures, where no bar can be.
+    rows.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0)
+
+
 def draw_calibration(calibration: Calibration, figure: Any) -> None:
     """Draw the mean labels of bins against their mean predictions, and their counts below."""
     curve, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     curve.set_title(f"Calibration: expected error {number(calibration.expected_error)}")
     curve.plot((0, 1), (0, 1), linestyle="--", color=FAINT, label="calibrated")
-    filled = calibration.elements > 0
+    filled = (calibration.elements > 0) & np.isfinite(calibration.mean_label)
     points = calibration.mean_prediction[filled], calibration.mean_label[filled]
     curve.plot(*points, marker="o", color=BLUE, label="model", clip_on=False)
-    curve.set(xlim=(0, 1), ylim=(0, 1), ylabel="mean label")
+    # Labels that can't be meant may lead farther.
+    least, greatest = np.min(points[1], initial=0), np.max(points[1], initial=1)
+    curve.set(xlim=(0, 1), ylim=(least, greatest), ylabel="mean label")
     curve.legend(loc="upper left")
     starts, widths = calibration.edges[:-1], np.diff(calibration.edges)
     counts.bar(starts, calibration.elements, widths, align="edge", color=BLUE, edgecolor=PAGE)

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 # What the command line calls standard input.
 STDIN = "-"
+# What is read in some places twice, and replaced as a whole, can be neither.
+NO_FILE = "a pipe or device, not a file on a disk"
 # How the formats begin that can be told by that, and the endings that their names have.
 _BEGINNINGS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
 

@@ -82,11 +82,13 @@ class WorstRow:
     loss: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Baseline:
     """Another model on the same rows: its loss, and by how much that of this one is greater.
 
-    The interval is one of confidence for the difference, from paired rows.
+    The interval is one of confidence for the difference, from paired rows.  Of these, ``rows[k]``
+    differ by what is between ``edges[k]`` and ``edges[k + 1]``, that nearer to 0 inclusive, and
+    ``equal`` by nothing; 0 is an edge, and the outermost are infinite.
     """
 
     name: str
@@ -94,6 +96,17 @@ class Baseline:
     difference: float
     interval: tuple[float, float]
     confidence: float
+    edges: np.ndarray
+    rows: np.ndarray
+    equal: int
+
+    @property
+    def verdict(self) -> str:
+        """What the interval says, in words."""
+        low, high = self.interval
+        if high < 0 or low > 0:
+            return f"this loss is {'lower' if high < 0 else 'greater'}"
+        return "no difference is certain"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,6 +14,7 @@ import numba
 import numpy as np
 
 import sce_numba as sce
+from sce_numba.arguments import dtype_code
 from sce_numba.arrow_columns import is_null
 from sce_numba.kernels.parallel import one_thread
 
@@ -42,7 +43,7 @@ from .operands import (
 from .outputs import RowWriter, check_row_file, output
 from .result import Evaluation
 from .rows import Rows
-from .tables import TablePart, is_partition
+from .tables import GROUPS, TablePart, is_partition
 from .total import Total
 
 # Classes without elements that are named; of more, the others are counted.
@@ -95,16 +96,17 @@ def _shown(value: Any) -> Any:
 
 def read_whole(shard: Shard) -> np.ndarray:
     """Read all rows of a small file."""
-    if shard.error:
-        raise ValueError(f"cannot read {shard.name} ({shard.error})")
     arrays = []
-    for part in shard.parts:
-        with closing(part):
-            try:
+    try:
+        if shard.error:
+            raise ValueError(shard.error)
+        for part in shard.parts:
+            with closing(part):
                 memory = np.empty(part.rows * part.row_bytes, np.uint8)
                 arrays.append(part.read(0, part.rows, memory))
-            except Exception as error:
-                raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
+    # A damaged file can fail in any layer.
+    except Exception as error:
+        raise ValueError(f"cannot read {shard.name} ({reason_of(error)})") from None
     return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
@@ -114,8 +116,11 @@ def read_pos_weight(text: str) -> np.ndarray:
         values = np.array([float(number) for number in text.split(",")])
     except ValueError:
         shard, *more = find_shards(text)
-        for part in shard.parts:
-            check_dtype("pos_weight", part.dtype)
+        try:
+            for part in shard.parts:
+                check_dtype("pos_weight", part.dtype)
+        except UnfitError as error:
+            raise ValueError(f"--pos-weight {text}: {error}") from None
         shape = shard.shape
         if more or len(shape) > 2 or (len(shape) == 2 and shape[0] != 1):
             raise ValueError(
@@ -135,7 +140,7 @@ def read_class_names(given: Any) -> list[str] | None:
     try:
         with open(given, encoding="utf-8") as file:
             return file.read().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"--class-names {given}: cannot read it ({reason_of(error)})") from None
 
 
@@ -165,7 +170,9 @@ class Run:
             pos_weight = read_pos_weight(pos_weight)
         if pos_weight is not None:
             self._constants["pos_weight"] = f"--pos-weight {settings.pos_weight}", pos_weight
-        self._class_names = read_class_names(settings.class_names) or self._names_of_columns()
+        self._class_names = read_class_names(settings.class_names)
+        if self._class_names is None:
+            self._class_names = self._names_of_columns()
         for role, shards in self._operands.items():
             for shard in shards:
                 self._check_dtypes(role, shard)
@@ -258,6 +265,7 @@ class Run:
 
     def _check_dtypes(self, role: str, shard: Shard) -> None:
         if role.startswith(BY):
+            self._check_groups(shard)
             return
         try:
             for part in shard.parts:
@@ -265,11 +273,22 @@ class Run:
         except UnfitError as error:
             shard.error = shard.error or str(error)
 
+    def _check_groups(self, shard: Shard) -> None:
+        """Refuse arrays that don't name a group for each row; of tables, columns were checked."""
+        for part in shard.parts:
+            known = dtype_code(part.dtype) is not None or part.dtype.kind in "SUMmO"
+            if not known:
+                shard.error = shard.error or f"an array of {part.dtype.name}; {GROUPS}"
+            if shard.row_shape:
+                shape = f"its rows have the shape {shard.row_shape}"
+                shard.error = shard.error or f"{shape}, but one value names the group of a row"
+
     def _check_class_names(self, shape: tuple[int, ...]) -> None:
-        names, classes = self._class_names, shape[-1] if len(shape) > 1 else 1
-        if self.settings.class_names is not None and names and len(names) != classes:
+        given, classes = self.settings.class_names, shape[-1] if len(shape) > 1 else 1
+        if given is not None and len(self._class_names or ()) != classes:
             raise ValueError(
-                f"--class-names: there are {len(names)} names, but logits have {classes} classes"
+                f"--class-names{f' {given}' if isinstance(given, str) else ''}: there are "
+                f"{len(self._class_names or ())} names, but logits have {classes} classes"
             )
 
     def _names_of_columns(self) -> list[str] | None:
@@ -280,6 +299,11 @@ class Run:
                 if isinstance(part, TablePart) and len(part.columns) > 1:
                     return list(part.columns)
         return None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing could be evaluated."""
+        return bool(self.problems) and not self.rows_done
 
     @property
     def rows_left(self) -> int:
@@ -295,6 +319,7 @@ class Run:
                 path = os.fspath(self.settings.per_row)
                 check_row_file(path, self.rows)
                 self._writer = RowWriter(stack.enter_context(output(path)), self.rows)
+                stack.callback(self._writer.close)
             for shards in self._operands.values():
                 for shard in shards:
                     for part in shard.parts:
@@ -303,7 +328,7 @@ class Run:
             stack.enter_context(one_thread())
             blocks = stack.enter_context(closing(read_ahead(cut(self._operands), self._operands)))
             self._evaluate(blocks, update, ended)
-            if self._writer and self.rows_left == 0:
+            if self._writer and self.rows_left == 0 and not self.has_failed:
                 self._writer.finish()
             elif self._writer:
                 self._notes.append(f"{self.settings.per_row} is not written: it lacks rows")
@@ -404,7 +429,7 @@ class Run:
             seconds=max(self._seconds, 1e-9),
             bytes_read=self._bytes,
             classes=classes,
-            **self._details.results(passed, values["loss"]),
+            **self._details.results(passed),
             partial=partial_of if why_partial else None,
             rows_skipped=self.rows_lost,
             skipped=[problem.as_dict() for problem in self.problems],

@@ -20,6 +20,7 @@ CSV = (".csv", ".csv.gz")
 SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+GROUPS = "what names groups are text, numbers, bool, dates and categories"
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
@@ -200,9 +201,7 @@ def _check_groups(kind: Any) -> None:
     import pyarrow as pa
 
     if pa.types.is_nested(kind) or pa.types.is_binary(kind):
-        raise ValueError(
-            f"a column of {kind}; what names groups are text, numbers, bool, dates and categories"
-        )
+        raise ValueError(f"a column of {kind}; {GROUPS}")
 
 
 def _split(text: str, names: list[str]) -> list[str]:
