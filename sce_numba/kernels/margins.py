@@ -10,7 +10,7 @@ those of rows, each with its fields side by side.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from .lanes import (
     to_dtype,
     to_float64,
 )
+from .memory import copy
 from .operand import ABSENT, load, own_format, store
 from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile
 from .view import REDUCTION, SECOND, WEIGHT, Call
@@ -46,14 +47,28 @@ WIDTH, AT_A_TIME = 8, 1024
 PLANE = 8 * (AT_A_TIME + 64)
 
 
+class _Way(NamedTuple):
+    """How elements are added; there is code for each choice."""
+
+    own: Any  # the dtype that is computed in
+    kept: Any  # that of the fields of elements
+    fields: tuple[int, ...]  # those that are added up
+
+    @property
+    def divisor(self) -> int:
+        """The field that is the divisor: how many count, where all weights are 1."""
+        return DIVISOR if DIVISOR in self.fields else COUNT
+
+
 def padded(columns: Any) -> Any:
     """Return how many columns there is room for."""
     return (columns + (WIDTH - 1)) // WIDTH * WIDTH
 
 
 @apart("")
-def _write_fields(dtype: Any, kept: Any, call: Call, block: Block, to: Any) -> tuple[Any, ...]:
-    """Write what the elements of a block add to sums, in the dtype ``kept``, a field at a time."""
+def _write_fields(way: _Way, call: Call, block: Block, to: Any) -> tuple[Any, ...]:
+    """Write what the elements of a block add to sums, a field at a time."""
+    dtype, kept, fields = way
     width, size = step_of(dtype), block.size
     block = with_tails(block, width)
     wide = block.wide != 0 if kept is np.float64 else False
@@ -67,9 +82,9 @@ def _write_fields(dtype: Any, kept: Any, call: Call, block: Block, to: Any) -> t
 
         w, losses, labels, count = in_precision(dtype, wide, compute)
         by = divisor(call.number(REDUCTION), 1.0, w, select(w != 0.0, count, 0.0), count)
-        place = to + k * (width * own_format(kept)[1])
-        for number, lanes in enumerate((w * losses, by, labels, count)):
-            store(lanes, place + number * PLANE)
+        found, place = (w * losses, by, labels, count), to + k * (width * own_format(kept)[1])
+        for field in fields:
+            store(found[field], place + field * PLANE)
 
     for_each(steps_of(dtype, size), step)
     return ()
@@ -92,31 +107,35 @@ def _add_to_columns(dtype: Any, place: Any, lost: Any, more: Any) -> None:
 
 @apart("")
 def _add_up(
-    dtype: Any, kept: Any, rows: Any, size: Any, fields: Any, columns: Any, pitch: Any, to: Any
+    way: _Way, rows: Any, size: Any, source: Any, columns: Any, pitch: Any, to: Any
 ) -> tuple[Any, ...]:
     """Add what was written of some rows to the sums of their columns, and of their own."""
-    code, itemsize = own_format(kept)
+    code, itemsize = own_format(way.kept)
 
     def row(j: Any) -> None:
         def some(k: Any, *totals: Any) -> tuple[Any, ...]:
             there, sums = before(size - k * WIDTH, WIDTH), []
-            for number, total in enumerate(totals):
-                place = fields + number * PLANE + (j * size + k * WIDTH) * itemsize
-                more = select(there, to_float64(load(kept, place, code, WIDTH)), 0.0)
-                place = columns + pitch * number + k * (8 * WIDTH)
-                _add_to_columns(dtype, place, place + pitch * FIELDS, more)
+            for field, total in zip(way.fields, totals, strict=True):
+                place = source + field * PLANE + (j * size + k * WIDTH) * itemsize
+                more = select(there, to_float64(load(way.kept, place, code, WIDTH)), 0.0)
+                place = columns + pitch * field + k * (8 * WIDTH)
+                _add_to_columns(way.own, place, place + pitch * FIELDS, more)
                 sums.append(total + more)
             return tuple(sums)
 
         zero = constant(size, 0.0, np.float64, WIDTH)
-        totals = loop(padded(size) // WIDTH, (zero,) * FIELDS, some)
-        halves = [one + two for one, two in (split(total, 2) for total in totals)]
+        totals = loop(padded(size) // WIDTH, (zero,) * len(way.fields), some)
+        halves = (one + two for one, two in (split(total, 2) for total in totals))
+        found = dict(zip(way.fields, halves, strict=True))
         # Turned round, so that fields are side by side.
-        a, b, c, d = split(interleaved(*halves), WIDTH // 2)
+        order = NUMERATOR, way.divisor, LABEL, COUNT
+        a, b, c, d = split(interleaved(*(found[field] for field in order)), WIDTH // 2)
         place = to + j * (8 * FIELDS)
         store(_vector(place, FIELDS) + ((a + b) + (c + d)), place)
 
     for_each(rows, row)
+    if way.divisor != DIVISOR:
+        copy(columns + pitch * way.divisor, columns + pitch * DIVISOR, size * 8)
     return ()
 
 
@@ -136,15 +155,19 @@ def add_margins(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) ->
         scale = call.number(WEIGHT)
         block = block._replace(scale=scale, wide=is_wide(dtype, scale, block.z, block.q))
 
-        def by(kept: Any, block: Block) -> tuple[Any, ...]:
-            _write_fields(dtype, kept, call, block, fields)
+        def by(way: _Way, block: Block) -> tuple[Any, ...]:
+            _write_fields(way, call, block, fields)
             to = sums + pitch * (2 * FIELDS) + first * (8 * FIELDS)
-            _add_up(dtype, kept, rows, size, fields, sums + column * 8, pitch, to)
+            _add_up(way, rows, size, fields, sums + column * 8, pitch, to)
             return ()
 
         # A product with a weight has more digits than float32.
         narrow = (block.w.code == MISSING) & (scale == 1.0) & (block.wide == 0)
-        branch(narrow, lambda: by(dtype, block._replace(w=ABSENT)), lambda: by(np.float64, block))
+        branch(
+            narrow,
+            lambda: by(_Way(dtype, dtype, (NUMERATOR, LABEL, COUNT)), block._replace(w=ABSENT)),
+            lambda: by(_Way(dtype, np.float64, tuple(range(FIELDS))), block),
+        )
 
     for_each(strips * pieces, tile)
     return no_sums(group)
