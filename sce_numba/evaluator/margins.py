@@ -51,5 +51,6 @@ def margins_of(given: Operands) -> Margins:
         layout = found(key) or remember(key, _Layout(arrays))
         add_margins(arrays, layout, weight, smoothing, reduction or SUM_OVER_BATCH_SIZE, sums)
     classes = sums[: 2 * places].reshape(2, FIELDS, -1)[..., : logits.shape[-1]]
-    rows = sums[2 * places :].reshape(len(logits), -1, FIELDS)
-    return Margins(classes, rows[:, 0] if rows.shape[1] == 1 else rows.sum(axis=1))
+    rows = sums[2 * places :].reshape(*logits.shape[:-1], FIELDS)
+    inner = tuple(range(1, rows.ndim - 1))
+    return Margins(classes, rows.sum(axis=inner) if inner else rows)
