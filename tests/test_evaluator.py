@@ -157,6 +157,13 @@ def test_rows_and_classes_have_the_sums_of_their_elements(shape, weights, dtype)
             np.testing.assert_allclose(rows.own.classes.sum(axis=0), expected, rtol=tolerance)
 
 
+def test_the_sum_of_many_rows_has_all_its_digits():
+    labels, logits = np.zeros((100_000, 1)), np.full((100_000, 1), 0.1)
+    rows = Rows(Formula(sce.Reduction.SUM, 0.0, None), labels, logits, 1.0, None)
+    total = rows.own.classes.sum(axis=0)[0, 0]
+    assert total == pytest.approx(100_000 * np.logaddexp(0, 0.1), rel=2**-51, abs=0)
+
+
 # ---- Groups of numbers -----------------------------------------------------------------------
 
 
