@@ -15,7 +15,7 @@ from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
 from .kernels.parallel import CROSSOVER, one_thread, run
 from .kernels.view import GRADIENT, LABELS, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
-from .layout import Layout, RowLayout
+from .layout import Layout, RowLayout, computed_in
 
 # The words of a call, in the order of `kernels.view`.
 _pack = struct.Struct(f"={WORDS - 3}q3d").pack
@@ -204,10 +204,13 @@ def add_margins(
         _run(layout, kernel("margins", dtype), _places(arrays), *rest, second=address(sums))
 
 
-def add_to_slices(rows: np.ndarray, codes: np.ndarray, sums: np.ndarray) -> None:
-    """Add sums of rows to those of their slices (see ``kernels.slices``)."""
-    arrays = {LOGITS: rows, LABELS: codes, RESULT: sums}
-    _run(RowLayout(len(rows)), kernel("slices", np.float64), _places(arrays), 1.0, 0.0)
+def add_to_slices(
+    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, dtype: np.dtype[Any]
+) -> None:
+    """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
+    arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
+    computed: Any = computed_in(dtype).type
+    _run(RowLayout(len(rows)), kernel("slices", computed), _places(arrays), 1.0, 0.0)
 
 
 def check_out(out: np.ndarray | None) -> None:

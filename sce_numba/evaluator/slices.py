@@ -29,7 +29,7 @@ class Slices:
         if number > len(self._sums):
             # As many again, lest each block copy all of them.
             self._sums = np.pad(self._sums, ((0, 2 * number - len(self._sums)), (0, 0)))
-        add_to_slices(rows.own.rows, codes, self._sums)
+        add_to_slices(rows.own.rows, codes, self._sums, rows.logits.dtype)
 
     def _codes(self, column: Any) -> tuple[np.ndarray, int]:
         """Return the groups of rows, and how many there are."""
