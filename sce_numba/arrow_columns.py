@@ -80,7 +80,11 @@ def _values(column: Any) -> np.ndarray:
             raise ValueError(f"its lists have between {widths[0]} and {widths[-1]} values")
         width = int(widths.sum())
     elif pa.types.is_boolean(kind):
-        return _values(column.cast(pa.uint8())).view(np.bool_)
+        # A tenth of the time of a cast.
+        first, shift = divmod(column.offset, 8)
+        bits = np.frombuffer(column.buffers()[1] or b"", np.uint8)[first:]
+        flags = np.unpackbits(bits, count=shift + len(column), bitorder="little")
+        return flags[shift:].view(np.bool_)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # Each text once: there are few in labels.
         codes = column.dictionary_encode()

@@ -14,8 +14,8 @@ from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
 from .kernels.parallel import CROSSOVER, one_thread, run
-from .kernels.view import GRADIENT, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
-from .layout import Layout
+from .kernels.view import GRADIENT, LABELS, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
+from .layout import Layout, RowLayout, computed_in
 
 # The words of a call, in the order of `kernels.view`.
 _pack = struct.Struct(f"={WORDS - 3}q3d").pack
@@ -35,7 +35,7 @@ def _places(arrays: dict[int, np.ndarray]) -> list[int]:
 
 
 def _run(
-    layout: Layout,
+    layout: Layout | RowLayout,
     code: Kernel,
     places: list[int],
     weight: float,
@@ -75,7 +75,7 @@ def evaluate(
 
 def reduce_along(
     arrays: dict[int, np.ndarray],
-    layout: Layout,
+    layout: Layout | RowLayout,
     code: Kernel,
     weight: float,
     smoothing: float,
@@ -187,6 +187,30 @@ def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarr
     dtype: Any = layout.computed
     with one_thread():
         _run(layout, kernel("bins", dtype), _places(arrays), 1.0, 0.0, second=address(table))
+
+
+def add_margins(
+    arrays: dict[int, np.ndarray],
+    layout: Layout,
+    weight: float,
+    smoothing: float,
+    reduction: int,
+    sums: np.ndarray,
+) -> None:
+    """Add elements to the sums of columns and rows (see ``kernels.margins``), on this thread."""
+    dtype: Any = layout.computed
+    rest = weight, smoothing, check(reduction)
+    with one_thread():
+        _run(layout, kernel("margins", dtype), _places(arrays), *rest, second=address(sums))
+
+
+def add_to_slices(
+    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, dtype: np.dtype[Any]
+) -> None:
+    """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
+    arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
+    computed: Any = computed_in(dtype).type
+    _run(RowLayout(len(rows)), kernel("slices", computed), _places(arrays), 1.0, 0.0)
 
 
 def check_out(out: np.ndarray | None) -> None:

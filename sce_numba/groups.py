@@ -12,24 +12,12 @@ from . import arguments, axes, evaluation
 from .array_libraries import readable
 from .axes import Axes, as_results, cut, parts_of, sums
 from .exact_sums import ExactSums
-from .kernels.array_address import address
 from .kernels.axis_sums import QUOTIENT
 from .kernels.compile import kernel
 from .kernels.divisor import SUM
 from .kernels.group_sums import GROUP_FIELDS
-from .kernels.view import (
-    COLUMNS,
-    GROUPS,
-    LABELS,
-    LOGITS,
-    OPERANDS,
-    RANK,
-    RESULT,
-    ROWS,
-    SHAPE,
-    STRIDES,
-)
-from .layout import computed_in
+from .kernels.view import LABELS, LOGITS, RESULT
+from .layout import RowLayout, computed_in
 from .messages import shown
 from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
@@ -224,18 +212,6 @@ def _shaped(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return codes.reshape(padded)
 
 
-class _Rows:
-    """How rows lie that are added to groups, for the kernel that adds them."""
-
-    groups = 1
-
-    def __init__(self, count: int) -> None:
-        self.size = count
-        self.words = np.zeros(SHAPE + 1 + OPERANDS * (STRIDES + 1), np.int64)
-        self.words[[ROWS, COLUMNS, GROUPS, RANK, SHAPE]] = 1, count, 1, 1, count
-        self.address = address(self.words)
-
-
 def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
     """Return numerators and denominators, each with what they lost if that matters."""
     arrays, _, weight, smoothing, code = given
@@ -257,7 +233,7 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
         chosen = {row: cut(array, part) for row, array in arrays.items()}
         sums_of_rows = sums((chosen, None, weight, smoothing, code), Axes(reduced, True))
         rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
-        layout: Any = _Rows(own.size)
+        layout = RowLayout(own.size)
         rest = 1.0, 0.0, SUM, QUOTIENT, 0
         evaluation.reduce_along(rows, layout, job, *rest)
     return parts

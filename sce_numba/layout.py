@@ -18,12 +18,15 @@ from .kernels.operand import own_format
 from .kernels.tiles import Form
 from .kernels.view import (
     BY_ELEMENT,
+    COLUMNS,
     GRADIENT,
     GROUPS,
     LOGITS,
     OPERANDS,
     RANK,
     RESULT,
+    ROWS,
+    SHAPE,
     STAGED,
     STRIDES,
     WEIGHTS,
@@ -108,6 +111,18 @@ class Layout:
             shape = {LOGITS: arrays[LOGITS if WHERE in arrays else WEIGHTS]}
             self._counted = Layout(shape | deciding, self.computed)
         return self._counted
+
+
+class RowLayout:
+    """How the sums of rows lie, for the kernels that add them to those of groups."""
+
+    groups = 1
+
+    def __init__(self, count: int) -> None:
+        self.size = count
+        self.words = np.zeros(SHAPE + 1 + OPERANDS * (STRIDES + 1), np.int64)
+        self.words[[ROWS, COLUMNS, GROUPS, RANK, SHAPE]] = 1, count, 1, 1, count
+        self.address = address(self.words)
 
 
 def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:

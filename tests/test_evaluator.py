@@ -10,6 +10,7 @@ import pytest
 
 import sce_numba as sce
 from sce_numba.evaluator import blocks
+from sce_numba.evaluator.rows import Formula, Rows
 from sce_numba.evaluator.units import with_unit
 
 ROWS, CLASSES = 5000, 4
@@ -104,12 +105,12 @@ def test_what_is_left_out_is_in_no_distribution():
         assert loss == pytest.approx(LOSSES[chosen].mean())
 
 
-def test_bins_are_the_same_in_the_interpreter():
+def test_sums_are_the_same_in_the_interpreter():
     code = (
         "import numpy as np, sce_numba as sce\n"
         "x = np.linspace(-20, 20, 300, dtype='f4').reshape(100, 3)\n"
-        "found = sce.evaluate(x > 1, x, where=x != x[3])\n"
-        "print(found.calibration, found.logits)"
+        "found = sce.evaluate(x > 1, x, where=x != x[3], by={'k': np.arange(100) % 3})\n"
+        "print(found.calibration, found.logits, found.classes, found.slices, found.course)"
     )
     printed = [
         subprocess.run(
@@ -126,6 +127,42 @@ def test_the_course_is_the_loss_of_neighbours():
     assert (course.edges[0], course.edges[-1]) == (0, ROWS)
     for start, stop, loss in zip(course.edges, course.edges[1:], course.loss, strict=False):
         assert loss == pytest.approx(LOSSES[start:stop].mean())
+
+
+# ---- Sums of rows and classes ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("weights", [1.0, 0.5, (..., 1), (1,), ()])
+@pytest.mark.parametrize("shape", [(9,), (7, 1), (300, 3), (40, 20), (6, 2, 3), (3, 2500)])
+def test_rows_and_classes_have_the_sums_of_their_elements(shape, weights, dtype):
+    logits = rng.normal(0, 5, shape).astype(dtype)
+    labels, where = rng.random(shape) < 0.3, rng.random(shape) < 0.9
+    if isinstance(weights, tuple):
+        # Some of them are 0: one for each row, one for all, or one for each element.
+        lengths = {(..., 1): (*shape[:-1], 1), (1,): (1,) * len(shape), (): shape}[weights]
+        weights = rng.integers(0, 3, lengths) / 2
+    for order, reduction in zip("CFFC", list(sce.Reduction)[1:], strict=True):
+        formula = Formula(reduction, 0.1, 3.0)
+        rows = Rows(formula, labels, np.asarray(logits, order=order), weights, where)
+        losses = formula.elements(labels, logits.astype(float), weights, where)
+        every = np.broadcast_to(weights, shape) * where
+        by = {"weighted_mean": every, "weighted_sum_by_nonzero_weights": every != 0}
+        fields = losses, by.get(reduction.value, where), labels & where, where
+        inner, outer = tuple(range(1, len(shape))), tuple(range(len(shape) - 1))
+        expected = np.stack([field.sum(axis=inner) for field in fields], axis=1)
+        tolerance = 1e-6 if dtype != np.float64 else 1e-13
+        np.testing.assert_allclose(rows.own.rows, expected, rtol=tolerance)
+        if outer:
+            expected = np.stack([field.sum(axis=outer) for field in fields])
+            np.testing.assert_allclose(rows.own.classes.sum(axis=0), expected, rtol=tolerance)
+
+
+def test_the_sum_of_many_rows_has_all_its_digits():
+    labels, logits = np.zeros((100_000, 1)), np.full((100_000, 1), 0.1)
+    rows = Rows(Formula(sce.Reduction.SUM, 0.0, None), labels, logits, 1.0, None)
+    total = rows.own.classes.sum(axis=0)[0, 0]
+    assert total == pytest.approx(100_000 * np.logaddexp(0, 0.1), rel=2**-51, abs=0)
 
 
 # ---- Groups of numbers -----------------------------------------------------------------------

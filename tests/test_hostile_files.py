@@ -19,6 +19,7 @@ import sce_numba as sce
 from sce_numba.__main__ import main
 from sce_numba.evaluator import blocks
 from sce_numba.evaluator.npy import NpyPart
+from sce_numba.evaluator.rows import Rows
 from sce_numba.evaluator.total import Total
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(sce.__file__).parents[1])}
@@ -133,7 +134,7 @@ def test_a_class_takes_a_few_numbers():
     total = Total(sce.Reduction.MEAN, 0.0, by_class=True)
 
     def run():
-        total.add(labels, logits, 1.0)
+        total.add(Rows(total.formula, labels, logits, 1.0, None))
         return total.classes().loss.sum()
 
     loss, peak = peak_memory(run)
@@ -150,7 +151,7 @@ def test_losses_of_classes_are_those_of_an_accumulator_each(reduction, shape):
     total = Total(reduction, 0.1, by_class=True)
     for start, stop in ((0, 1), (1, 134), (134, 300)):
         own = weights[start:stop] if shape[:1] == (300,) else weights
-        total.add(labels[start:stop], logits[start:stop], own)
+        total.add(Rows(total.formula, labels[start:stop], logits[start:stop], own, None))
     for number, row in enumerate(total.classes().rows()):
         own = np.broadcast_to(weights, logits.shape)[:, number]
         loss = sce.LossAccumulator(reduction, 0.1)
@@ -170,7 +171,8 @@ def test_what_is_left_out_counts_in_no_class(reduction, pos_weight):
         array[~where] = np.nan
     total = Total(reduction, 0.1, True, pos_weight)
     for rows in (slice(0, 1), slice(1, 134), slice(134, 300)):
-        total.add(labels[rows], logits[rows], weights[rows], where[rows])
+        chosen = labels[rows], logits[rows], weights[rows], where[rows]
+        total.add(Rows(total.formula, *chosen))
     assert total.empty_classes() == [2]
     for row, q, keep, *arrays in zip(
         total.classes().rows(), np.broadcast_to(pos_weight, 3), where.T, labels.T, logits.T,

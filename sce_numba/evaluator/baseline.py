@@ -45,13 +45,14 @@ class Comparison:
 
     def add(self, rows: Rows, logits: np.ndarray) -> None:
         """Add rows, given the logits of the baseline."""
-        logits = np.atleast_1d(logits)
+        logits = logits.reshape(rows.logits.shape)
         self._loss.update(rows.labels, logits, rows.weights, rows.where)
-        ours, theirs = rows.losses, rows.sums(logits)
-        difference = (ours[0] - theirs[0]) + (ours[1] - theirs[1])
-        self._count(quotient(self._reduction, difference, ours[2])[ours[2] != 0])
+        numerator, by, *_ = rows.own.rows.T
+        theirs, *_ = rows.margins(logits).rows.T
+        differences = numerator - theirs
+        self._count(quotient(self._reduction, differences, by)[by != 0])
         bags = self._bags_of(len(rows))
-        for total, values in zip(self._bags, (difference, ours[2]), strict=True):
+        for total, values in zip(self._bags, (differences, by), strict=True):
             total += np.bincount(bags, values, BAGS)
 
     def _count(self, differences: np.ndarray) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from .operands import Part, Shard, other_row_shape, reason_of
 
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 21
 # So many blocks are read before their use: tables are decoded in pages, some blocks take longer.
 AHEAD = 4
 # Mistakes of one kind that are told one by one; of more, the first is told and the others counted.

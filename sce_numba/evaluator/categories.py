@@ -39,10 +39,10 @@ class Categories:
     def codes(self, local: np.ndarray, names: Sequence[str]) -> np.ndarray:
         """Return the groups of rows, given which of some names each has, a negative one if none."""
         # A dictionary may hold more than the rows have.
-        used = np.bincount(local + 1, minlength=len(names) + 1)[1:] > 0
-        own = np.zeros(len(names) + 1, np.int64)
-        own[-1] = NULL
-        for place in np.flatnonzero(used).tolist():
+        used = np.zeros(len(names) + 1, bool)
+        used[local] = True
+        own = np.full(used.size, NULL)
+        for place in np.flatnonzero(used[:-1]).tolist():
             own[place] = self._codes.setdefault(names[place], len(self._codes))
         if len(self._codes) > MOST + 1:
             raise ValueError(
@@ -83,10 +83,11 @@ class Numbers:
 
         Where they become other ones, ``regroup`` is told which, and how many.
         """
-        missing = values != values if null is None else null | (values != values)
+        numbers = np.add(values, 0.0, dtype=np.float64)  # one zero, not two
+        missing = numbers != numbers if null is None else null | (numbers != numbers)
         whole = not missing.any()
-        numbers = (values if whole else values[~missing]).astype(np.float64)
-        numbers += 0.0  # one zero, not two
+        if not whole:
+            numbers = numbers[~missing]
         own = self._exact(numbers)
         if own is None:
             if self._values is not None:
@@ -105,7 +106,10 @@ class Numbers:
             return None
         while True:
             known = self._values
-            places = np.searchsorted(known, numbers)
+            # Quicker than a search, which can't be foreseen by the processor.
+            places = np.zeros(numbers.size, np.uint8)
+            for value in known:
+                places += (numbers > value).view(np.uint8)
             strange = np.append(known, np.nan)[places] != numbers
             if not strange.any():
                 return self._value_codes[places]

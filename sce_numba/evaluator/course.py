@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sce_numba.reduction import Reduction
+from sce_numba.kernels.margins import LABEL
 
 from .result import Course
 from .rows import Rows
@@ -17,16 +17,13 @@ class CourseOfRows:
 
     def __init__(self, rows: int) -> None:
         self._step = max(-(-rows // PIECES), 1)
-        self._sums = np.zeros((2, -(-rows // self._step)))
+        self._sums = np.zeros((LABEL, -(-rows // self._step)))
 
     def add(self, rows: Rows, start: int) -> None:
         """Add rows, given the number of the first."""
-        numerator, lost, by = rows.losses
-        if rows.formula.reduction == Reduction.SUM:
-            by = rows.label_sums[1]
         first, last = start // self._step, (start + len(rows) - 1) // self._step
         begins = np.maximum(np.arange(first, last + 1) * self._step - start, 0)
-        for total, values in zip(self._sums, (numerator + lost, by), strict=True):
+        for total, values in zip(self._sums, rows.own.rows.T[:LABEL], strict=True):
             total[first : last + 1] += np.add.reduceat(values, begins)
 
     def course(self, rows: int) -> Course:

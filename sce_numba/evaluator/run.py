@@ -382,7 +382,8 @@ class Run:
             if self._shape == ():
                 labels, logits = labels.reshape(()), logits.reshape(())
                 where = where if where is None else where.reshape(())
-            total.add(labels, logits, weights, where)
+            found = Rows(total.formula, labels, logits, weights, where)
+            total.add(found)
         except UnfitError as error:
             if error.role in constants:
                 raise ValueError(f"{self._constants[error.role][0]}: {error}") from None
@@ -390,7 +391,6 @@ class Run:
         except (ValueError, TypeError) as error:
             return block.problem_of("logits", reason_of(error))
         self._check_class_names(logits.shape)
-        found = Rows(total.formula, labels, logits, weights, where)
         columns: dict[str, Any] = {}
         for role, names in self._columns.items():
             values: Any = block.arrays[role]

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from sce_numba.arrow_columns import category_codes
+from sce_numba.evaluation import add_to_slices
+from sce_numba.kernels.margins import COUNT, FIELDS
 
 from .categories import Categories, Numbers
 from .result import Groups
 from .rows import Formula, Rows, quotient
-
-# The sums of a group: ``Rows.fields``.
-FIELDS = 4
 
 
 class Slices:
@@ -22,19 +21,15 @@ class Slices:
     def __init__(self, name: str, formula: Formula) -> None:
         self._name, self._reduction = name, formula.reduction
         self._kinds: Categories | Numbers | None = None
-        self._sums = np.zeros((FIELDS, 0))
+        self._sums = np.zeros((0, FIELDS))
 
     def add(self, column: Any, rows: Rows) -> None:
         """Add rows, given their values: an array of NumPy or of Arrow."""
         codes, number = self._codes(column)
-        if number > self._sums.shape[1]:
+        if number > len(self._sums):
             # As many again, lest each block copy all of them.
-            self._sums = np.pad(self._sums, ((0, 0), (0, 2 * number - self._sums.shape[1])))
-        found: dict[int, np.ndarray] = {}
-        for total, values in zip(self._sums, rows.fields, strict=True):
-            if id(values) not in found:
-                found[id(values)] = np.bincount(codes, values, total.size)
-            total += found[id(values)]
+            self._sums = np.pad(self._sums, ((0, 2 * number - len(self._sums)), (0, 0)))
+        add_to_slices(rows.own.rows, codes, self._sums, rows.logits.dtype)
 
     def _codes(self, column: Any) -> tuple[np.ndarray, int]:
         """Return the groups of rows, and how many there are."""
@@ -51,18 +46,17 @@ class Slices:
 
     def _regroup(self, targets: np.ndarray, number: int) -> None:
         """Add up the sums of groups that become one."""
-        found = np.zeros((FIELDS, number))
-        for row, values in zip(found, self._sums, strict=True):
-            np.add.at(row, targets[: values.size], values[: targets.size])
+        found = np.zeros((number, FIELDS))
+        np.add.at(found, targets[: len(self._sums)], self._sums[: targets.size])
         self._sums = found
 
     def groups(self) -> Groups:
         """Return the losses; missing values are a group if some elements have them."""
         if self._kinds is None:
             return Groups([], *np.zeros((3, 0)))
-        names, places = self._kinds.groups(self._sums[3])
+        names, places = self._kinds.groups(self._sums[:, COUNT])
         self._regroup(places, len(names))
-        numerator, by, labels, counts = self._sums
+        numerator, by, labels, counts = self._sums.T
         with np.errstate(invalid="ignore"):
             means = labels / counts
         kept = np.flatnonzero((counts > 0) | ~np.isin(names, self._kinds.MISSING))

@@ -9,13 +9,13 @@ import numpy as np
 
 import sce_numba as sce
 from sce_numba.arguments import as_label_smoothing
-from sce_numba.axes import Axes
 from sce_numba.kernels.fused import two_sum
+from sce_numba.kernels.margins import COUNT, FIELDS, LABEL
 from sce_numba.loss_sums import LossSums, sums_of_part
 
 from .ranges import Ranges
 from .result import Groups
-from .rows import COUNTED, Formula, quotient, sums_of_labels, sums_of_losses
+from .rows import COUNTED, Formula, Rows, quotient
 
 
 class Total:
@@ -39,14 +39,9 @@ class Total:
         self.elements = 0
         self.ranges = Ranges()
 
-    def add(
-        self,
-        labels: np.ndarray,
-        logits: np.ndarray,
-        weights: Any,
-        where: np.ndarray | None = None,
-    ) -> None:
+    def add(self, rows: Rows) -> None:
         """Add a block; one that raises adds nothing."""
+        labels, logits, weights, where = rows.labels, rows.logits, rows.weights, rows.where
         if self._by_class is None:
             self._by_class = logits.ndim > 1
         if self._by_class and logits.ndim < 2:
@@ -56,8 +51,9 @@ class Total:
             raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.number}")
         if self._by_class:
             # Those of all classes come to the sums of all elements.
-            self._classes = classes or _Classes(logits.shape, self.formula)
-            self._classes.add(labels, logits, weights, where)
+            own = rows.own.classes
+            self._classes = classes or _Classes(logits.shape[-1], self.formula)
+            self._classes.add(own)
         else:
             reduction, smoothing, q = self.formula
             given = labels, logits, weights, smoothing, reduction
@@ -100,39 +96,30 @@ class Total:
 
 
 class _Classes:
-    """The losses of classes side by side, and what their labels are."""
+    """The sums of classes side by side."""
 
-    def __init__(self, shape: tuple[int, ...], formula: Formula) -> None:
-        self.number = shape[-1]
-        self._axes, self._formula = Axes(tuple(range(len(shape) - 1)), False), formula
-        # Of each class: sums of losses and what they are divided by, and what rounding has lost.
-        self._sums, self._lost = np.zeros((2, self.number)), np.zeros((2, self.number))
-        self._labels = np.zeros((2, self.number))
+    def __init__(self, number: int, formula: Formula) -> None:
+        self.number, self._reduction = number, formula.reduction
+        self._sums, self._lost = np.zeros((2, FIELDS, number))
 
-    def add(
-        self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
-    ) -> None:
-        """Add a block."""
-        given = labels, logits, weights, where
-        numerator, lost, by = sums_of_losses(self._axes, self._formula, *given)
+    def add(self, sums: np.ndarray) -> None:
+        """Add those of a block, and what rounding has lost in them."""
         with np.errstate(all="ignore"):
-            self._sums, rounding = two_sum(self._sums, np.stack([numerator, by]))
-            rounding[0] += lost
+            self._sums, rounding = two_sum(self._sums, sums[0])
             # A sum that is not finite has lost nothing.
-            self._lost += np.where(np.isfinite(self._sums), rounding, 0.0)
-        self._labels += sums_of_labels(self._axes, labels, where)
+            self._lost += np.where(np.isfinite(self._sums), rounding + sums[1], 0.0)
 
     @property
     def counts(self) -> np.ndarray:
         """How many elements count in each class."""
-        found: np.ndarray = self._labels[1].astype(np.int64)
+        found: np.ndarray = self._sums[COUNT].astype(np.int64)
         return found
 
     def all(self) -> LossSums:
         """Return the sums of all classes."""
         result = LossSums()
         for sums in (self._sums, self._lost):
-            for numerator, by in sums.T.tolist():
+            for numerator, by in sums[:LABEL].T.tolist():
                 result.merge(LossSums(numerator, by))
         return result
 
@@ -140,7 +127,7 @@ class _Classes:
         """Return what there is of each."""
         if names is None:
             names = list(map(str, range(self.number)))
-        losses = quotient(self._formula.reduction, *(self._sums + self._lost))
+        numerator, by, labels, _ = self._sums + self._lost
         with np.errstate(invalid="ignore"):
-            means = self._labels[0] / self._labels[1]
-        return Groups(names, losses, means, self.counts)
+            means = labels / self.counts
+        return Groups(names, quotient(self._reduction, numerator, by), means, self.counts)

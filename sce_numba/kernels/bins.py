@@ -29,7 +29,7 @@ from .lanes import (
     to_float64,
 )
 from .memory import get, on_stack
-from .operand import load, store
+from .operand import load, own_format, store
 from .softplus import FORMATS, exp_minus_abs_and_rest, sigmoid_from_exp
 from .tiles import Form, Sums, no_sums, open_tile, tile_loop
 from .view import SECOND, Call
@@ -37,8 +37,8 @@ from .view import SECOND, Call
 PROBABILITIES, HALVES, SPAN = 10, 2, 16
 LOGITS = 2 * SPAN * HALVES + 2
 FIELDS = 4
-# Added to a whole number, it leaves that in the last bits of a float64.
-_MAGIC, _MASK = 1.5 * 2.0**52, (1 << 32) - 1
+# The last bits of a float that is a whole number and ``FORMATS[dtype].magic`` are that number.
+_LAST_BITS = (1 << 22) - 1
 
 
 def _bin(dtype: Any, x: Any, low: float, high: float) -> Any:
@@ -56,7 +56,9 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
     """Add the elements of a block to their cells."""
     width, size = step_of(dtype), block.size
     block = with_tails(block, width)
-    memory = on_stack(size, 8 * width * FIELDS)
+    code, itemsize = own_format(dtype)
+    own = FIELDS * itemsize
+    memory = on_stack(size, width * own)
 
     def step(k: Any) -> None:
         x, element, _, included = read_step(dtype, dtype, k, block)
@@ -65,20 +67,20 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
         row = _bin(dtype, p * float(PROBABILITIES), 1.0, float(PROBABILITIES)) - 1.0
         end = float(SPAN * HALVES)
         column = _bin(dtype, x * float(HALVES), -end, end + 1.0) + end
-        cell = row * float(LOGITS) + column
+        # Where it is in the table, which is added to a field at a time.
+        place = (row * float(LOGITS) + column) * float(8 * FIELDS) + FORMATS[dtype].magic
         ones = select(x == x, constant(size, 1.0, dtype, width), 0.0)
         fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))
-        parts = zip(*(split(field, width // LANES) for field in (*fields, cell)), strict=True)
+        parts = zip(*(split(field, width // LANES) for field in (*fields, place)), strict=True)
         for number, part in enumerate(parts):
-            count, z, p, place = map(to_float64, part)
-            together = interleaved(count, z, p, place + _MAGIC)
-            store(together, memory + 8 * FIELDS * LANES * number)
+            store(interleaved(*part), memory + own * LANES * number)
 
         def add(lane: Any) -> None:
-            own = memory + lane * (8 * FIELDS)
-            place = table + (get(own, FIELDS - 1) & _MASK) * (8 * FIELDS)
-            known, more = (load(np.float64, at, FLOAT64, FIELDS) for at in (place, own))
-            store(known + more, place)
+            ours = memory + lane * own
+            # Of float32 it is the second half of the last 64 bits.
+            offset = (get(ours + (own - 8)) >> (64 - 8 * itemsize)) & _LAST_BITS
+            known = load(np.float64, table + offset, FLOAT64, FIELDS)
+            store(known + to_float64(load(dtype, ours, code, FIELDS)), table + offset)
 
         for_each(integer(size, width), add)
 

@@ -294,7 +294,7 @@ def read_step(
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
 
 
-def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
+def values_of(dtype: Any, x: Any, element: Element, block: Block) -> Any:
     """Return the losses; those that are given stand in the place of the logits."""
     (values,) = branch(
         block.z.code == MISSING,
@@ -319,7 +319,7 @@ def _sums(dtype: Any, block: Block, sum_weights: Any, scaled: bool) -> tuple[Any
     ) -> tuple[Any, ...]:
         def compute(own: Any) -> tuple[Any, Any]:
             x, element, w, _ = read_step(dtype, own, k, block, np.float64, scaled)
-            return to_float64(_values(dtype, x, element, block)), w
+            return to_float64(values_of(dtype, x, element, block)), w
 
         values, w = in_precision(dtype, block.wide != 0, compute)
         total, lost = add_weighted_step(dtype, total, lost, values, w)
@@ -392,7 +392,7 @@ def _write_part(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
         def compute(own: Any) -> tuple[Any]:
             ahead = size < BLOCK
             x, element, w, _ = read_step(dtype, own, k, block, scaled=True, ahead=ahead)
-            return (rounded(_values(dtype, x, element, block) * w, dtype),)
+            return (rounded(values_of(dtype, x, element, block) * w, dtype),)
 
         (result,) = in_precision(dtype, block.wide != 0, compute)
         last = size - k * width < width

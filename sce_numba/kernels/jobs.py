@@ -9,6 +9,8 @@
 ``across``      the same, where the others lie together
 ``groups``      sums of rows, added to those of their groups
 ``bins``        elements, counted by their logits and probabilities
+``margins``     sums of rows of elements and, at once, those of columns
+``slices``      such sums of rows, added to those of their slices
 ==============  ===================================================================
 
 Of each there are three functions, of addresses only (see ``view``)::
@@ -28,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from . import bins, gradient, group_sums, loss
+from . import bins, gradient, group_sums, loss, margins, slices
 from .across import totals_across
 from .along import totals_along
 from .axis_sums import write_all
@@ -50,13 +52,20 @@ KINDS: dict[str, Callable[..., Sums]] = {
     "across": totals_across,
     "groups": group_sums.add_rows,
     "bins": bins.count_elements,
+    "margins": margins.add_margins,
+    "slices": slices.add_to_slices,
 }
 # Those that leave a result for each of the elements that are kept.
 BY_AXIS = {"along", "across"}
 # Those that are one whether arrays lie as they are read or not, and how ``Form`` has it.
 ONE_FORM = {"weights": True, "across": False}
 # Those of which there is no other form.
-FORMS = {"groups": Form(False, False), "bins": Form(True, True)}
+FORMS = {
+    "groups": Form(False, False),
+    "bins": Form(True, True),
+    "margins": Form(True, True),
+    "slices": Form(False, False),
+}
 # Those of which there is code for each formula of a loss.
 OF_FORMULAS = {"totals", "losses", "slopes"}
 _INTEGER, _REAL = ir.IntType(64), ir.DoubleType()
