@@ -373,6 +373,69 @@ def test_options_that_make_no_sense_are_refused_before_reading(capsys, arguments
     assert words in refusal(capsys, "labels.npy", "logits.npy", *arguments)
 
 
+@pytest.mark.parametrize("name", ["labels.npy", "./logits.npy", "W.npy", "names.txt", "link.npy"])
+@pytest.mark.parametrize("option", ["--report", "--per-row"])
+def test_no_output_takes_the_place_of_an_input(capsys, option, name):
+    pytest.importorskip("matplotlib")
+    np.save("W.npy", np.ones((1, CLASSES)))
+    Path("names.txt").write_text("\n".join("abcd"))
+    Path("link.npy").symlink_to("logits.npy")
+    before = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    given = "--weights", "W.npy", "--class-names", "names.txt"
+    said = refusal(capsys, "labels.npy", "logits.npy", *given, option, name)
+    assert f"{option} {name}: this file is another argument, too" in said
+    assert {p.name: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
+
+
+def test_two_outputs_are_two_files(capsys):
+    pytest.importorskip("matplotlib")
+    outputs = "--per-row", "both.npy", "--report", "./both.npy"
+    assert "--report ./both.npy: this file is" in refusal(
+        capsys, "labels.npy", "logits.npy", *outputs
+    )
+    assert not Path("both.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "a folder"), (".", "a folder"), ("pipe.npy", "a pipe or device")],
+)
+def test_only_files_are_replaced(capsys, name, reason):
+    pytest.importorskip("matplotlib")
+    os.mkfifo("pipe.npy")
+    assert reason in refusal(capsys, "labels.npy", "logits.npy", "--report", name)
+    assert Path("pipe.npy").is_fifo()
+    if name.endswith(".npy"):
+        assert reason in refusal(capsys, "labels.npy", "logits.npy", "--per-row", name)
+
+
+def test_an_output_keeps_its_link_and_who_may_read_it(capsys):
+    Path("store").mkdir()
+    Path("rows.npy").symlink_to("store/rows")
+    for _ in range(2):
+        assert main(["evaluate", "labels.npy", "logits.npy", "--per-row", "rows.npy"]) == 0
+        Path("store/rows").chmod(0o600)
+    assert Path("rows.npy").is_symlink()
+    assert np.load("store/rows").shape == LOGITS.shape[:1]
+    assert Path("store/rows").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("option", "name"), [("--report", "page.html"), ("--per-row", "rows.npy")])
+def test_a_disk_that_is_full_is_told_of_the_file(option, name):
+    resource = pytest.importorskip("resource")
+    pytest.importorskip("matplotlib")
+    np.save("many.npy", np.zeros(100_000, np.float32))
+    done = subprocess.run(
+        [sys.executable, "-m", "sce_numba", "evaluate", "many.npy", "many.npy", option, name],
+        env=ENVIRONMENT, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: cannot write {name} (File too large)" in done.stderr
+    assert not Path(name).exists()
+    assert not list(Path().glob(".sce*"))
+
+
 def test_a_report_without_matplotlib_says_what_it_needs(capsys, monkeypatch):
     monkeypatch.setattr("sce_numba.command_line.evaluate.find_spec", lambda name: None)
     said = refusal(capsys, "labels.npy", "logits.npy", "--report", "report.html")

@@ -191,6 +191,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             raise ValueError("--report needs matplotlib: pip install 'sce_numba[report]'")
         given |= {"distributions": True, "by_class": given["by_class"] or None}
     run = Run(Settings(**given))
+    if page is not None:
+        run.check_output("report", page)
     with output(page) if page is not None else nullcontext() as written:
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)

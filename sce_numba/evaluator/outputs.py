@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,25 +24,32 @@ class Output:
 
     def __init__(self, path: str) -> None:
         self.path, self.is_there = path, False
-        folder = os.path.dirname(path) or "."
-        try:
-            number, self._beside = tempfile.mkstemp(prefix=".sce_numba-", dir=folder)
-        except OSError as error:
-            raise ValueError(f"cannot write {path} ({error.strerror})") from None
-        if os.path.isdir(path):
-            self.drop()
-            raise ValueError(f"cannot write {path} (a folder)")
+        # A link stays, and what it leads to is replaced.
+        self._place = os.path.realpath(path)
+        if not path or os.path.isdir(path):
+            raise ValueError(f"cannot write {path!r} (a folder, not a file)")
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A device that is replaced is lost to all programs.
+            raise ValueError(f"cannot write {path} (a pipe or device, not a file)")
+        number, self._beside = tempfile.mkstemp(
+            prefix=".sce_numba-", dir=os.path.dirname(self._place)
+        )
         self.file: IO[bytes] = os.fdopen(number, "w+b")
 
     def finish(self) -> None:
         """Put the file in its place."""
         self.file.close()
-        # What `open` would have allowed others to do, instead of nothing.
+        os.chmod(self._beside, self._mode())
+        os.replace(self._beside, self._place)
+        self.is_there = True
+
+    def _mode(self) -> int:
+        """Return who may read and write: as before or, of a new file, as `open` would have it."""
+        with suppress(OSError):
+            return stat.S_IMODE(os.stat(self._place).st_mode)
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(self._beside, 0o666 & ~mask)
-        os.replace(self._beside, self.path)
-        self.is_there = True
+        return 0o666 & ~mask
 
     def drop(self) -> None:
         """Remove what was written, unless it is in its place."""
@@ -52,13 +60,24 @@ class Output:
 
 @contextmanager
 def output(path: str) -> Iterator[Output]:
-    """Yield a file that is removed unless it is finished."""
-    opened = Output(path)
+    """Yield a file that is removed unless it is finished.
+
+    Raises
+    ------
+    ValueError
+        If it can't be written, or no longer.
+    """
+    opened = None
     try:
+        opened = Output(path)
         yield opened
+    except OSError as error:
+        raise ValueError(f"cannot write {path} ({error.strerror or error})") from error
     finally:
-        opened.file.close()
-        opened.drop()
+        if opened:
+            with suppress(OSError):
+                opened.file.close()
+            opened.drop()
 
 
 class RowWriter:
@@ -105,6 +124,13 @@ class RowWriter:
             column = pa.array(np.concatenate(self._waiting))
             self._table.write_table(pa.table([column], self._schema))
             self._waiting = []
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Tell whether two paths lead to one file, which need not be there yet."""
+    with suppress(OSError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def check_row_file(path: str, rows: int) -> None:

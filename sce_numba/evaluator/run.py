@@ -39,7 +39,7 @@ from .operands import (
     pair_by_name,
     reason_of,
 )
-from .outputs import RowWriter, check_row_file, output
+from .outputs import RowWriter, check_row_file, is_same_file, output
 from .result import Evaluation
 from .rows import Rows
 from .tables import TablePart, is_partition
@@ -206,6 +206,21 @@ class Run:
             return [Shard(role, [ArrayPart(role, given)])]
         return find_shards(given)
 
+    def check_output(self, option: str, path: str) -> None:
+        """Refuse to put a file in the place of one that is read, or written as well."""
+        found = [shard.path for shards in self._operands.values() for shard in shards]
+        for name in ("weights", "where", "pos_weight", "class_names"):
+            given = getattr(self.settings, name)
+            if isinstance(given, str):
+                found += filter(os.path.exists, (given, given.rpartition(":")[0]))
+        if option != "per_row" and self.settings.per_row is not None:
+            found.append(os.fspath(self.settings.per_row))
+        if any(is_same_file(path, other) for other in found):
+            raise ValueError(
+                f"--{option.replace('_', '-')} {path}: this file is another argument, too; give a "
+                "file of its own"
+            )
+
     def _find_columns(self) -> None:
         """Find columns of groups; those of the same files are read together."""
         by, beside = self.settings.by, dict[str, list[str]]()
@@ -293,6 +308,7 @@ class Run:
         with ExitStack() as stack:
             if self.settings.per_row is not None:
                 path = os.fspath(self.settings.per_row)
+                self.check_output("per_row", path)
                 check_row_file(path, self.rows)
                 self._writer = RowWriter(stack.enter_context(output(path)), self.rows)
             for shards in self._operands.values():
