@@ -87,6 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         used; with status 0 after ``--help``.
     """
     streams.replace_closed()
+    streams.write_what_can_be()
     streams.tell_of_compilation()
     try:
         if sys.stdout is None:

@@ -455,6 +455,42 @@ def test_a_report_is_a_page_with_all_that_was_asked_for(evaluate):
     assert "country" in page
 
 
+def test_a_difference_that_is_no_number_is_json(evaluate):
+    np.save("nan.npy", np.full_like(LOGITS, np.nan))
+    found, _ = evaluate("labels.npy", "logits.npy", "--baseline", "nan.npy")
+    assert found["baseline"]["interval"] == ["NaN", "NaN"]
+
+
+def test_names_can_not_steer_a_terminal(capsys):
+    names = ["\x1b[31mred", "two\nlines", "", "\udcff", "é"]
+    column = pa.array([names[row % 5] if row % 5 != 3 else "w" for row in range(ROWS)])
+    parquet.write_table(
+        pa.table({"y": LABELS[:, 0], "x": LOGITS[:, 0], "a\tb": column}), "t.parquet"
+    )
+    assert main(["evaluate", "t.parquet:y", "t.parquet:x", "--by", "a\tb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:9].strip() for line in lines[-6:]] == [
+        "a�b", "(empty)", "�[31mred", "two�lines", "w", "é",
+    ]  # fmt: skip
+    assert "�[31m" in refusal(capsys, "t.parquet:\x1b[31m", "logits.npy")
+
+
+def test_letters_that_standard_output_lacks_are_told_by_number():
+    done = subprocess.run(
+        [sys.executable, "-m", "sce_numba", "evaluate", "labels.npy", "logits.npy", "--worst", "1"],
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "worst row" in done.stdout
+
+
+def test_columns_that_can_not_be_told_apart_are_refused(capsys):
+    twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["y", "x", "x"])
+    parquet.write_table(twice, "twice.parquet")
+    said = refusal(capsys, "twice.parquet:y", "twice.parquet:x")
+    assert "twice.parquet:x (2 columns are called 'x')" in said
+
+
 # ---- The program -----------------------------------------------------------------------------
 
 

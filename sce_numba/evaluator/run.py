@@ -165,7 +165,9 @@ class Run:
             pos_weight = read_pos_weight(pos_weight)
         if pos_weight is not None:
             self._constants["pos_weight"] = f"--pos-weight {settings.pos_weight}", pos_weight
-        self._class_names = read_class_names(settings.class_names) or self._names_of_columns()
+        self._class_names = read_class_names(settings.class_names)
+        if self._class_names is None:
+            self._class_names = self._names_of_columns()
         for role, shards in self._operands.items():
             for shard in shards:
                 self._check_dtypes(role, shard)
@@ -251,6 +253,8 @@ class Run:
             return find_shards(given, True), ""
         except ValueError as error:
             reason = reasons[0] if reasons else error
+            if name == given and not isinstance(self.settings.logits, str):
+                reason = f"{reason}; beside arrays, give the values: {{{name!r}: values}}"
             raise ValueError(f"--by {name}: {reason}") from None
 
     def _add_operand(self, role: str, given: Any) -> None:
@@ -282,7 +286,7 @@ class Run:
 
     def _check_class_names(self, shape: tuple[int, ...]) -> None:
         names, classes = self._class_names, shape[-1] if len(shape) > 1 else 1
-        if self.settings.class_names is not None and names and len(names) != classes:
+        if self.settings.class_names is not None and names is not None and len(names) != classes:
             raise ValueError(
                 f"--class-names: there are {len(names)} names, but logits have {classes} classes"
             )
@@ -429,6 +433,11 @@ class Run:
 
     def _warnings(self) -> list[str]:
         warnings = self._total.ranges.warnings() + self._notes
+        if self._total.is_nan() and not self._total.ranges.nan_labels:
+            warnings.append(
+                "the loss is NaN: a logit or a weight is NaN or infinite; --worst 1 names such a "
+                "row, and --where leaves elements out"
+            )
         if not self._total.elements:
             warnings.append("there are no elements: the loss of none is 0")
         elif empty := self._total.empty_classes():
