@@ -289,7 +289,10 @@ def test_the_interval_has_the_unit_of_the_loss(reduction):
 
 
 def test_the_same_model_differs_by_nothing():
-    assert sce.evaluate(LABELS, LOGITS, baseline=LOGITS).baseline.interval == (0, 0)
+    logits = LOGITS.astype(np.float32)
+    for by_class in (True, False):
+        found = sce.evaluate(LABELS, logits, baseline=logits, by_class=by_class).baseline
+        assert (found.difference, found.interval) == (0, (0, 0))
 
 
 # ---- What it takes and returns ---------------------------------------------------------------

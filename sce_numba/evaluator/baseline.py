@@ -51,14 +51,15 @@ class Comparison:
             count -= found[-1].size
         return np.concatenate(found) if found else self._order[:0]
 
-    def result(self, loss: float) -> Baseline:
-        """Return the comparison with a loss."""
+    def result(self) -> Baseline:
+        """Return the comparison; the difference is that of pairs, as is its interval."""
         used, theirs = self._bags[:, : min(self._rows, BAGS)], float(self._loss.result())
         samples = [self._drawn(used) for _ in range(DRAWS // AT_A_TIME)]
         sides = [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2]
         interval = np.quantile(np.concatenate(samples), sides) if used.size else [np.nan, np.nan]
         low, high = (float(side) for side in interval)
-        return Baseline(self._name, theirs, loss - theirs, (low, high), CONFIDENCE)
+        difference = float(quotient(self._reduction, *used.sum(axis=1)))
+        return Baseline(self._name, theirs, difference, (low, high), CONFIDENCE)
 
     def _drawn(self, bags: np.ndarray) -> np.ndarray:
         """Return the differences of some draws."""

@@ -52,16 +52,13 @@ class Details:
             self._distributions.add(rows)
             self._course.add(rows, start)
 
-    def results(self, rows: int, loss: float) -> dict[str, Any]:
-        """Return what was asked for, by the names of ``Evaluation``.
-
-        Given are how many rows were come to, and their loss.
-        """
+    def results(self, rows: int) -> dict[str, Any]:
+        """Return what was asked for of so many rows, by the names of ``Evaluation``."""
         found: dict[str, Any] = {
             "slices": {name: slices.groups() for name, slices in self._slices.items()}
         }
         if self._comparison:
-            found["baseline"] = self._comparison.result(loss)
+            found["baseline"] = self._comparison.result()
         if self._worst:
             found["worst"] = self._worst.rows()
         if self._distributions and self._course:

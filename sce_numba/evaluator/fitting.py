@@ -192,6 +192,7 @@ def _without_nulls(role: str, array: np.ndarray, where: np.ndarray | None) -> np
         return array
     null = np.ma.getmaskarray(array)
     if (null if where is None else null & where).any():
-        mend = "; --ignore-label null leaves them out" if role == "labels" else ""
+        option = {"labels": "--ignore-label null", "where": ""}.get(role, "a mask for --where")
+        mend = option and f"; {option} leaves them out"
         raise UnfitError(role, f"{np.count_nonzero(null):,} values are null{mend}")
     return np.ma.getdata(array)

@@ -424,7 +424,7 @@ class Run:
             seconds=max(self._seconds, 1e-9),
             bytes_read=self._bytes,
             classes=classes,
-            **self._details.results(passed, values["loss"]),
+            **self._details.results(passed),
             partial=partial_of if why_partial else None,
             rows_skipped=self.rows_lost,
             skipped=[problem.as_dict() for problem in self.problems],
