@@ -295,6 +295,18 @@ def test_the_same_model_differs_by_nothing():
         assert (found.difference, found.interval) == (0, (0, 0))
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float8_e5m2"])
+def test_a_mask_costs_small_floats_no_digits(name):
+    logits = LOGITS[:600].astype(getattr(pytest.importorskip("ml_dtypes"), name, name))
+    exact = np.logaddexp(0, np.where(LABELS[:600], -1, 1) * logits.astype(np.float64))
+    given = {"by": {"country": COUNTRY[:600]}, "reduction": "none", "baseline": logits, "worst": 1}
+    found = sce.evaluate(LABELS[:600], logits, where=np.ones(exact.shape, bool), **given)
+    groups = [exact[COUNTRY[:600] == country].mean() for country in ["DE", "FR", "IT"]]
+    np.testing.assert_allclose(found.slices["country"].loss, groups, rtol=1e-6)
+    assert found.worst[0].loss == pytest.approx(exact.mean(axis=1).max(), rel=1e-6)
+    assert (found.least, found.greatest) == pytest.approx((exact.min(), exact.max()), rel=1e-6)
+
+
 # ---- What it takes and returns ---------------------------------------------------------------
 
 
