@@ -330,6 +330,12 @@ def test_frames_name_their_classes():
     assert table.loc[("country", "FR"), "loss"] == pytest.approx(LOSSES[rows].mean())
 
 
+def test_a_frame_without_pandas_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        sce.evaluate(LABELS, LOGITS).to_pandas()
+
+
 def test_a_result_is_plain_data():
     found = sce.evaluate(LABELS, LOGITS, by={"age": AGE}, worst=2, baseline=LOGITS)
     told = json.loads(json.dumps(found.to_dict()))

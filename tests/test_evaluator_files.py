@@ -484,6 +484,13 @@ def test_letters_that_standard_output_lacks_are_told_by_number():
     assert "worst row" in done.stdout
 
 
+def test_a_file_like_an_option_is_told_how_to_be_given(capsys):
+    np.save("-labels.npy", LABELS)
+    said = refusal(capsys, "-labels.npy", "logits.npy")
+    assert said.endswith("; a file whose name begins with - is given as ./-labels.npy\n")
+    assert main(["evaluate", "./-labels.npy", "logits.npy"]) == 0
+
+
 def test_columns_that_can_not_be_told_apart_are_refused(capsys):
     twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["y", "x", "x"])
     parquet.write_table(twice, "twice.parquet")
