@@ -491,6 +491,45 @@ def test_a_file_like_an_option_is_told_how_to_be_given(capsys):
     assert main(["evaluate", "./-labels.npy", "logits.npy"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "'' (No such file)"),
+        ("x" * 300 + ".npy", ".npy (File name too long)"),
+        ("x" * 300 + ".parquet:y", ".parquet:y (File name too long)"),
+        ("loop.npy", "loop.npy (Too many levels of symbolic links)"),
+        ("logits.npy/x.npy", "logits.npy/x.npy (No such file)"),
+    ],
+)
+def test_a_file_that_can_not_be_come_to_is_told_why(capsys, name, reason):
+    Path("loop.npy").symlink_to("loop.npy")
+    assert f"cannot read {reason}" in refusal(capsys, name, "logits.npy").replace("x" * 300, "")
+
+
+def test_a_folder_that_can_not_be_read_is_not_left_out(capsys, monkeypatch):
+    Path("parts/closed").mkdir(parents=True)
+    np.save("parts/logits-1.npy", LOGITS)
+    np.save("parts/closed/logits-2.npy", LOGITS)
+    scan = os.scandir
+
+    def closed(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    said = refusal(capsys, "labels.npy", "parts")
+    assert f"cannot read {os.path.join('parts', 'closed')} (Permission denied)" in said
+
+
+@pytest.mark.parametrize("option", ["--positive", "--ignore-label"])
+def test_bool_labels_may_be_named_by_words(evaluate, option):
+    by_word, by_number = (
+        evaluate("labels.npy", "logits.npy", option, value)[0] for value in ("True", "1")
+    )
+    assert by_word["loss"] == by_number["loss"]
+
+
 def test_columns_that_can_not_be_told_apart_are_refused(capsys):
     twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["y", "x", "x"])
     parquet.write_table(twice, "twice.parquet")

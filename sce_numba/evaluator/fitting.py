@@ -96,6 +96,8 @@ def _equal(labels: np.ndarray, text: str, option: str) -> np.ndarray:
     if labels.dtype.kind == "U":
         return np.asarray(labels == text)
     value = _number(text)
+    if value is None and labels.dtype == np.bool_:
+        value = {"false": 0, "true": 1}.get(text.lower())
     if value is None:
         raise UnfitError("labels", f"{option} {text} is text, but labels are {labels.dtype.name}")
     return np.asarray(labels != labels if value != value else labels == value)
