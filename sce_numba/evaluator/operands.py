@@ -75,8 +75,8 @@ def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
         example = Path(__file__).parents[1] / "example_data" / operand
         hint = f"; that of the examples is {example}" if os.path.isfile(example) else ""
         raise ValueError(
-            f"cannot read {operand or repr(operand)} ({_why_not(operand)}{hint}): give a .npy file, "
-            "FILE.npz:MEMBER, FILE.parquet:COLUMN, or a folder or pattern of such files"
+            f"cannot read {operand or repr(operand)} ({_why_not(operand)}{hint}): give a .npy "
+            "file, FILE.npz:MEMBER, FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
     return [_open(path, member, as_groups) for path in paths]
 
