@@ -530,6 +530,20 @@ def test_bool_labels_may_be_named_by_words(evaluate, option):
     assert by_word["loss"] == by_number["loss"]
 
 
+@pytest.mark.parametrize("array", [LABELS, STARS * 1j])
+def test_an_array_of_groups_has_one_value_a_row(capsys, array):
+    np.save("groups.npy", array)
+    said = refusal(capsys, "labels.npy", "logits.npy", "--by", "groups.npy")
+    assert "--by groups.npy: groups.npy has the shape" in said
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(evaluate):
+    Path("names.txt").write_text("a\nb\nc\n", encoding="utf-8-sig")
+    options = "--by-class", "--class-names", "names.txt"
+    found, _ = evaluate("labels.npy", "logits.npy", *options)
+    assert [row["name"] for row in found["by_class"]] == ["a", "b", "c"]
+
+
 def test_columns_that_can_not_be_told_apart_are_refused(capsys):
     twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["y", "x", "x"])
     parquet.write_table(twice, "twice.parquet")

@@ -128,12 +128,23 @@ def read_pos_weight(text: str) -> np.ndarray:
     return values.reshape(() if values.size == 1 else -1)
 
 
+def _check_column(name: str, part: Any) -> None:
+    """Refuse an array that does not have one value for each row; tables have checked theirs."""
+    dtype, shape = part.dtype, part.shape or ()
+    if len(shape) > 1 or dtype.kind == "c" or dtype.names:
+        raise ValueError(
+            f"--by {name}: {part.name} has the shape {shape} and dtype {dtype}; what names groups "
+            "is one text, number, bool or date for each row"
+        )
+
+
 def read_class_names(given: Any) -> list[str] | None:
     """Return the names of classes, those of a file one a line."""
     if not isinstance(given, str):
         return given if given is None else list(map(str, given))
     try:
-        with open(given, encoding="utf-8") as file:
+        # Some programs begin such a file with a mark of the order of its bytes.
+        with open(given, encoding="utf-8-sig") as file:
             return file.read().splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"--class-names {given}: cannot read it ({reason_of(error)})") from None
@@ -229,6 +240,8 @@ class Run:
         for name in by:
             given = by[name] if isinstance(by, Mapping) else name
             shards, operand = self._column(name, given)
+            for part in (part for shard in shards for part in shard.parts):
+                _check_column(name, part)
             if operand and given == name and not is_partition(shards[0].path, name):
                 beside.setdefault(operand, []).append(name)
             else:
