@@ -41,12 +41,14 @@ READER_GONE = 141
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one line, without the usage text before it, and JSON on demand."""
 
-    _json = False
+    _json, _odd = False, ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Note whether there is a ``--json``, which errors in other words must know of."""
+        """Note what errors in other words must know of: a ``--json``, a file like an option."""
         words = sys.argv[1:] if args is None else args
         self._json = any(len(word) > 2 and "--json".startswith(word) for word in words)
+        odd = (word for word in words if word.startswith("-") and os.path.exists(word))
+        self._odd = next(odd, "")
         return super().parse_known_args(args, namespace)
 
     def _parse_optional(self, arg_string: str) -> Any:
@@ -55,6 +57,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with the status of a usage error."""
+        if self._odd:
+            message += f"; a file whose name begins with - is given as ./{self._odd}"
         line = " ".join(message.split())
         streams.say(f"{self.prog}: error: {line}")
         if self._json:
@@ -87,6 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         used; with status 0 after ``--help``.
     """
     streams.replace_closed()
+    streams.write_what_can_be()
     streams.tell_of_compilation()
     try:
         if sys.stdout is None:

@@ -215,7 +215,10 @@ def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
     """Return ``where``, which can be broadcast to the shape of the values, without a copy."""
     array = as_array(value, "where")
     if array.dtype != np.bool_:
-        raise TypeError(f"Argument `where` must be bool, got {array.dtype.name}.")
+        raise TypeError(
+            f"Argument `where` must be bool, got {array.dtype.name}. Pass a comparison, for "
+            "example `where != 0`."
+        )
     return _broadcastable(array, "where", values)
 
 
@@ -235,9 +238,13 @@ def _broadcastable(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarr
     if last is None or any(
         size not in (1, own) for size, own in zip(array.shape, last, strict=True)
     ):
+        mend = "Its dimensions must be the last ones of the logits, or 1."
+        if array.shape == values.shape[:1]:
+            ones = ", ".join(["-1"] + ["1"] * (values.ndim - 1))
+            mend = f"One value a batch entry goes along the first axis by {name}.reshape({ones})."
         raise ValueError(
             f"Argument `{name}` of shape {array.shape} can not be broadcast to logits of shape "
-            f"{values.shape}."
+            f"{values.shape}. {mend}"
         )
     return array
 

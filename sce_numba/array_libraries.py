@@ -266,6 +266,8 @@ def conversion(value: Any) -> str:
     if dtype.startswith(("category", "Categorical", "Enum", "dictionary")):
         equal = "pc.equal(column, 'yes')" if library == "pyarrow" else "column == 'yes'"
         return f"Pass what its categories stand for, for example `{equal}`."
+    if isinstance(value, list | tuple | int | bool):
+        return "Convert it, for example by `np.array(values, np.float32)`."
     cast = {"polars": "cast(pl.Float32)", "pyarrow": "cast(pa.float32())"}
     return f"Convert it, for example with `.{cast.get(library, 'astype(np.float32)')}`."
 

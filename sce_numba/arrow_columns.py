@@ -115,8 +115,11 @@ def category_codes(column: Any) -> tuple[np.ndarray, list[str] | None]:
         return _values(column), None
     if not types.is_dictionary(kind):
         column = column.dictionary_encode()
-    codes = _values(column.indices)
-    return np.ma.filled(codes.astype(np.int64), -1), [str(v) for v in column.dictionary.to_pylist()]
+    codes = np.ma.filled(_values(column.indices).astype(np.int64), -1)
+    values = column.dictionary.to_pylist()
+    if None in values:
+        codes[codes == values.index(None)] = -1
+    return codes, [str(value) for value in values]
 
 
 def _codes_of_array(array: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
@@ -124,11 +127,27 @@ def _codes_of_array(array: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
         return array, None
     values, missing = np.ma.getdata(array), np.ma.getmaskarray(array)
     if values.dtype.kind == "O":
-        missing = missing | np.array([value is None or value != value for value in values], bool)
+        missing = missing | missing_in(values)
+    elif values.dtype.kind in "mM":
+        missing = missing | np.isnat(values)
     elif values.dtype.kind == "S":
         values = np.char.decode(values, "utf-8", "replace")
     names, codes = np.unique(values.astype(np.str_), return_inverse=True)
     return np.where(missing, -1, codes.reshape(-1)), names.tolist()
+
+
+def missing_in(objects: np.ndarray) -> np.ndarray:
+    """Return which of some objects stand for nothing."""
+    found = np.fromiter(map(_is_missing, objects.flat), np.bool_, objects.size)
+    return found.reshape(objects.shape)
+
+
+def _is_missing(value: Any) -> bool:
+    """Tell None, NaN and NaT, and what has no truth value, as that of pandas."""
+    try:
+        return value is None or bool(value != value)
+    except TypeError:
+        return True
 
 
 def joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:

@@ -184,15 +184,18 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
     codes = _shaped(codes, shape)
     if codes.size:
         least, most = int(codes.min()), int(codes.max())
+        allowed = "of at least 0"
+        if number is not None:
+            allowed += f" and less than `num_groups`, {number}"
         number = most + 1 if number is None else number
         if least < 0 or most >= number:
             wrong = least if least < 0 else most
             mend = "Raise `num_groups`, or exclude these elements with `where` and renumber them."
             if wrong == -1:
                 mend = "Where it stands for a missing group, give that a number of its own."
-            raise ValueError(
-                f"Argument `groups` must hold numbers from 0 to {number - 1}, got {wrong}. {mend}"
-            )
+            elif wrong < 0:
+                mend = "Exclude these elements with `where`, and renumber them."
+            raise ValueError(f"Argument `groups` must hold numbers {allowed}, got {wrong}. {mend}")
     return codes, number or 0
 
 

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from . import arguments, axes, evaluation, numba_extension
 from . import groups as grouping
-from .array_libraries import dispatcher_for
+from .array_libraries import check_order, dispatcher_for
 from .axes import Axis
 from .kernels import view
 from .kernels.gradient import HESSIAN, LOSSES
@@ -181,6 +181,8 @@ def sigmoid_cross_entropy(
             "pos_weight": pos_weight,
             "where": where,
         }
+        if by_group:
+            check_order(operands | {"groups": groups})
         dispatch = dispatcher_for(**operands)
         if dispatch is not None:
             return dispatch(
@@ -323,6 +325,8 @@ def sigmoid_cross_entropy_value_and_grad(
             "pos_weight": pos_weight,
             "where": where,
         }
+        if by_group:
+            check_order(operands | {"groups": groups})
         dispatch = dispatcher_for(**operands)
         if dispatch is not None:
             return dispatch(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 # Enough to recognise it by.
 LONGEST = 200
 
@@ -13,3 +15,9 @@ def shown(value: object) -> str:
     except Exception:
         return f"an object of type {type(value).__name__}"
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+
+
+def printable(text: str) -> str:
+    """Return a text from a file without what would steer a terminal, or can't be encoded."""
+    kinds = {"Cc", "Cs", "Zl", "Zp"}
+    return "".join("�" if unicodedata.category(sign) in kinds else sign for sign in text)

@@ -738,3 +738,15 @@ def test_a_pos_weight_of_pandas_is_kept_with_its_index():
     for other in (pd.Series([1.0, 2.0], list("ba")), [1.0, 2.0], None):
         with pytest.raises(ValueError, match="must have the same pos_weight"):
             sent.merge(sce.LossAccumulator(pos_weight=other))
+
+
+@pytest.mark.parametrize(
+    "function", [sce.sigmoid_cross_entropy, sce.sigmoid_cross_entropy_value_and_grad]
+)
+def test_groups_are_paired_as_other_operands_are(function):
+    pd = pytest.importorskip("pandas")
+    logits = pd.DataFrame(LOGITS, index=np.arange(ROWS)[::-1])
+    groups = pd.Series(np.arange(ROWS) % 2, index=logits.index)
+    assert len(function(LABELS, logits, groups=groups)) == 2
+    with pytest.raises(ValueError, match="`groups` and `logits` have different indexes"):
+        function(LABELS, logits, groups=groups.sort_index())

@@ -110,9 +110,12 @@ def test_none_is_summarised(evaluate):
 
 
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity"])
-def test_json_spells_what_is_not_finite(evaluate, text):
-    report = evaluate("labels.npy", "logits.npy", f"--weights={text}", "--reduction", "sum")
-    assert report["loss"] == text
+def test_json_spells_what_is_not_finite(files, capsys, text):
+    options = f"--weights={text}", "--reduction", "sum", "--json"
+    assert main(["evaluate", "labels.npy", "logits.npy", *options]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out, parse_constant=pytest.fail)["loss"] == text
+    assert ("the loss is NaN" in output.err) == (text == "NaN")
 
 
 def test_empty_and_scalar_arrays(evaluate, capsys):

@@ -211,6 +211,50 @@ def test_missing_values_are_a_group_of_their_own():
     assert found["age"].loss[-1] == pytest.approx(LOSSES[::5].mean())
 
 
+def groups_of(values):
+    """Return the groups of rows that have these values, over and over, and how many of each."""
+    column = np.ma.concatenate([values] * 10) if isinstance(values, np.ndarray) else values * 10
+    rows = len(column)
+    found = sce.evaluate(LABELS[:rows, 0], LOGITS[:rows, 0], by={"x": column}).slices["x"]
+    return dict(zip(found.names, found.elements.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["null", None, "a"], {"'null'": 10, "a": 10, "null": 10}),
+        (np.ma.masked_array([1, 2, 3], [0, 0, 1]), {"1": 10, "2": 10, "null": 10}),
+        (np.array(["2026-01-01", "NaT"], "M8[D]"), {"2026-01-01": 10, "null": 10}),
+        (np.array([2**53, 2**53 + 1]), {"9007199254740992": 10, "9007199254740993": 10}),
+        (np.array([2**64 - 1, 2**64 - 2], np.uint64), {f"{2**64 - 2}": 10, f"{2**64 - 1}": 10}),
+        (np.array([1, 1 + 1e-12]), {"1": 10, "1.0000000000010001": 10}),
+        (np.array([1700000000.25, 1700000000.5]), {"1700000000.25": 10, "1700000000.5": 10}),
+        (np.array([0.1, -0.0, 0.0], np.float32), {"0": 20, "0.1": 10}),
+    ],
+)
+def test_different_values_are_different_groups(values, expected):
+    assert groups_of(values) == expected
+
+
+def test_what_pandas_calls_missing_is_null():
+    pd = pytest.importorskip("pandas")
+    values = pd.array([True, None, False] * 10, dtype="boolean").astype(object)
+    assert groups_of(list(values[:3])) == {"False": 10, "True": 10, "null": 10}
+
+
+def test_columns_of_groups_come_in_a_frame_and_in_the_order_of_its_rows():
+    pd = pytest.importorskip("pandas")
+    logits = pd.DataFrame(LOGITS[:4], index=[3, 2, 1, 0])
+    columns = pd.DataFrame({"a": list("uvuv")}, index=logits.index)
+    assert sce.evaluate(LABELS[:4], logits, by=columns).slices["a"].names == ["u", "v"]
+    with pytest.raises(ValueError, match=r"`by\['a'\]` and `logits` have different indexes"):
+        sce.evaluate(LABELS[:4], logits, by=columns.sort_index())
+    for library in ("polars.DataFrame", "pyarrow.table"):
+        module, _, name = library.partition(".")
+        frame = getattr(pytest.importorskip(module), name)({"a": list("uvuv")})
+        assert sce.evaluate(LABELS[:4], LOGITS[:4], by=frame).slices["a"].names == ["u", "v"]
+
+
 def test_too_many_groups_are_refused():
     with pytest.raises(ValueError, match="`by` user: there are more than 1,000 different values"):
         sce.evaluate(LABELS, LOGITS, by={"user": np.arange(ROWS).astype(str)})
@@ -288,6 +332,10 @@ def test_the_same_model_differs_by_nothing():
         found = sce.evaluate(LABELS, LOGITS, baseline=LOGITS, **given).baseline
         assert (found.difference, found.interval, found.equal) == (0, (0, 0), ROWS)
         assert not found.rows.any()
+    logits = LOGITS.astype(np.float32)
+    for by_class in (True, False):
+        found = sce.evaluate(LABELS, logits, baseline=logits, by_class=by_class).baseline
+        assert (found.difference, found.interval) == (0, (0, 0))
 
 
 @pytest.mark.parametrize("size", [1e-6, 0.3, 100.0])
@@ -317,6 +365,18 @@ def test_rows_that_have_no_loss_are_in_no_bin():
     assert found.rows.sum() + found.equal == ROWS * 4 // 5 - 1
 
 
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float8_e5m2"])
+def test_a_mask_costs_small_floats_no_digits(name):
+    logits = LOGITS[:600].astype(getattr(pytest.importorskip("ml_dtypes"), name, name))
+    exact = np.logaddexp(0, np.where(LABELS[:600], -1, 1) * logits.astype(np.float64))
+    given = {"by": {"country": COUNTRY[:600]}, "reduction": "none", "baseline": logits, "worst": 1}
+    found = sce.evaluate(LABELS[:600], logits, where=np.ones(exact.shape, bool), **given)
+    groups = [exact[COUNTRY[:600] == country].mean() for country in ["DE", "FR", "IT"]]
+    np.testing.assert_allclose(found.slices["country"].loss, groups, rtol=1e-6)
+    assert found.worst[0].loss == pytest.approx(exact.mean(axis=1).max(), rel=1e-6)
+    assert (found.least, found.greatest) == pytest.approx((exact.min(), exact.max()), rel=1e-6)
+
+
 # ---- What it takes and returns ---------------------------------------------------------------
 
 
@@ -340,6 +400,12 @@ def test_frames_name_their_classes():
     assert table.loc[("country", "FR"), "loss"] == pytest.approx(LOSSES[rows].mean())
 
 
+def test_a_frame_without_pandas_says_what_it_needs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        sce.evaluate(LABELS, LOGITS).to_pandas()
+
+
 def test_a_result_is_plain_data():
     found = sce.evaluate(LABELS, LOGITS, by={"age": AGE}, worst=2, baseline=LOGITS)
     told = json.loads(json.dumps(found.to_dict()))
@@ -358,10 +424,37 @@ def test_labels_of_two_values_and_missing_ones():
     text[:, 0] = "unknown"
     found = sce.evaluate(text, LOGITS, positive="yes", ignore_label="unknown")
     assert found.loss == pytest.approx(LOSSES[:, 1:].mean())
+    for values in ([0, -1], np.array([0, -1]), {0, -1}):
+        found = sce.evaluate(np.where(LABELS, 1, 0), LOGITS, ignore_label=values)
+        assert found.elements_ignored == np.count_nonzero(~LABELS)
     numbers = np.where(LABELS, 1, -1)
     found = sce.evaluate(numbers, LOGITS)
     assert found.warnings[0].startswith("labels are from -1 to 1, but mean 0 to 1: `positive` 1")
     assert sce.evaluate(numbers, LOGITS, positive=1).loss == pytest.approx(LOSSES.mean())
+
+
+def test_labels_of_text_may_be_objects_and_missing():
+    texts = np.where(LABELS, "yes", "no").astype(object)
+    assert sce.evaluate(texts, LOGITS, positive="yes").loss == pytest.approx(LOSSES.mean())
+    texts[7] = None, np.nan, "no", "yes"
+    found = sce.evaluate(texts, LOGITS, positive="yes", ignore_label=None)
+    assert found.elements_ignored == 2
+    with pytest.raises(ValueError, match="2 values are null; `ignore_label` null leaves them out"):
+        sce.evaluate(texts, LOGITS, positive="yes")
+
+
+def test_a_loss_that_is_nan_is_told_of():
+    logits = np.where(np.arange(ROWS)[:, None] == 7, np.nan, LOGITS)
+    assert "`worst` 1 names such a row" in sce.evaluate(LABELS, logits).warnings[0]
+    kept = sce.evaluate(LABELS, logits, where=~np.isnan(logits))
+    assert kept.warnings == []
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_page_without_rows_has_no_bars():
+    pytest.importorskip("matplotlib")
+    nothing = {"by": {"x": []}, "baseline": LOGITS[:0], "worst": 3}
+    assert "</html>" in sce.evaluate(LABELS[:0], LOGITS[:0], **nothing).to_html()
 
 
 @pytest.mark.parametrize(
@@ -378,8 +471,14 @@ def test_labels_of_two_values_and_missing_ones():
         ({"baseline": LOGITS[:3]}, ValueError, "`baseline` must have the shape of logits"),
         ({"by": {"x": LOGITS}}, ValueError, "`by` must have one value for each row, of the shape"),
         ({"by": {"x": AGE[:-1]}}, ValueError, "got 'x' of the shape"),
+        ({"by": AGE}, TypeError, "`by` must be a mapping of names to values.* got ndarray"),
+        ({"by": [AGE]}, TypeError, "`by` must be a mapping of names to values.* got list"),
+        ({"by": "age"}, ValueError, "beside arrays, give the values: {'age': values}"),
+        ({"by": {"x": AGE + 1j}}, TypeError, "`by` must have text, numbers.* 'x' of complex128"),
+        ({"by": {"x": [[1], [2, 3]]}}, ValueError, "`by` can't be read as an array: 'x'"),
         ({"worst": -1}, ValueError, "`worst` must be a number of rows, got -1"),
         ({"class_names": ["a"]}, ValueError, "`class_names`: there are 1 names"),
+        ({"class_names": []}, ValueError, "`class_names`: there are 0 names"),
         ({"per_row": "rows.txt"}, ValueError, "`per_row` rows.txt: what can be written are"),
         ({"per_row": "gone/rows.npy"}, ValueError, "cannot write gone/rows.npy"),
         ({"on_error": "go"}, ValueError, "`on_error` must be 'stop' or 'skip', got 'go'"),

@@ -345,6 +345,69 @@ def test_options_that_make_no_sense_are_refused_before_reading(capsys, arguments
     assert words in refusal(capsys, "labels.npy", "logits.npy", *arguments)
 
 
+@pytest.mark.parametrize("name", ["labels.npy", "./logits.npy", "W.npy", "names.txt", "link.npy"])
+@pytest.mark.parametrize("option", ["--report", "--per-row"])
+def test_no_output_takes_the_place_of_an_input(capsys, option, name):
+    pytest.importorskip("matplotlib")
+    np.save("W.npy", np.ones((1, CLASSES)))
+    Path("names.txt").write_text("\n".join("abcd"))
+    Path("link.npy").symlink_to("logits.npy")
+    before = {path.name: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    given = "--weights", "W.npy", "--class-names", "names.txt"
+    said = refusal(capsys, "labels.npy", "logits.npy", *given, option, name)
+    assert f"{option} {name}: this file is another argument, too" in said
+    assert {p.name: p.read_bytes() for p in Path().iterdir() if p.is_file()} == before
+
+
+def test_two_outputs_are_two_files(capsys):
+    pytest.importorskip("matplotlib")
+    outputs = "--per-row", "both.npy", "--report", "./both.npy"
+    assert "--report ./both.npy: this file is" in refusal(
+        capsys, "labels.npy", "logits.npy", *outputs
+    )
+    assert not Path("both.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("", "it has no name"), (".", "a folder"), ("pipe.npy", "a pipe or device")],
+)
+def test_only_files_are_replaced(capsys, name, reason):
+    pytest.importorskip("matplotlib")
+    os.mkfifo("pipe.npy")
+    assert reason in refusal(capsys, "labels.npy", "logits.npy", "--report", name)
+    assert Path("pipe.npy").is_fifo()
+    if name.endswith(".npy"):
+        assert reason in refusal(capsys, "labels.npy", "logits.npy", "--per-row", name)
+
+
+def test_an_output_keeps_its_link_and_who_may_read_it(capsys):
+    Path("store").mkdir()
+    Path("rows.npy").symlink_to("store/rows")
+    for _ in range(2):
+        assert main(["evaluate", "labels.npy", "logits.npy", "--per-row", "rows.npy"]) == 0
+        Path("store/rows").chmod(0o600)
+    assert Path("rows.npy").is_symlink()
+    assert np.load("store/rows").shape == LOGITS.shape[:1]
+    assert Path("store/rows").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(("option", "name"), [("--report", "page.html"), ("--per-row", "rows.npy")])
+def test_a_disk_that_is_full_is_told_of_the_file(option, name):
+    resource = pytest.importorskip("resource")
+    pytest.importorskip("matplotlib")
+    np.save("many.npy", np.zeros(100_000, np.float32))
+    done = subprocess.run(
+        [sys.executable, "-m", "sce_numba", "evaluate", "many.npy", "many.npy", option, name],
+        env=ENVIRONMENT, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"error: cannot write {name} (File too large)" in done.stderr
+    assert not Path(name).exists()
+    assert not list(Path().glob(".sce*"))
+
+
 def test_a_report_without_matplotlib_says_what_it_needs(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     said = refusal(capsys, "labels.npy", "logits.npy", "--report", "report.html")
@@ -362,6 +425,95 @@ def test_a_report_is_a_page_with_all_that_was_asked_for(evaluate):
     assert {"calibration", "logits", "course", "worst", "by"} <= found.keys()
     assert len(found["by_class"]) == CLASSES
     assert "country" in page
+
+
+def test_a_difference_that_is_no_number_is_json(evaluate):
+    np.save("nan.npy", np.full_like(LOGITS, np.nan))
+    found, _ = evaluate("labels.npy", "logits.npy", "--baseline", "nan.npy")
+    assert found["baseline"]["interval"] == ["NaN", "NaN"]
+
+
+def test_names_can_not_steer_a_terminal(capsys):
+    names = ["\x1b[31mred", "two\nlines", "", "\udcff", "é"]
+    column = pa.array([names[row % 5] if row % 5 != 3 else "w" for row in range(ROWS)])
+    parquet.write_table(
+        pa.table({"y": LABELS[:, 0], "x": LOGITS[:, 0], "a\tb": column}), "t.parquet"
+    )
+    assert main(["evaluate", "t.parquet:y", "t.parquet:x", "--by", "a\tb"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:9].strip() for line in lines[-6:]] == [
+        "a�b", "(empty)", "�[31mred", "two�lines", "w", "é",
+    ]  # fmt: skip
+    assert "�[31m" in refusal(capsys, "t.parquet:\x1b[31m", "logits.npy")
+
+
+def test_letters_that_standard_output_lacks_are_told_by_number():
+    done = subprocess.run(
+        [sys.executable, "-m", "sce_numba", "evaluate", "labels.npy", "logits.npy", "--worst", "1"],
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "worst row" in done.stdout
+
+
+def test_a_file_like_an_option_is_told_how_to_be_given(capsys):
+    np.save("-labels.npy", LABELS)
+    said = refusal(capsys, "-labels.npy", "logits.npy")
+    assert said.endswith("; a file whose name begins with - is given as ./-labels.npy\n")
+    assert main(["evaluate", "./-labels.npy", "logits.npy"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("", "'' (No such file)"),
+        ("x" * 300 + ".npy", ".npy (File name too long)"),
+        ("x" * 300 + ".parquet:y", ".parquet:y (File name too long)"),
+        ("loop.npy", "loop.npy (Too many levels of symbolic links)"),
+        ("logits.npy/x.npy", "logits.npy/x.npy (No such file)"),
+    ],
+)
+def test_a_file_that_can_not_be_come_to_is_told_why(capsys, name, reason):
+    Path("loop.npy").symlink_to("loop.npy")
+    assert f"cannot read {reason}" in refusal(capsys, name, "logits.npy").replace("x" * 300, "")
+
+
+def test_a_folder_that_can_not_be_read_is_not_left_out(capsys, monkeypatch):
+    Path("parts/closed").mkdir(parents=True)
+    np.save("parts/logits-1.npy", LOGITS)
+    np.save("parts/closed/logits-2.npy", LOGITS)
+    scan = os.scandir
+
+    def closed(path):
+        if os.path.basename(path) == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    said = refusal(capsys, "labels.npy", "parts")
+    assert f"cannot read {os.path.join('parts', 'closed')} (Permission denied)" in said
+
+
+@pytest.mark.parametrize("option", ["--positive", "--ignore-label"])
+def test_bool_labels_may_be_named_by_words(evaluate, option):
+    by_word, by_number = (
+        evaluate("labels.npy", "logits.npy", option, value)[0] for value in ("True", "1")
+    )
+    assert by_word["loss"] == by_number["loss"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(evaluate):
+    Path("names.txt").write_text("a\nb\nc\n", encoding="utf-8-sig")
+    options = "--by-class", "--class-names", "names.txt"
+    found, _ = evaluate("labels.npy", "logits.npy", *options)
+    assert [row["name"] for row in found["by_class"]] == ["a", "b", "c"]
+
+
+def test_columns_that_can_not_be_told_apart_are_refused(capsys):
+    twice = pa.Table.from_arrays([pa.array([1.0])] * 3, names=["y", "x", "x"])
+    parquet.write_table(twice, "twice.parquet")
+    said = refusal(capsys, "twice.parquet:y", "twice.parquet:x")
+    assert "twice.parquet:x (2 columns are called 'x')" in said
 
 
 # ---- The program -----------------------------------------------------------------------------

@@ -102,9 +102,11 @@ def test_results_go_to_out():
         (
             {"groups": ROWS - 1},
             ValueError,
-            "must hold numbers from 0 to 3, got -1. Where it stands",
+            "must hold numbers of at least 0, got -1. Where it stands",
         ),
-        ({"groups": ROWS, "num_groups": 4}, ValueError, "from 0 to 3, got 4. Raise `num_groups`"),
+        ({"groups": ROWS, "num_groups": 4}, ValueError, "less than `num_groups`, 4, got 4. Raise"),
+        ({"groups": -2 * ROWS}, ValueError, "of at least 0, got -.*. Exclude these elements"),
+        ({"groups": ROWS, "num_groups": 0}, ValueError, "less than `num_groups`, 0, got"),
         ({"groups": ROWS * 1.0}, TypeError, "`groups` must be integer"),
         ({"groups": ROWS[:8]}, ValueError, r"`groups` of shape \(8,\) can not be broadcast"),
         ({"groups": ROWS, "num_groups": -1}, ValueError, "`num_groups` must be an integer"),
@@ -142,7 +144,7 @@ def test_batches_come_to_the_groups_of_all_data():
         loss.update(LABELS, LOGITS)
     with pytest.raises(ValueError, match="goes together with `num_groups`"):
         sce.LossAccumulator().update(LABELS, LOGITS, groups=ROWS)
-    with pytest.raises(ValueError, match="must hold numbers from 0 to 4, got 5"):
+    with pytest.raises(ValueError, match="less than `num_groups`, 5, got 5"):
         loss.update(LABELS, LOGITS, groups=ROWS + 1)
     np.testing.assert_array_equal(loss.result(), merged.result())
 

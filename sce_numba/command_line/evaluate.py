@@ -190,6 +190,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         require_matplotlib()
         given |= {"distributions": True, "by_class": given["by_class"] or None}
     run = Run(Settings(**given))
+    if page is not None:
+        run.check_output("report", page)
     with output(page) if page is not None else nullcontext() as written:
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)

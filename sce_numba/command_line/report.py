@@ -13,6 +13,7 @@ import numpy as np
 
 from sce_numba.evaluator.result import Evaluation, Groups
 from sce_numba.evaluator.units import with_unit
+from sce_numba.messages import printable
 
 
 def as_json(found: Evaluation) -> Iterator[str]:
@@ -32,7 +33,7 @@ def _json_value(value: Any) -> Any:
     """Spell a number that JSON cannot hold as Python and JavaScript both read it back."""
     if isinstance(value, dict):
         return {key: _json_value(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [_json_value(item) for item in value]
     if not isinstance(value, float | np.floating):
         return value
@@ -55,7 +56,7 @@ def as_lines(found: Evaluation) -> Iterator[str]:
     if found.worst:
         yield f"\n{'worst row':>12} {'loss':>25}  file, row in it\n"
         for row in found.worst:
-            yield f"{row.row:>12} {row.loss!s:>25}  {row.file}, {row.row_in_file}\n"
+            yield f"{row.row:>12} {row.loss!s:>25}  {printable(row.file)}, {row.row_in_file}\n"
 
 
 def _lines(found: Evaluation) -> dict[str, Any]:
@@ -97,9 +98,10 @@ _TOLD: dict[str, tuple[Any, ...]] = {
 
 
 def _table(title: str, groups: Groups) -> Iterator[str]:
+    title, names = printable(title), [printable(name) or "(empty)" for name in groups.names]
     # Spaces between the columns, however long their values are.
-    width = max(7, len(title), *(len(name) for name in groups.names)) if len(groups) else 7
+    width = max(7, len(title), *map(len, names)) if names else 7
     yield f"\n{title:>{width}} {'loss':>25} {'mean label':>12} {'elements':>12}\n"
-    for row in groups.rows():
+    for name, row in zip(names, groups.rows(), strict=True):
         numbers = f"{row['loss']!s:>25} {row['mean_label']:>12.6g} {row['elements']:>12}"
-        yield f"{row['name']:>{width}} {numbers}\n"
+        yield f"{name:>{width}} {numbers}\n"

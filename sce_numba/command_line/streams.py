@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from contextlib import suppress
+
+from sce_numba.messages import printable
 
 
 def replace_closed() -> None:
@@ -24,10 +27,16 @@ def replace_closed() -> None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
+def write_what_can_be() -> None:
+    """Have standard output take any text: a name may have letters that its encoding lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def say(line: str) -> None:
     """Print a line on standard error, if that can be."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        print(printable(line), file=sys.stderr, flush=True)
 
 
 def tell_of_compilation() -> None:

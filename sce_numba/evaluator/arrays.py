@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 
 from sce_numba import arguments
 from sce_numba.array_libraries import are_plain, check_order, columns_of, has_names
+from sce_numba.arrow_columns import missing_in
 from sce_numba.messages import shown
 from sce_numba.reduction import Reduction
 
@@ -129,7 +130,7 @@ def evaluate(
         reduction=Reduction(reduction),
         ignore_label=[_text(value) for value in _several(ignore_label)],
         positive=None if positive is None else _text(positive),
-        by=_columns(by, read["logits"]),
+        by=_columns(by, logits, read["logits"]),
         by_class=by_class,
         class_names=class_names if class_names is not None else columns_of(logits) or None,
         worst=_count(worst),
@@ -165,7 +166,7 @@ def _operands(given: dict[str, Any], takes_text: bool) -> dict[str, Any]:
         if name in arrays:
             text = takes_text and name == "labels"
             as_one = arguments.as_floats if name == "logits" else arguments.as_labels
-            read[name] = (arguments.as_array if text else as_one)(arrays[name], name)
+            read[name] = (_as_text if text else as_one)(arrays[name], name)
     if len(read) == 2 and not takes_text:
         arguments.as_labels_and_logits(read["labels"], "labels", read["logits"])
     logits = read.get("logits")
@@ -173,6 +174,18 @@ def _operands(given: dict[str, Any], takes_text: bool) -> dict[str, Any]:
         if arrays[name] is not None or name == "weights":
             read[name] = _beside(name, arrays[name], logits)
     return found | read
+
+
+def _as_text(value: Any, name: str) -> np.ndarray:
+    """Return labels of which one is to be the positive; objects as the text that they are."""
+    array = arguments.as_array(value, name)
+    if array.dtype.kind != "O":
+        return array
+    missing = missing_in(array)
+    if not all(isinstance(text, str) for text in array[~missing]):
+        return array
+    texts: np.ndarray = np.where(missing, "", array).astype(np.str_)
+    return np.ma.masked_array(texts, missing) if missing.any() else texts
 
 
 def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
@@ -203,7 +216,7 @@ def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
 
 
 def _several(values: Any) -> Sequence[Any]:
-    return values if isinstance(values, list | tuple) else [values]
+    return [values] if isinstance(values, str) or not np.iterable(values) else list(values)
 
 
 def _text(value: Any) -> str:
@@ -213,24 +226,50 @@ def _text(value: Any) -> str:
     return str(int(value) if isinstance(value, bool | np.bool_) else value)
 
 
-def _columns(by: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
+def _columns(by: Any, given: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
+    """Return columns of groups by their names, or names alone, of columns in files."""
     if by is None or isinstance(by, str):
         return [by] if by else []
-    if not hasattr(by, "items"):
+    if isinstance(by, list | tuple) and all(isinstance(name, str) for name in by):
         return list(by)
+    names = columns_of(by)
+    if not names and not isinstance(by, Mapping):
+        raise TypeError(
+            "Argument `by` must be a mapping of names to values, a frame, or names of columns in "
+            f"files, got {type(by).__name__}. Pass for example `by={{'group': values}}`."
+        )
     found: dict[str, Any] = {}
-    for name, values in by.items():
+    for name in names or by:
+        values = by[name]
         if _is_path(values):
             found[str(name)] = os.fspath(values)
             continue
-        array = found[str(name)] = np.asarray(values)
-        shape = np.shape(logits)[:1] if isinstance(logits, np.ndarray) else array.shape[:1]
-        if array.shape != shape:
-            raise ValueError(
-                f"Argument `by` must have one value for each row, of the shape {shape}, got "
-                f"{name!r} of the shape {array.shape}."
-            )
+        if isinstance(logits, np.ndarray):
+            check_order({"logits": given, f"by[{name!r}]": values})
+        found[str(name)] = _column(name, values, logits)
     return found
+
+
+def _column(name: Any, values: Any, logits: Any) -> np.ndarray:
+    """Return values as an array, whose mask is kept."""
+    try:
+        array: np.ndarray = np.asanyarray(values)
+    except ValueError as error:
+        raise ValueError(f"Argument `by` can't be read as an array: {name!r}: {error}") from error
+    if not isinstance(array, np.ma.MaskedArray):
+        array = np.asarray(array)
+    shape = np.shape(logits)[:1] if isinstance(logits, np.ndarray) else array.shape[:1]
+    if array.shape != shape:
+        raise ValueError(
+            f"Argument `by` must have one value for each row, of the shape {shape}, got "
+            f"{name!r} of the shape {array.shape}."
+        )
+    if array.dtype.kind == "c" or array.dtype.names:
+        raise TypeError(
+            f"Argument `by` must have text, numbers, bool or dates, got {name!r} of "
+            f"{array.dtype.name}."
+        )
+    return array
 
 
 def _count(worst: Any) -> int:

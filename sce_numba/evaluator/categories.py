@@ -29,7 +29,7 @@ class Categories:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._codes: dict[str, int] = {"null": NULL}
+        self._codes: dict[str | None, int] = {None: NULL}
 
     @property
     def number(self) -> int:
@@ -54,9 +54,11 @@ class Categories:
 
     def groups(self, _counts: np.ndarray) -> tuple[list[str], np.ndarray]:
         """Return names in order, and where among them each group belongs."""
-        names = [*sorted(self._codes.keys() - {"null"}), "null"]
-        places = {name: place for place, name in enumerate(names)}
-        return names, np.array([places[name] for name in self._codes])
+        texts = sorted(name for name in self._codes if name is not None)
+        places = {name: place for place, name in enumerate([*texts, None])}
+        # The text is not what is missing.
+        names = ["'null'" if text == "null" else text for text in texts]
+        return [*names, "null"], np.array([places[name] for name in self._codes])
 
 
 class Numbers:
@@ -65,8 +67,9 @@ class Numbers:
     MISSING = ("null", "NaN")
 
     def __init__(self) -> None:
-        # In order, until there are too many of them.
-        self._values: np.ndarray | None = np.zeros(0)
+        # In order, until there are too many of them. Integers stay what they are: those of 64 bits
+        # have digits that float64 lacks.
+        self._values: np.ndarray | None = np.zeros(0, np.bool_)
         self._value_codes = np.zeros(0, np.int64)
         self._of_key = np.zeros(0, np.int64)
         self._keys: list[int] = []
@@ -83,16 +86,17 @@ class Numbers:
 
         Where they become other ones, ``regroup`` is told which, and how many.
         """
-        numbers = np.add(values, 0.0, dtype=np.float64)  # one zero, not two
-        missing = numbers != numbers if null is None else null | (numbers != numbers)
+        missing = values != values if null is None else null | (values != values)
         whole = not missing.any()
-        if not whole:
-            numbers = numbers[~missing]
+        numbers = values if whole else values[~missing]
+        if numbers.dtype.kind not in "iu":
+            numbers = numbers.astype(np.float64)
+            numbers += 0.0  # one zero, not two
         own = self._exact(numbers)
         if own is None:
             if self._values is not None:
                 self._hold_by_key(regroup)
-            own = self._by_key(numbers)
+            own = self._by_key(numbers.astype(np.float64))
         if whole:
             return own
         found = np.full(values.shape, NAN)
@@ -110,7 +114,9 @@ class Numbers:
             places = np.zeros(numbers.size, np.uint8)
             for value in known:
                 places += (numbers > value).view(np.uint8)
-            strange = np.append(known, np.nan)[places] != numbers
+            # Behind the last is what is greater than it.
+            padded = np.append(known, known[-1:])
+            strange = padded[places] != numbers if known.size else np.ones(numbers.shape, np.bool_)
             if not strange.any():
                 return self._value_codes[places]
             new = np.unique(numbers[strange])
@@ -126,7 +132,7 @@ class Numbers:
         self._values, self._of_key = None, np.full(1 << _KEY_BITS, -1)
         # Their sums go along.
         targets = np.array([NULL, NAN] + [0] * codes.size)
-        targets[codes] = self._by_key(values)
+        targets[codes] = self._by_key(values.astype(np.float64))
         regroup(targets, self.number)
 
     def _by_key(self, numbers: np.ndarray) -> np.ndarray:
@@ -143,7 +149,7 @@ class Numbers:
         """Return names in order, and where among them each group belongs."""
         places = np.zeros(self.number, np.int64)
         if self._values is not None:
-            names = [_shown(value) for value in self._values.tolist()]
+            names = _shown(self._values.tolist())
             places[self._value_codes] = np.arange(len(names))
         else:
             names = []
@@ -180,7 +186,15 @@ def _least_of(keys: np.ndarray) -> np.ndarray:
     return least
 
 
-def _shown(value: float) -> str:
-    if math.isfinite(value) and value == int(value) and abs(value) < 1e16:
-        return str(int(value))
-    return f"{value:.9g}"
+def _shown(values: list[float]) -> list[str]:
+    """Return numbers with as few digits as tell them apart."""
+    for digits in (7, 9, 17):
+        names = [
+            str(int(value))
+            if math.isfinite(value) and value == int(value) and abs(value) < 2**64
+            else f"{value:.{digits}g}"
+            for value in values
+        ]
+        if len(set(names)) == len(names):
+            break
+    return names

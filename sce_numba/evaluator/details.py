@@ -53,7 +53,7 @@ class Details:
             self._course.add(rows, start)
 
     def results(self, rows: int) -> dict[str, Any]:
-        """Return what was asked for, by the names of ``Evaluation``, of so many rows."""
+        """Return what was asked for of so many rows, by the names of ``Evaluation``."""
         found: dict[str, Any] = {
             "slices": {name: slices.groups() for name, slices in self._slices.items()}
         }

@@ -96,6 +96,8 @@ def _equal(labels: np.ndarray, text: str, option: str) -> np.ndarray:
     if labels.dtype.kind == "U":
         return np.asarray(labels == text)
     value = _number(text)
+    if value is None and labels.dtype == np.bool_:
+        value = {"false": 0, "true": 1}.get(text.lower())
     if value is None:
         raise UnfitError("labels", f"{option} {text} is text, but labels are {labels.dtype.name}")
     return np.asarray(labels != labels if value != value else labels == value)
@@ -192,6 +194,7 @@ def _without_nulls(role: str, array: np.ndarray, where: np.ndarray | None) -> np
         return array
     null = np.ma.getmaskarray(array)
     if (null if where is None else null & where).any():
-        mend = "; --ignore-label null leaves them out" if role == "labels" else ""
+        option = {"labels": "--ignore-label null", "where": ""}.get(role, "a mask for --where")
+        mend = option and f"; {option} leaves them out"
         raise UnfitError(role, f"{np.count_nonzero(null):,} values are null{mend}")
     return np.ma.getdata(array)

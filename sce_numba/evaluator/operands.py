@@ -76,12 +76,29 @@ def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
                 f"in .npy count or, with :MEMBER or :COLUMN, in .npz, {', '.join(SUFFIXES)}"
             )
         example = Path(__file__).parents[1] / "example_data" / operand
-        hint = f"; that of the examples is {example}" if example.is_file() else ""
+        hint = f"; that of the examples is {example}" if os.path.isfile(example) else ""
         raise ValueError(
-            f"cannot read {operand} (No such file{hint}): give a .npy file, FILE.npz:MEMBER, "
-            "FILE.parquet:COLUMN, or a folder or pattern of such files"
+            f"cannot read {operand or repr(operand)} ({_why_not(operand)}{hint}): give a .npy "
+            "file, FILE.npz:MEMBER, FILE.parquet:COLUMN, or a folder or pattern of such files"
         )
     return [_open(path, member, as_groups) for path in paths]
+
+
+def _why_not(operand: str) -> str:
+    """Return why nothing was found: a file may be there, but out of reach."""
+    for path in (operand, operand.rpartition(":")[0]):
+        try:
+            os.stat(path)
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            pass
+        except OSError as error:
+            return str(error.strerror)
+    return "No such file"
+
+
+def _refuse_folder(error: OSError) -> None:
+    """Refuse to leave out a folder, and the rows in it, because it can't be read."""
+    raise ValueError(f"cannot read {error.filename} ({error.strerror})") from None
 
 
 def column_beside(operand: str, column: str) -> list[Shard]:
@@ -217,7 +234,7 @@ def _files(pattern: str, member: str) -> list[str]:
     elif os.path.isdir(pattern):
         found = [
             os.path.join(folder, name)
-            for folder, _, names in os.walk(pattern)
+            for folder, _, names in os.walk(pattern, onerror=_refuse_folder)
             for name in names
             if name.endswith(suffixes)
             and not name.startswith((".", "_"))

@@ -27,7 +27,9 @@ class Output:
         self.path, self.is_there = path, False
         try:
             _check_place(path)
-            folder = os.path.dirname(path) or "."
+            # A link stays, and what it leads to is replaced.
+            self._place = os.path.realpath(path)
+            folder = os.path.dirname(self._place)
             number, self._beside = tempfile.mkstemp(prefix=".sce_numba-", dir=folder)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
@@ -37,12 +39,17 @@ class Output:
     def finish(self) -> None:
         """Put the file in its place."""
         self.file.close()
-        # What `open` would have allowed others to do, instead of nothing.
+        os.chmod(self._beside, self._mode())
+        os.replace(self._beside, self._place)
+        self.is_there = True
+
+    def _mode(self) -> int:
+        """Return who may read and write: as before or, of a new file, as `open` would have it."""
+        with suppress(OSError):
+            return stat.S_IMODE(os.stat(self._place).st_mode)
         mask = os.umask(0)
         os.umask(mask)
-        os.chmod(self._beside, 0o666 & ~mask)
-        os.replace(self._beside, self.path)
-        self.is_there = True
+        return 0o666 & ~mask
 
     def drop(self) -> None:
         """Remove what was written, unless it is in its place."""
@@ -65,7 +72,13 @@ def _check_place(path: str) -> None:
 
 @contextmanager
 def output(path: str) -> Iterator[Output]:
-    """Yield a file that is removed unless it is finished."""
+    """Yield a file that is removed unless it is finished.
+
+    Raises
+    ------
+    ValueError
+        If it can't be written, or no longer.
+    """
     opened = Output(path)
     try:
         yield opened
@@ -128,6 +141,13 @@ class RowWriter:
             column = pa.array(np.concatenate(self._waiting))
             self._table.write_table(pa.table([column], self._schema))
             self._waiting = []
+
+
+def is_same_file(path: str, other: str) -> bool:
+    """Tell whether two paths lead to one file, which need not be there yet."""
+    with suppress(OSError):
+        return os.path.samefile(path, other)
+    return os.path.realpath(path) == os.path.realpath(other)
 
 
 def check_row_file(path: str, rows: int) -> None:

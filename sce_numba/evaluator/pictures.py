@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..messages import printable
 from ..reduction import Reduction
 from .result import Baseline, Calibration, Course, Evaluation, Groups, LogitHistogram
 
@@ -130,6 +130,8 @@ def pictures(evaluation: Evaluation) -> list[Picture]:
     # What sums up to a loss is not to be compared with it.
     total = None if evaluation.settings["reduction"] == Reduction.SUM else evaluation.loss
     for name, which, groups in shown_groups(evaluation, BARS):
+        if not len(groups):
+            continue
         title = f"By {plain(name, LONGEST_NAME)}"
         words = f"{title}: bars of the loss and of the mean label of {which}."
         draw = partial(draw_groups, groups, title, total)
@@ -176,8 +178,7 @@ def plain(name: object, longest: int) -> str:
         half = longest // 2
         # Names that begin alike end otherwise.
         text = f"{text[:half]}…{text[half + 1 - longest :]}"
-    kinds = {"Cc", "Cs", "Zl", "Zp"}
-    return "".join("�" if unicodedata.category(sign) in kinds else sign for sign in text)
+    return printable(text)
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -13,14 +13,14 @@ class Ranges:
 
     def __init__(self) -> None:
         self._labels = self._logits = (math.inf, -math.inf)
-        self._nan_labels = 0
+        self.nan_labels = 0
 
     def add(self, labels: np.ndarray, logits: np.ndarray, where: np.ndarray | None) -> None:
         """Look at a block."""
         # Once there was a 0, labels from 0 to 1 change nothing; of most data that are all others.
         if not (self._labels[0] <= 0 and _are_in_unit_interval(labels)):
             chosen = labels if where is None else labels[where]
-            self._nan_labels += int(np.count_nonzero(chosen != chosen))
+            self.nan_labels += int(np.count_nonzero(chosen != chosen))
             self._labels = _widen(self._labels, chosen)
         least, greatest = self._logits
         # Logits that leave [0, 1] are no probabilities, whatever follows.
@@ -30,9 +30,9 @@ class Ranges:
     def warnings(self) -> list[str]:
         """Return a sentence for each thing that looks wrong."""
         said = []
-        if self._nan_labels:
+        if self.nan_labels:
             said.append(
-                f"{self._nan_labels:,} labels are NaN, and so is the loss: --ignore-label NaN "
+                f"{self.nan_labels:,} labels are NaN, and so is the loss: --ignore-label NaN "
                 "leaves them out"
             )
         least, greatest = self._labels

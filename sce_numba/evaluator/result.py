@@ -251,7 +251,10 @@ class Evaluation:
             Of the columns loss, mean_label and elements; its index has what the rows are of (the
             name of a column, "class" or "all") and which.
         """
-        import pandas as pd
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ImportError("Frames need pandas: pip install pandas.") from None
 
         tables = {} if self.classes is None else {"class": self.classes}
         rows = [

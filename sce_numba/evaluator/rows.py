@@ -28,7 +28,10 @@ class Formula(NamedTuple):
     def elements(
         self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
     ) -> np.ndarray:
-        """Return the losses of all elements, 0 of those that are left out."""
+        """Return the losses of all elements, 0 of those that are left out, in 32 bits or more."""
+        if logits.dtype.itemsize < 4:
+            # To be added up, not to be rounded to a few digits first.
+            logits = logits.astype(np.float32)
         losses: np.ndarray = sigmoid_cross_entropy(
             labels,
             logits,

@@ -40,7 +40,7 @@ from .operands import (
     pair_by_name,
     reason_of,
 )
-from .outputs import RowWriter, check_row_file, output
+from .outputs import RowWriter, check_row_file, is_same_file, output
 from .result import Evaluation
 from .rows import Rows
 from .tables import GROUPS, TablePart, is_partition
@@ -138,7 +138,8 @@ def read_class_names(given: Any) -> list[str] | None:
     if not isinstance(given, str):
         return given if given is None else list(map(str, given))
     try:
-        with open(given, encoding="utf-8") as file:
+        # Some programs begin such a file with a mark of the order of its bytes.
+        with open(given, encoding="utf-8-sig") as file:
             return file.read().splitlines()
     except (OSError, ValueError) as error:
         raise ValueError(f"--class-names {given}: cannot read it ({reason_of(error)})") from None
@@ -213,6 +214,21 @@ class Run:
             return [Shard(role, [ArrayPart(role, given)])]
         return find_shards(given)
 
+    def check_output(self, option: str, path: str) -> None:
+        """Refuse to put a file in the place of one that is read, or written as well."""
+        found = [shard.path for shards in self._operands.values() for shard in shards]
+        for name in ("weights", "where", "pos_weight", "class_names"):
+            given = getattr(self.settings, name)
+            if isinstance(given, str):
+                found += filter(os.path.exists, (given, given.rpartition(":")[0]))
+        if option != "per_row" and self.settings.per_row is not None:
+            found.append(os.fspath(self.settings.per_row))
+        if any(is_same_file(path, other) for other in found):
+            raise ValueError(
+                f"--{option.replace('_', '-')} {path}: this file is another argument, too; give a "
+                "file of its own"
+            )
+
     def _find_columns(self) -> None:
         """Find columns of groups; those of the same files are read together."""
         by, beside = self.settings.by, dict[str, list[str]]()
@@ -243,6 +259,8 @@ class Run:
             return find_shards(given, True), ""
         except ValueError as error:
             reason = reasons[0] if reasons else error
+            if name == given and not isinstance(self.settings.logits, str):
+                reason = f"{reason}; beside arrays, give the values: {{{name!r}: values}}"
             raise ValueError(f"--by {name}: {reason}") from None
 
     def _add_operand(self, role: str, given: Any) -> None:
@@ -317,6 +335,7 @@ class Run:
         with ExitStack() as stack:
             if self.settings.per_row is not None:
                 path = os.fspath(self.settings.per_row)
+                self.check_output("per_row", path)
                 check_row_file(path, self.rows)
                 self._writer = RowWriter(stack.enter_context(output(path)), self.rows)
                 stack.callback(self._writer.close)
@@ -438,6 +457,11 @@ class Run:
 
     def _warnings(self) -> list[str]:
         warnings = self._total.ranges.warnings() + self._notes
+        if self._total.is_nan() and not self._total.ranges.nan_labels:
+            warnings.append(
+                "the loss is NaN: a logit or a weight is NaN or infinite; --worst 1 names such a "
+                "row, and --where leaves elements out"
+            )
         if not self._total.elements:
             warnings.append("there are no elements: the loss of none is 0")
         elif empty := self._total.empty_classes():

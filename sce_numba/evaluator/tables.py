@@ -189,6 +189,8 @@ class _Columns:
         for column in self.names:
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
+            if names.count(column) > 1:
+                raise ValueError(f"{names.count(column)} columns are called {column!r}")
         if as_groups:
             for column in self.names:
                 _check_groups(schema.field(column).type)

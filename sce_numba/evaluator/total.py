@@ -77,6 +77,10 @@ class Total:
         mean = loss if self.elements else np.nan
         return {"loss": float(mean), "least": float(least), "greatest": float(greatest)}
 
+    def is_nan(self) -> bool:
+        """Tell whether elements that count have made the loss NaN."""
+        return self.elements > 0 and bool(np.isnan(self._all().loss(self.formula.reduction)))
+
     def denominator(self) -> float:
         """Return what the sum of the losses is divided by."""
         if self.formula.reduction == sce.Reduction.SUM:
