@@ -57,9 +57,12 @@ class Plane(NamedTuple):
         return self.operand.address + row * self.step + vector * (self.operand.itemsize * LANES)
 
     def ask(self, row: Any, vector: Any) -> None:
-        """Ask for memory that is read after these rows."""
+        """Ask for memory that is read after these rows.
+
+        In the first level rows a power of two apart would take each other's places.
+        """
         place = self.next + row * self.next_row + vector * self.next_vector
-        prefetch_line(place)
+        prefetch_line(place, level=2)
 
 
 def _turned(rows: list[Any]) -> list[Any]:
