@@ -250,7 +250,7 @@ def _add_range(
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
         place = row * plan.lines + base
         evenly = least(stop - row, plan.inner - row % plan.inner)
-        rows = least(evenly, bunch_of(plan, place, size, arrays))
+        rows = bunch_of(plan, place, evenly, size, arrays)
         if way.merged:
             rows = least(rows, MERGED[way.own] - since)
         _add_rows(way, call, place, rows, size, state, scratch)

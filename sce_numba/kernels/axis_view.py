@@ -54,8 +54,9 @@ from .view import (
 ROWS_ALONG, TOGETHER, GATHERED = 16, 2048, 256
 # There are ranges where strips are fewer than this, and no range is shorter than so many rows.
 UNITS, SHORTEST = 16, 64
-# More columns than this are not packed, nor fewer rows than make so many.
-PACKABLE, FEWEST = 1024, 8
+# More columns than this are not packed, nor fewer rows than make so many; and from so many columns
+# on the lanes that a row of them leaves empty don't matter.
+PACKABLE, FEWEST, FILLED = 1024, 8, 4 * LANES
 # Sums of a result, see ``tiles.Sums``.
 FIELDS = 5
 
@@ -152,7 +153,8 @@ def move_slower(lengths: Any, table: Any, reduced: Any, kept: Any, slower: Any) 
             fits = fits and step < least
             count *= lengths[axis]
     blocks = 1
-    if fits and count * size >= BLOCK // 4 and size >= FEWEST * whole_rows(count):
+    fills = count >= FILLED or size >= FEWEST * whole_rows(count)
+    if fits and fills and count * size >= SHORT:
         for axis in range(len(lengths)):
             if lengths[axis] != 1 and steps[STRIDES + axis] > most:
                 kept[axis], slower[axis] = 0, 1

@@ -18,7 +18,7 @@ from .block import BLOCK
 from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
 from .memory import at, pointer
 from .operand import Operand
-from .staging import address_in_place, gather, offset_of
+from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import prefetch_line
 from .view import Array
 
@@ -26,18 +26,32 @@ from .view import Array
 ROWS = 4
 
 
-def bunch_of(plan: Plan, start: Any, size: Any, arrays: list[Array]) -> Any:
-    """Return how many rows are read at a time.
+def bunch_of(plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
+    """Return how many of some rows are read at a time.
 
     Of long ones that lie in place there are as many as a step has, lest so many streams of memory
     be read at once, of short ones enough for a block; of rows that are copied no more than fit one.
     """
-    in_place = (size & (LANES - 1)) == 0
-    for array in arrays:
-        in_place = in_place & ((array.address == 0) | (address_in_place(array, start, size) != 0))
     lanes, block, steps = (integer(size, n) for n in (LANES, BLOCK, ROWS * TOGETHER))
-    most = select(in_place & (block // lanes > size), block // size, lanes)
-    return least(most, select(in_place, steps // size, block // plan.width))
+    most = select(block // lanes > size, block // size, lanes)
+    most = least(rows, least(most, steps // size))
+    in_place = most > 0
+    for array in arrays:
+        there = (array.address == 0) | (_rows_in_place(array, plan, start, most, size) != 0)
+        in_place = in_place & there
+    return select(in_place, most, least(rows, least(lanes, block // plan.width)))
+
+
+def _rows_in_place(array: Array, plan: Plan, start: Any, rows: Any, size: Any) -> Any:
+    """Return the address of rows that can be read where they lie, in whole vectors; else 0."""
+    place = address_in_place(array, start, size)
+    vectors = (size + (LANES - 1)) // LANES
+    step = array.stride(plan.first - 1) * plan.packed
+    last = place + select(step > 0, step, integer(step, 0)) * (rows - 1)
+    # Behind the array there may be no memory.
+    there = (size & (LANES - 1)) == 0
+    there = there | (last + vectors * array.itemsize * LANES < end_of(array) + 1)
+    return select(there, place, integer(size, 0))
 
 
 class Plane(NamedTuple):
@@ -182,10 +196,15 @@ def _copy_rows(
         chosen = (itemsize == width) & (squares > 0)
         when(chosen, partial(_turn, width, plan, squares, rows, first, step, target))
     done = squares * LANES
+    (ahead,) = branch(
+        plan.length > LANES,
+        lambda: (above * rows,),
+        lambda: (array.address + offset_of(array, start + size) - first,),
+    )
 
     def row(k: Any) -> None:
         to = target + (k * plan.width + done) * itemsize
-        gather(array, start + k * plan.lines + done, size - done, to)
+        gather(array, start + k * plan.lines + done, size - done, to, ahead)
 
     when(done < size, lambda: for_each(rows, row))
     # The rest of the columns, or the next strip of whole ones.
@@ -203,9 +222,7 @@ def _plane(
     array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: Any
 ) -> tuple[Any, ...]:
     def given() -> tuple[Any, ...]:
-        place = address_in_place(array, start, size)
-        whole = (size & (LANES - 1)) == 0
-        place = select(whole, place, integer(size, 0))
+        place = _rows_in_place(array, plan, start, rows, size)
 
         def copied() -> tuple[Any, ...]:
             following = _copy_rows(array, plan, start, rows, size, scratch)
