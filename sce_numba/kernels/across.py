@@ -27,6 +27,7 @@ from .lanes import (
     constant,
     differ,
     for_each,
+    from_bits,
     integer,
     least,
     loop,
@@ -39,7 +40,7 @@ from .lanes import (
 )
 from .memory import copy
 from .operand import ABSENT, load_each, store
-from .planes import ROWS, Plane, bunch_of, plane
+from .planes import ROWS, Plane, bunch_of, load_apart, plane
 from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
@@ -47,7 +48,7 @@ from .softplus import (
     exp_minus_abs_wide,
     log1p_wide,
 )
-from .tiles import CONVERTED, ROW, Form, Sums, no_sums
+from .tiles import CONVERTED, ROW, Form, Sums, add, no_sums
 from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
 
 # Rows whose logarithms are merged before their product is used up: factors of at most 2 in
@@ -295,6 +296,39 @@ def _doubtful(size: Any, state: Any) -> tuple[Any]:
     return loop((size + (LANES - 1)) // LANES, (0.0 * to_float64(size),), following)
 
 
+@apart("")
+def _fold(count: int, folded: Any, size: Any, state: Any) -> tuple[Any, ...]:
+    """Add up neighbours in the first ``count`` fields of the sums of a strip, in place."""
+
+    def fold(lanes: int, first: Any, results: Any) -> None:
+        def following(k: Any) -> None:
+            column = (first + k * lanes) * folded
+
+            def sums(j: Any) -> Sums:
+                fields = []
+                for field in range(count):
+                    place = state + field * FIELD + (column + j) * 8
+                    places = [place + folded * (8 * lane) for lane in range(lanes)]
+                    fields.append(from_bits(load_apart(places, 8)))
+                zero = fields[0] * 0.0
+                return Sums(*fields, *[zero] * (FIELDS - count))
+
+            def more(j: Any, *found: Any) -> tuple[Any, ...]:
+                return tuple(add(Sums(*found), sums(j + 1)))
+
+            found = loop(folded - 1, tuple(sums(integer(k, 0))), more)
+            for field in range(count):
+                store(found[field], state + field * FIELD + (first + k * lanes) * 8)
+
+        for_each(results, following)
+
+    results = size // folded
+    whole = results // LANES
+    fold(LANES, integer(size, 0), whole)
+    fold(1, whole * LANES, results - whole * LANES)
+    return ()
+
+
 def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Add up the losses of a group of strips of columns."""
     plan = plan_of(call)
@@ -302,14 +336,14 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
     exact = _Way(np.float64, merged=False, weighted=form.by_element)
     is_short = plan.reduced < SHORT
 
-    def work(part: Any, start: Any, size: Any) -> None:
+    def work(part: Any, line: Any, lines: Any) -> None:
         def by(way: _Way) -> tuple[Any, ...]:
-            _add_range(dtype, way, call, part, start, size, state, scratch)
+            _add_range(dtype, way, call, part, line, lines, state, scratch)
             return ()
 
         def checked(way: _Way) -> tuple[Any, ...]:
             by(way)
-            when(_doubtful(size, state)[0] != 0.0, lambda: by(exact))
+            when(_doubtful(lines, state)[0] != 0.0, lambda: by(exact))
             return ()
 
         wide = call.array(LABELS).code == FLOAT64
@@ -327,6 +361,9 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
             )
         else:
             branch(is_short, lambda: by(exact), lambda: checked(_Way(dtype, merged=True)))
+        count = FIELDS if form.by_element else 2
+        when(plan.folded > 1, lambda: _fold(count, plan.folded, lines, state))
+        start, size = line // plan.folded, lines // plan.folded
         place, field = place_of_sums(call, plan, part, start, state)
         direct = plan.pitch == 0
         alike = not form.by_element

@@ -117,9 +117,8 @@ def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
     return found
 
 
-def _load(addresses: list[Any], size: int) -> Any:
-    """Return a vector of the elements at some addresses, as many at each."""
-    count = LANES // len(addresses)
+def load_apart(addresses: list[Any], size: int, count: int = 1) -> Any:
+    """Return a vector of elements of ``size`` bytes at some addresses, as many at each."""
     if not isinstance(addresses[0], Lanes):
         return np.concatenate([at(address, count, f"u{size}") for address in addresses])
     builder, kind = addresses[0].builder, ir.VectorType(ir.IntType(8 * size), count)
@@ -152,7 +151,7 @@ def _turn(
         """Copy ``count`` rows."""
         beside = LANES // count
         vectors = [
-            _load([first + step * (start + j + 4 * k) for k in range(beside)], size)
+            load_apart([first + step * (start + j + 4 * k) for k in range(beside)], size, count)
             for start in range(0, LANES, 4 * beside)
             for j in range(4)
         ]

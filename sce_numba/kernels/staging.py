@@ -29,7 +29,7 @@ from .lanes import (
     when,
 )
 from .memory import at, copy, copy_elements, pointer
-from .operand import LINE, Operand, load, own_format
+from .operand import Operand, load, own_format
 from .small_floats import rounded
 from .streaming import copy_past_caches, prefetch_line
 from .view import Array
