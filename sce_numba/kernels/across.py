@@ -81,10 +81,21 @@ def _fetch(own: Any, source: Plane, first: Any, rows: int, k: Any, **options: An
 
 @apart("")
 def _add_rows(
-    way: _Way, call: Call, start: Any, rows: Any, size: Any, state: Any, scratch: Any
+    way: _Way,
+    call: Call,
+    start: Any,
+    rows: Any,
+    size: Any,
+    state: Any,
+    scratch: Any,
+    first: Any,
+    last: Any,
 ) -> tuple[Any, ...]:
-    """Add rows to the sums of a strip, given the number of the first element."""
-    plan = plan_of(call)
+    """Add rows to the sums of a strip, given the number of the first element.
+
+    There are no sums before the ``first`` rows; with the ``last`` products are used up.
+    """
+    plan, zero = plan_of(call), constant(size, 0.0, np.float64)
     place = start, rows, size
 
     def opened(operand: int) -> Plane:
@@ -103,20 +114,28 @@ def _add_rows(
         fields, most = [*range(FIELDS)], ROWS // 2
 
     def add_column(k: Any) -> None:
-        sums = tuple(vector(_place(state, field, k)) for field in fields)
+        sums = branch(
+            first,
+            lambda: (zero,) * len(fields),
+            lambda: tuple(vector(_place(state, field, k)) for field in fields),
+        )
         done, count = integer(size, 0), most
         while count:
             whole = (rows - done) // count
 
             def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
-                first = done + j * count
+                row = done + j * count
                 for source in (x, z):
-                    for row in range(count):
-                        source.ask(first + row, k)
-                return step(count, first, k, *sums)
+                    for own in range(count):
+                        source.ask(row + own, k)
+                return step(count, row, k, *sums)
 
             sums = loop(whole, sums, following)
             done, count = done + whole * count, count // 2
+        if way.merged:
+            sums = branch(last, lambda: _used_up(way.own, *sums), lambda: sums)
+            if 1 not in fields:
+                store(zero, _place(state, 1, k))
         for field, value in zip(fields, sums, strict=True):
             store(value, _place(state, field, k))
 
@@ -209,20 +228,11 @@ def _weighted_step(
     return step
 
 
-@apart("")
-def _use_up(own: Any, size: Any, state: Any) -> tuple[Any, ...]:
-    """Add the logarithms of the products to the sums, and begin with new products."""
-
-    def following(k: Any) -> None:
-        u, total, lost = (vector(_place(state, field, k)) for field in (PRODUCT, 0, 1))
-        total, lost = add_to(total, lost, own, log1p_wide(u))
-        zero = constant(k, 0.0, np.float64)
-        for field, value in ((PRODUCT, zero), (0, total), (1, lost)):
-            if field != 1 or own is np.float64:
-                store(value, _place(state, field, k))
-
-    for_each((size + (LANES - 1)) // LANES, following)
-    return ()
+def _used_up(own: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+    """Add the logarithms of products to sums; return new products and the sums."""
+    total, rest = add_to(total, lost[0] if lost else None, own, log1p_wide(u))
+    zero = constant(u, 0.0, np.float64)
+    return (zero, total, rest) if lost else (zero, total)
 
 
 @apart("")
@@ -234,14 +244,6 @@ def _add_range(
     block, column = start // plan.lines, start % plan.lines
     # The number of the strip's first element.
     base = block * (plan.length * plan.lines + plan.rest) + column
-    zero = constant(size, 0.0, np.float64)
-    vectors = (size + (LANES - 1)) // LANES
-
-    def clear(k: Any) -> None:
-        for field in (0, 1, PRODUCT) if way.merged else range(FIELDS):
-            store(zero, _place(state, field, k))
-
-    for_each(vectors, clear)
     first = plan.length * part // plan.ranges
     stop = plan.length * (part + 1) // plan.ranges
 
@@ -254,13 +256,10 @@ def _add_range(
         rows = bunch_of(plan, place, evenly, size, arrays)
         if way.merged:
             rows = least(rows, MERGED[way.own] - since)
-        _add_rows(way, call, place, rows, size, state, scratch)
-        since = since + rows
-        if not way.merged:
-            return row + rows, since
-        full = since > MERGED[way.own] - LANES
-        when(full, lambda: _use_up(way.own, size, state))
-        return row + rows, select(full, integer(row, 0), since)
+        since, following = since + rows, row + rows
+        full = (since > MERGED[way.own] - LANES) | (following == stop)
+        _add_rows(way, call, place, rows, size, state, scratch, row == first, full)
+        return following, select(full, integer(row, 0), since)
 
     loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
     left = least(plan.rest - column, size)
@@ -270,15 +269,13 @@ def _add_range(
         last = least(left, size - 1) // LANES
         places = [_place(state, field, last) for field in range(FIELDS + 1)]
         before_it = [vector(place) for place in places]
-        place = plan.length * plan.lines + base
-        _add_rows(way, call, place, integer(size, 1), left, state, scratch)
+        place, one = plan.length * plan.lines + base, integer(size, 1)
+        _add_rows(way, call, place, one, left, state, scratch, one == 0, one == 1)
         added = before(left - last * LANES, LANES)
         for place, value in zip(places, before_it, strict=True):
             store(select(added, vector(place), value), place)
 
     when((left > 0) & (part == plan.ranges - 1), rest)
-    if way.merged:
-        _use_up(way.own, size, state)
     return ()
 
 

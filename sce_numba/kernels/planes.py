@@ -65,6 +65,7 @@ class Plane(NamedTuple):
     next: Any = 0
     next_row: Any = 0
     next_vector: Any = 0
+    in_place: Any = 1
 
     def at(self, row: Any, vector: Any) -> Any:
         """Return the address of a vector of a row."""
@@ -73,10 +74,12 @@ class Plane(NamedTuple):
     def ask(self, row: Any, vector: Any) -> None:
         """Ask for memory that is read after these rows.
 
-        In the first level rows a power of two apart would take each other's places.
+        In the first level rows a power of two apart would take each other's places; but what is
+        copied is read more than once.
         """
         place = self.next + row * self.next_row + vector * self.next_vector
-        prefetch_line(place, level=2)
+        when(self.in_place != 0, lambda: prefetch_line(place, level=2))
+        when(self.in_place == 0, lambda: prefetch_line(place))
 
 
 def _turned(rows: list[Any]) -> list[Any]:
@@ -216,23 +219,25 @@ def _copy_rows(
     )
 
 
-@apart("iiiiiii")
+@apart("iiiiiiii")
 def _plane(
     array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: Any
 ) -> tuple[Any, ...]:
+    zero = integer(size, 0)
+
     def given() -> tuple[Any, ...]:
         place = _rows_in_place(array, plan, start, rows, size)
 
         def copied() -> tuple[Any, ...]:
             following = _copy_rows(array, plan, start, rows, size, scratch)
-            return scratch, array.itemsize * plan.width, *following
+            return scratch, array.itemsize * plan.width, *following, zero
 
         step = array.stride(plan.first - 1) * plan.packed
-        there = place, step, place + step * rows, step, array.itemsize * LANES
+        line = array.itemsize * LANES
+        there = place, step, place + step * rows, step, line, integer(size, 1)
         return branch(place != 0, lambda: there, copied)
 
-    zero = integer(size, 0)
-    address, *rest = branch(array.address == 0, lambda: (zero,) * 5, given)
+    address, *rest = branch(array.address == 0, lambda: (zero,) * 6, given)
     return address, array.code, array.itemsize, *rest
 
 
