@@ -48,6 +48,7 @@ from .softplus import (
     end_exp_minus_abs_normal,
     exp_minus_abs_and_rest,
     exp_minus_abs_wide,
+    log1p_short,
     log1p_wide,
 )
 from .tiles import CONVERTED, ROW, Form, Sums, add, no_sums
@@ -230,7 +231,8 @@ def _weighted_step(
 
 def _used_up(own: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
     """Add the logarithms of products to sums; return new products and the sums."""
-    total, rest = add_to(total, lost[0] if lost else None, own, log1p_wide(u))
+    logarithm = (log1p_short if own is np.float32 else log1p_wide)(u)
+    total, rest = add_to(total, lost[0] if lost else None, own, logarithm)
     zero = constant(u, 0.0, np.float64)
     return (zero, total, rest) if lost else (zero, total)
 

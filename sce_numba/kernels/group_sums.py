@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from .fused import two_sum
-from .lanes import absolute, for_each, select
+from .lanes import absolute, for_each, least, select
 from .memory import get, put
+from .streaming import prefetch_line
 from .tiles import Form, Sums, no_sums
 from .view import LABELS, LOGITS, RESULT, Call
 
 # Numerator and what it lost, and denominator.
 FIELDS = 3
 # For a group: numerator and denominator, each with what it lost if that matters.
+AHEAD = 16
 GROUP_FIELDS = {np.float32: 2, np.float64: 4}
 
 
@@ -40,6 +42,8 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
         put(place, 1, lost)
 
     def row(k: Any) -> None:
+        # The codes behind the last row are those of others, or none: asked for all the same.
+        prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
         place = groups + get(codes, k) * size
         numerator, lost, by = (
             get(rows + (count * field + k) * 8, 0, np.float64) for field in range(FIELDS)
