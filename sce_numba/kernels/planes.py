@@ -17,7 +17,7 @@ from .axis_view import GATHERED, TOGETHER, Plan
 from .block import BLOCK
 from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
 from .memory import at, pointer
-from .operand import Operand
+from .operand import LINE, Operand
 from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import prefetch_line
 from .view import Array
@@ -78,8 +78,14 @@ class Plane(NamedTuple):
         copied is read more than once.
         """
         place = self.next + row * self.next_row + vector * self.next_vector
-        when(self.in_place != 0, lambda: prefetch_line(place, level=2))
-        when(self.in_place == 0, lambda: prefetch_line(place))
+        is_wide = self.operand.itemsize * LANES > LINE
+
+        def ask(level: int) -> None:
+            prefetch_line(place, level)
+            when(is_wide, lambda: prefetch_line(place + LINE, level))
+
+        when(self.in_place != 0, lambda: ask(2))
+        when(self.in_place == 0, lambda: ask(1))
 
 
 def _turned(rows: list[Any]) -> list[Any]:
