@@ -44,11 +44,12 @@ from .memory import copy
 from .operand import ABSENT, load_each, store
 from .planes import ROWS, Plane, bunch_of, load_apart, plane
 from .softplus import (
+    COARSE,
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
     exp_minus_abs_and_rest,
     exp_minus_abs_wide,
-    log1p_short,
+    log1p_coarse,
     log1p_wide,
 )
 from .tiles import CONVERTED, ROW, Form, Sums, add, no_sums
@@ -190,21 +191,24 @@ def _weighted_step(
 ) -> Any:
     """Return what adds rows to the fields of the sums of a vector."""
     own = way.own
+    # The dtype of losses, and that of their logarithms.
+    wide, narrow = (np.float64, COARSE) if way.precise else (own, own)
 
     def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
         logits, labels, weights = (select(flags, v, 0.0) for v in given)
-        a, b = (spread(number, own) for number in shared)
+        a, b = (spread(number, wide) for number in shared)
 
         def positives() -> Any:
-            return select(flags, _fetch(own, q, row, 1, k)[0], 0.0)
+            return select(flags, _fetch(wide, q, row, 1, k)[0], 0.0)
 
-        has_q = q.operand.code != MISSING
-        element = Element(own, logits, labels, a, b, shared[1] != 0.0, has_q, positives)
-        (values,) = branch(
-            z.operand.code == MISSING,
-            lambda: (logits,),
-            lambda: (loss(element, *exp_minus_abs_and_rest(own, logits)),),
-        )
+        def losses() -> tuple[Any]:
+            has_q, x = q.operand.code != MISSING, to_dtype(logits, wide)
+            element = Element(wide, x, labels, a, b, shared[1] != 0.0, has_q, positives, narrow)
+            if way.precise:
+                return (loss(element, exp_minus_abs_wide(logits), None),)
+            return (loss(element, *exp_minus_abs_and_rest(own, logits)),)
+
+        (values,) = branch(z.operand.code == MISSING, lambda: (to_dtype(logits, wide),), losses)
         values = to_float64(values)
         if own is np.float32:
             total, lost = fma(weights, values, sums.numerator), sums.lost
@@ -220,7 +224,7 @@ def _weighted_step(
     def step(rows: int, first: Any, k: Any, *sums: Any) -> tuple[Any, ...]:
         place = first, rows, k
         flags = [mask != 0.0 for mask in _fetch(own, keep, *place, flags_only=True)]
-        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(own, z, *place)
+        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(wide, z, *place)
         weights = _fetch(np.float64, w, *place)
         for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
             sums = tuple(add_row(Sums(*sums), first + j, k, *given))
@@ -231,7 +235,7 @@ def _weighted_step(
 
 def _used_up(own: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
     """Add the logarithms of products to sums; return new products and the sums."""
-    logarithm = (log1p_short if own is np.float32 else log1p_wide)(u)
+    logarithm = (log1p_coarse if own is np.float32 else log1p_wide)(u)
     total, rest = add_to(total, lost[0] if lost else None, own, logarithm)
     zero = constant(u, 0.0, np.float64)
     return (zero, total, rest) if lost else (zero, total)
@@ -283,12 +287,16 @@ def _add_range(
 
 @apart("f")
 def _doubtful(size: Any, state: Any) -> tuple[Any]:
-    """Return how many vectors have a sum that is not finite, or too small to be trusted."""
+    """Return how many vectors have a sum that is not finite, or too small to be trusted.
+
+    It is 0 where nothing counts.
+    """
     zero = constant(size, 0.0, np.float64)
 
     def following(k: Any, count: Any) -> tuple[Any]:
         magnitude = absolute(vector(_place(state, 0, k)))
-        bad = select((magnitude > TINY) & (magnitude < np.inf), zero, 1.0)
+        good = (magnitude == 0.0) | ((magnitude > TINY) & (magnitude < np.inf))
+        bad = select(good, zero, 1.0)
         bad = select(before(size - k * LANES, LANES), bad, 0.0)
         return (select(differ(bad, zero), count + 1.0, count),)
 
@@ -349,7 +357,8 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
         if form.by_element:
             if dtype is np.float32:
                 wide = wide | (call.array(POS_WEIGHT).code == FLOAT64) | is_short
-                branch(wide, lambda: by(exact), lambda: checked(exact._replace(own=dtype)))
+                way = exact._replace(own=dtype)
+                branch(wide, lambda: checked(way._replace(precise=True)), lambda: checked(way))
             else:
                 by(exact)
         elif dtype is np.float32:
