@@ -204,15 +204,19 @@ def _copy_rows(
         chosen = (itemsize == width) & (squares > 0)
         when(chosen, partial(_turn, width, plan, squares, rows, first, step, target))
     done = squares * LANES
-    (ahead,) = branch(
-        plan.length > LANES,
-        lambda: (above * rows,),
-        lambda: (array.address + offset_of(array, start + size) - first,),
-    )
+    # The rows that are copied after so many others: of this strip, or the first ones of the next.
+    after = least(plan.length, integer(size, LANES))
+    first_row = start % (plan.length * plan.lines + plan.rest) // plan.lines
 
     def row(k: Any) -> None:
         to = target + (k * plan.width + done) * itemsize
-        gather(array, start + k * plan.lines + done, size - done, to, ahead)
+        place = start + k * plan.lines
+        wraps = first_row + k + after > plan.length - 1
+        following = place + select(
+            wraps, (after - plan.length) * plan.lines + size, after * plan.lines
+        )
+        ahead = offset_of(array, following) - offset_of(array, place)
+        gather(array, place + done, size - done, to, ahead)
 
     when(done < size, lambda: for_each(rows, row))
     # The rest of the columns, or the next strip of whole ones.
