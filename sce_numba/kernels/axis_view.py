@@ -61,8 +61,8 @@ UNITS, SHORTEST = 16, 64
 # More columns than this are not packed, nor fewer rows than make so many; and from so many columns
 # on the lanes that a row of them leaves empty don't matter.
 PACKABLE, FEWEST, FILLED = 1024, 8, 4 * LANES
-# More neighbours than this are not folded.
-FOLDABLE = 1024
+# More neighbours than this are not folded, nor any where columns have fewer rows than this.
+FOLDABLE, FOLDED_ROWS = 1024, 4
 # Sums of a result, see ``tiles.Sums``.
 FIELDS = 5
 
@@ -188,7 +188,7 @@ def fold_fastest(lengths: Any, table: Any, reduced: Any, kept: Any) -> int:
                 count *= lengths[axis]
             else:
                 rest *= lengths[axis]
-    if count > FOLDABLE or rest < FEWEST:
+    if count > FOLDABLE or rest < FOLDED_ROWS:
         return 1
     for axis in range(len(lengths)):
         if reduced[axis] != 0 and abs(steps[STRIDES + axis]) < least:
@@ -217,7 +217,7 @@ def flatten_axes(
         if reduced[axis] != 0 and lengths[axis] != 1 and table[WEIGHTS][STRIDES + axis] != 0:
             varies = True
     along = is_along(lengths, table, reduced)
-    folded = fold_fastest(lengths, table, reduced, kept) if along else 1
+    folded = fold_fastest(lengths, table, reduced, kept)
     along = along and folded == 1
     before, blocks = 0, 1
     if along:
