@@ -21,8 +21,9 @@ from .view import LABELS, LOGITS, RESULT, Call
 # Numerator and what it lost, and denominator.
 FIELDS = 3
 # For a group: numerator and denominator, each with what it lost if that matters.
-AHEAD = 16
 GROUP_FIELDS = {np.float32: 2, np.float64: 4}
+# The sums of groups are asked for so many rows early: there may be more than the caches hold.
+AHEAD = 16
 
 
 def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> Sums:
@@ -42,7 +43,6 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
         put(place, 1, lost)
 
     def row(k: Any) -> None:
-        # The codes behind the last row are those of others, or none: asked for all the same.
         prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
         place = groups + get(codes, k) * size
         numerator, lost, by = (
