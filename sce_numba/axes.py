@@ -244,12 +244,18 @@ def reduce(given: Operands, axes: Axes, out: np.ndarray | None = None) -> Any:
     return out
 
 
-def sums(given: Operands, axes: Axes) -> np.ndarray:
-    """Return the sum of the weighted losses of each result, what that lost, and the divisor."""
+def sums(given: Operands, axes: Axes, memory: np.ndarray | None = None) -> np.ndarray:
+    """Return the sum of the weighted losses of each result, what that lost, and the divisor.
+
+    They are written to ``memory`` if that is given.
+    """
     arrays, _, weight, smoothing, reduction = given
     assert reduction is not None
     logits = arrays[LOGITS]
-    parts = np.zeros((3, math.prod(axes.shape(logits.shape))))
+    count = math.prod(axes.shape(logits.shape))
+    if memory is None or memory.size < 3 * count:
+        memory = np.zeros(3 * count)
+    parts = memory[: 3 * count].reshape(3, count)
     if logits.size > 0:
         _run(arrays | {RESULT: parts}, axes, weight, smoothing, reduction, PARTS)
     elif reduction == SUM:

@@ -24,7 +24,7 @@ from .reduction import Reduction
 from .sums_along import SumsAlong
 
 # Rows, or elements, whose sums are held at a time.
-AT_A_TIME = 1 << 13
+AT_A_TIME = 1 << 14
 
 
 def are_given(groups: Any, num_groups: Any, by_axis: bool) -> bool:
@@ -231,10 +231,11 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
         reduced = reduced[1:]
         codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
     job = kernel("groups", dtype)
+    memory = np.empty(3 * AT_A_TIME)
     for part in parts_of(codes.shape, shape, AT_A_TIME):
         own = np.ascontiguousarray(cut(codes, part), np.int64)
         chosen = {row: cut(array, part) for row, array in arrays.items()}
-        sums_of_rows = sums((chosen, None, weight, smoothing, code), Axes(reduced, True))
+        sums_of_rows = sums((chosen, None, weight, smoothing, code), Axes(reduced, True), memory)
         rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
         layout = RowLayout(own.size)
         rest = 1.0, 0.0, SUM, QUOTIENT, 0

@@ -37,10 +37,12 @@ from .kernels.axis_view import (
     RANGES,
     axis_words,
     flatten_axes,
+    fold_fastest,
     is_along,
     lies_without_gaps,
     move_slower,
     packed_rows,
+    run_of,
     whole_rows,
 )
 from .kernels.compile import OPTIONS
@@ -109,6 +111,8 @@ for _function in (
     move_slower,
     whole_rows,
     packed_rows,
+    fold_fastest,
+    run_of,
     flatten_axes,
     axis_words,
     is_known,

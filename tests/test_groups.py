@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import sce_numba as sce
+from sce_numba.groups import AT_A_TIME
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.standard_normal((50, 7)).astype(np.float32)
@@ -227,3 +228,13 @@ def test_gradients_of_groups_are_lazy_for_dask_and_named_for_xarray():
     assert gradient.dims == ("row", "kind")
     np.testing.assert_array_equal(loss, expected[0])
     np.testing.assert_array_equal(gradient.to_numpy(), expected[1])
+
+
+def test_more_elements_may_differ_in_groups_than_are_held_at_a_time():
+    shape = (129, 130, 129)
+    assert shape[1] * shape[2] > AT_A_TIME
+    rng = np.random.default_rng(0)
+    losses = rng.integers(0, 8, shape).astype(np.float64)
+    codes = rng.integers(0, 3, shape)
+    found = sce.compute_weighted_loss(losses, groups=codes, reduction="weighted_sum")
+    np.testing.assert_array_equal(found, np.bincount(codes.ravel(), losses.ravel()))

@@ -27,11 +27,14 @@ from .lanes import (
     constant,
     differ,
     for_each,
+    from_bits,
     integer,
+    joined,
     least,
     loop,
     loop_while,
     select,
+    split,
     spread,
     to_dtype,
     to_float64,
@@ -39,15 +42,17 @@ from .lanes import (
 )
 from .memory import copy
 from .operand import ABSENT, load_each, store
-from .planes import ROWS, Plane, bunch_of, plane
+from .planes import ROWS, Plane, bunch_of, load_apart, plane
 from .softplus import (
+    COARSE,
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
     exp_minus_abs_and_rest,
     exp_minus_abs_wide,
+    log1p_coarse,
     log1p_wide,
 )
-from .tiles import CONVERTED, ROW, Form, Sums, no_sums
+from .tiles import CONVERTED, ROW, Form, Sums, add, no_sums
 from .view import LABELS, LOGITS, POS_WEIGHT, SMOOTHING, WEIGHTS, WHERE, Call
 
 # Rows whose logarithms are merged before their product is used up: factors of at most 2 in
@@ -78,10 +83,21 @@ def _fetch(own: Any, source: Plane, first: Any, rows: int, k: Any, **options: An
 
 @apart("")
 def _add_rows(
-    way: _Way, call: Call, start: Any, rows: Any, size: Any, state: Any, scratch: Any
+    way: _Way,
+    call: Call,
+    start: Any,
+    rows: Any,
+    size: Any,
+    state: Any,
+    scratch: Any,
+    first: Any,
+    last: Any,
 ) -> tuple[Any, ...]:
-    """Add rows to the sums of a strip, given the number of the first element."""
-    plan = plan_of(call)
+    """Add rows to the sums of a strip, given the number of the first element.
+
+    There are no sums before the ``first`` rows; with the ``last`` products are used up.
+    """
+    plan, zero = plan_of(call), constant(size, 0.0, np.float64)
     place = start, rows, size
 
     def opened(operand: int) -> Plane:
@@ -100,20 +116,28 @@ def _add_rows(
         fields, most = [*range(FIELDS)], ROWS // 2
 
     def add_column(k: Any) -> None:
-        sums = tuple(vector(_place(state, field, k)) for field in fields)
+        sums = branch(
+            first,
+            lambda: (zero,) * len(fields),
+            lambda: tuple(vector(_place(state, field, k)) for field in fields),
+        )
         done, count = integer(size, 0), most
         while count:
             whole = (rows - done) // count
 
             def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
-                first = done + j * count
+                row = done + j * count
                 for source in (x, z):
-                    for row in range(count):
-                        source.ask(first + row, k)
-                return step(count, first, k, *sums)
+                    for own in range(count):
+                        source.ask(row + own, k)
+                return step(count, row, k, *sums)
 
             sums = loop(whole, sums, following)
             done, count = done + whole * count, count // 2
+        if way.merged:
+            sums = branch(last, lambda: _used_up(way.own, *sums), lambda: sums)
+            if 1 not in fields:
+                store(zero, _place(state, 1, k))
         for field, value in zip(fields, sums, strict=True):
             store(value, _place(state, field, k))
 
@@ -127,15 +151,13 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
     smooth = shared[1] != 0.0
     wide = smooth | (z.operand.code == FLOAT64)
 
-    def linear(first: Any, k: Any, logits: list[Any]) -> tuple[Any, ...]:
-        def compute(dtype: Any) -> tuple[Any, ...]:
-            a, b = (spread(number, dtype) for number in shared)
-            labels = _fetch(dtype, z, first, len(logits), k)
-            rows = [
-                Element(dtype, to_dtype(own_logits, dtype), own_labels, a, b, smooth)
-                for own_logits, own_labels in zip(logits, labels, strict=True)
-            ]
-            return tuple(to_float64(linear_part(element)) for element in rows)
+    # All rows in one vector: side by side, they keep the processor busier than one after the other.
+    def linear(first: Any, k: Any, rows: int, logits: Any) -> tuple[Any]:
+        def compute(dtype: Any) -> tuple[Any]:
+            a, b = (spread(number, dtype, rows * LANES) for number in shared)
+            labels = joined(_fetch(dtype, z, first, rows, k))
+            element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
+            return (to_float64(linear_part(element)),)
 
         return in_precision(own, wide, compute) if way.precise else compute(own)
 
@@ -145,11 +167,11 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
         return exp_minus_abs_wide(logits)
 
     def step(rows: int, first: Any, k: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
-        logits = _fetch(own, x, first, rows, k, floats_only=True)
+        logits = joined(_fetch(own, x, first, rows, k, floats_only=True))
         rest = lost[0] if lost else None
-        for value in linear(first, k, logits):
+        for value in split(linear(first, k, rows, logits)[0], rows):
             total, rest = add_to(total, rest, own, value)
-        factors = [factor(values) for values in logits]
+        factors = split(factor(logits), rows)
         while len(factors) > 1:
             factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
         u = merge(u, to_float64(factors[0]))
@@ -169,21 +191,24 @@ def _weighted_step(
 ) -> Any:
     """Return what adds rows to the fields of the sums of a vector."""
     own = way.own
+    # The dtype of losses, and that of their logarithms.
+    wide, narrow = (np.float64, COARSE) if way.precise else (own, own)
 
     def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
         logits, labels, weights = (select(flags, v, 0.0) for v in given)
-        a, b = (spread(number, own) for number in shared)
+        a, b = (spread(number, wide) for number in shared)
 
         def positives() -> Any:
-            return select(flags, _fetch(own, q, row, 1, k)[0], 0.0)
+            return select(flags, _fetch(wide, q, row, 1, k)[0], 0.0)
 
-        has_q = q.operand.code != MISSING
-        element = Element(own, logits, labels, a, b, shared[1] != 0.0, has_q, positives)
-        (values,) = branch(
-            z.operand.code == MISSING,
-            lambda: (logits,),
-            lambda: (loss(element, *exp_minus_abs_and_rest(own, logits)),),
-        )
+        def losses() -> tuple[Any]:
+            has_q, x = q.operand.code != MISSING, to_dtype(logits, wide)
+            element = Element(wide, x, labels, a, b, shared[1] != 0.0, has_q, positives, narrow)
+            if way.precise:
+                return (loss(element, exp_minus_abs_wide(logits), None),)
+            return (loss(element, *exp_minus_abs_and_rest(own, logits)),)
+
+        (values,) = branch(z.operand.code == MISSING, lambda: (to_dtype(logits, wide),), losses)
         values = to_float64(values)
         if own is np.float32:
             total, lost = fma(weights, values, sums.numerator), sums.lost
@@ -199,7 +224,7 @@ def _weighted_step(
     def step(rows: int, first: Any, k: Any, *sums: Any) -> tuple[Any, ...]:
         place = first, rows, k
         flags = [mask != 0.0 for mask in _fetch(own, keep, *place, flags_only=True)]
-        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(own, z, *place)
+        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(wide, z, *place)
         weights = _fetch(np.float64, w, *place)
         for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
             sums = tuple(add_row(Sums(*sums), first + j, k, *given))
@@ -208,20 +233,12 @@ def _weighted_step(
     return step
 
 
-@apart("")
-def _use_up(own: Any, size: Any, state: Any) -> tuple[Any, ...]:
-    """Add the logarithms of the products to the sums, and begin with new products."""
-
-    def following(k: Any) -> None:
-        u, total, lost = (vector(_place(state, field, k)) for field in (PRODUCT, 0, 1))
-        total, lost = add_to(total, lost, own, log1p_wide(u))
-        zero = constant(k, 0.0, np.float64)
-        for field, value in ((PRODUCT, zero), (0, total), (1, lost)):
-            if field != 1 or own is np.float64:
-                store(value, _place(state, field, k))
-
-    for_each((size + (LANES - 1)) // LANES, following)
-    return ()
+def _used_up(own: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+    """Add the logarithms of products to sums; return new products and the sums."""
+    logarithm = (log1p_coarse if own is np.float32 else log1p_wide)(u)
+    total, rest = add_to(total, lost[0] if lost else None, own, logarithm)
+    zero = constant(u, 0.0, np.float64)
+    return (zero, total, rest) if lost else (zero, total)
 
 
 @apart("")
@@ -233,14 +250,6 @@ def _add_range(
     block, column = start // plan.lines, start % plan.lines
     # The number of the strip's first element.
     base = block * (plan.length * plan.lines + plan.rest) + column
-    zero = constant(size, 0.0, np.float64)
-    vectors = (size + (LANES - 1)) // LANES
-
-    def clear(k: Any) -> None:
-        for field in (0, 1, PRODUCT) if way.merged else range(FIELDS):
-            store(zero, _place(state, field, k))
-
-    for_each(vectors, clear)
     first = plan.length * part // plan.ranges
     stop = plan.length * (part + 1) // plan.ranges
 
@@ -250,16 +259,13 @@ def _add_range(
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
         place = row * plan.lines + base
         evenly = least(stop - row, plan.inner - row % plan.inner)
-        rows = least(evenly, bunch_of(plan, place, size, arrays))
+        rows = bunch_of(plan, place, evenly, size, arrays)
         if way.merged:
             rows = least(rows, MERGED[way.own] - since)
-        _add_rows(way, call, place, rows, size, state, scratch)
-        since = since + rows
-        if not way.merged:
-            return row + rows, since
-        full = since > MERGED[way.own] - LANES
-        when(full, lambda: _use_up(way.own, size, state))
-        return row + rows, select(full, integer(row, 0), since)
+        since, following = since + rows, row + rows
+        full = (since > MERGED[way.own] - LANES) | (following == stop)
+        _add_rows(way, call, place, rows, size, state, scratch, row == first, full)
+        return following, select(full, integer(row, 0), since)
 
     loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
     left = least(plan.rest - column, size)
@@ -269,30 +275,65 @@ def _add_range(
         last = least(left, size - 1) // LANES
         places = [_place(state, field, last) for field in range(FIELDS + 1)]
         before_it = [vector(place) for place in places]
-        place = plan.length * plan.lines + base
-        _add_rows(way, call, place, integer(size, 1), left, state, scratch)
+        place, one = plan.length * plan.lines + base, integer(size, 1)
+        _add_rows(way, call, place, one, left, state, scratch, one == 0, one == 1)
         added = before(left - last * LANES, LANES)
         for place, value in zip(places, before_it, strict=True):
             store(select(added, vector(place), value), place)
 
     when((left > 0) & (part == plan.ranges - 1), rest)
-    if way.merged:
-        _use_up(way.own, size, state)
     return ()
 
 
 @apart("f")
 def _doubtful(size: Any, state: Any) -> tuple[Any]:
-    """Return how many vectors have a sum that is not finite, or too small to be trusted."""
+    """Return how many vectors have a sum that is not finite, or too small to be trusted.
+
+    It is 0 where nothing counts.
+    """
     zero = constant(size, 0.0, np.float64)
 
     def following(k: Any, count: Any) -> tuple[Any]:
         magnitude = absolute(vector(_place(state, 0, k)))
-        bad = select((magnitude > TINY) & (magnitude < np.inf), zero, 1.0)
+        good = (magnitude == 0.0) | ((magnitude > TINY) & (magnitude < np.inf))
+        bad = select(good, zero, 1.0)
         bad = select(before(size - k * LANES, LANES), bad, 0.0)
         return (select(differ(bad, zero), count + 1.0, count),)
 
     return loop((size + (LANES - 1)) // LANES, (0.0 * to_float64(size),), following)
+
+
+@apart("")
+def _fold(count: int, folded: Any, size: Any, state: Any) -> tuple[Any, ...]:
+    """Add up neighbours in the first ``count`` fields of the sums of a strip, in place."""
+
+    def fold(lanes: int, first: Any, results: Any) -> None:
+        def following(k: Any) -> None:
+            column = (first + k * lanes) * folded
+
+            def sums(j: Any) -> Sums:
+                fields = []
+                for field in range(count):
+                    place = state + field * FIELD + (column + j) * 8
+                    places = [place + folded * (8 * lane) for lane in range(lanes)]
+                    fields.append(from_bits(load_apart(places, 8)))
+                zero = fields[0] * 0.0
+                return Sums(*fields, *[zero] * (FIELDS - count))
+
+            def more(j: Any, *found: Any) -> tuple[Any, ...]:
+                return tuple(add(Sums(*found), sums(j + 1)))
+
+            found = loop(folded - 1, tuple(sums(integer(k, 0))), more)
+            for field in range(count):
+                store(found[field], state + field * FIELD + (first + k * lanes) * 8)
+
+        for_each(results, following)
+
+    results = size // folded
+    whole = results // LANES
+    fold(LANES, integer(size, 0), whole)
+    fold(1, whole * LANES, results - whole * LANES)
+    return ()
 
 
 def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
@@ -302,21 +343,22 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
     exact = _Way(np.float64, merged=False, weighted=form.by_element)
     is_short = plan.reduced < SHORT
 
-    def work(part: Any, start: Any, size: Any) -> None:
+    def work(part: Any, line: Any, lines: Any) -> None:
         def by(way: _Way) -> tuple[Any, ...]:
-            _add_range(dtype, way, call, part, start, size, state, scratch)
+            _add_range(dtype, way, call, part, line, lines, state, scratch)
             return ()
 
         def checked(way: _Way) -> tuple[Any, ...]:
             by(way)
-            when(_doubtful(size, state)[0] != 0.0, lambda: by(exact))
+            when(_doubtful(lines, state)[0] != 0.0, lambda: by(exact))
             return ()
 
         wide = call.array(LABELS).code == FLOAT64
         if form.by_element:
             if dtype is np.float32:
                 wide = wide | (call.array(POS_WEIGHT).code == FLOAT64) | is_short
-                branch(wide, lambda: by(exact), lambda: checked(exact._replace(own=dtype)))
+                way = exact._replace(own=dtype)
+                branch(wide, lambda: checked(way._replace(precise=True)), lambda: checked(way))
             else:
                 by(exact)
         elif dtype is np.float32:
@@ -327,6 +369,9 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
             )
         else:
             branch(is_short, lambda: by(exact), lambda: checked(_Way(dtype, merged=True)))
+        count = FIELDS if form.by_element else 2
+        when(plan.folded > 1, lambda: _fold(count, plan.folded, lines, state))
+        start, size = line // plan.folded, lines // plan.folded
         place, field = place_of_sums(call, plan, part, start, state)
         direct = plan.pitch == 0
         alike = not form.by_element

@@ -195,7 +195,7 @@ def write_all(dtype: Any, alike: bool, call: Call) -> None:
     count = plan.kept // plan.blocks
 
     def block(k: Any) -> None:
-        own = sums + k * plan.lines * 8
+        own = sums + k * (plan.lines // plan.folded) * 8
         write_results(dtype, alike, call, own, field, k * count, count)
 
     when(plan.pitch != 0, lambda: for_each(plan.blocks, block))

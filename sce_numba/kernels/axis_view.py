@@ -12,6 +12,9 @@ many of them are *packed* into one that its columns fill whole vectors; these ar
 end.  Where what is reduced lies in the middle, the kept axes before it make *blocks*, each of which
 is a view of its own.
 
+Where the fastest of what is reduced is short, and the rest lies beyond what is kept, that rest is
+reduced first, and then so many neighbours among the columns are *folded* into one result.
+
 The work is dealt out in strips of results, and each strip, where there are few of them, in ranges
 of what is reduced.  Sums of ranges are added in order, so the number of threads can't be seen.
 """
@@ -38,6 +41,7 @@ from .view import (
     OPERANDS,
     PLAIN,
     POS_WEIGHT,
+    RANK,
     RESULT,
     ROWS,
     SHAPE,
@@ -54,15 +58,18 @@ from .view import (
 ROWS_ALONG, TOGETHER, GATHERED = 16, 2048, 256
 # There are ranges where strips are fewer than this, and no range is shorter than so many rows.
 UNITS, SHORTEST = 16, 64
-# More columns than this are not packed, nor fewer rows than make so many.
-PACKABLE, FEWEST = 1024, 8
+# More columns than this are not packed, nor fewer rows than make so many; and from so many columns
+# on the lanes that a row of them leaves empty don't matter.
+PACKABLE, FEWEST, FILLED = 1024, 8, 4 * LANES
+# More neighbours than this are not folded, nor any where columns have fewer rows than this.
+FOLDABLE, FOLDED_ROWS = 1024, 4
 # Sums of a result, see ``tiles.Sums``.
 FIELDS = 5
 
 # Words behind those of a layout, for each field of a plan.
 KEPT, REDUCED, LINES, LENGTH, REST, WIDTH = range(6)
-RANGES, PITCH, FIRST, RANK_KEPT, INNER, PACKED, BLOCKS = range(6, 13)
-MORE = 13
+RANGES, PITCH, FIRST, RANK_KEPT, INNER, PACKED, BLOCKS, FOLDED = range(6, 14)
+MORE = 14
 
 
 class Plan(NamedTuple):
@@ -70,7 +77,7 @@ class Plan(NamedTuple):
 
     kept: Any  # how many results there are
     reduced: Any  # elements of a result
-    lines: Any  # rows along, or columns across in a block, that sums are made of
+    lines: Any  # rows along, or columns across in a block, that are added up
     length: Any  # elements of each
     rest: Any  # elements of a block behind the last whole row of packed columns
     width: Any  # lines in a strip
@@ -81,6 +88,7 @@ class Plan(NamedTuple):
     inner: Any  # rows of the view that are evenly apart
     packed: Any  # rows of the view that are one
     blocks: Any  # parts of the view that follow one another
+    folded: Any  # neighbours among the columns that are one result
 
 
 def _place_of_plan(call: Call) -> Any:
@@ -152,12 +160,40 @@ def move_slower(lengths: Any, table: Any, reduced: Any, kept: Any, slower: Any) 
             fits = fits and step < least
             count *= lengths[axis]
     blocks = 1
-    if fits and count * size >= BLOCK // 4 and size >= FEWEST * whole_rows(count):
+    fills = count >= FILLED or size >= FEWEST * whole_rows(count)
+    if fits and fills and count * size >= SHORT:
         for axis in range(len(lengths)):
             if lengths[axis] != 1 and steps[STRIDES + axis] > most:
                 kept[axis], slower[axis] = 0, 1
                 blocks *= lengths[axis]
     return blocks
+
+
+def fold_fastest(lengths: Any, table: Any, reduced: Any, kept: Any) -> int:
+    """Move reduced axes that are faster than all kept ones from ``reduced`` to ``kept``.
+
+    Return how many elements they have: none, but for one, where these or the others are too many or
+    too few for that to pay.
+    """
+    steps = table[LOGITS]
+    least = 0
+    for axis in range(len(lengths)):
+        step = abs(steps[STRIDES + axis])
+        if kept[axis] != 0 and lengths[axis] != 1:
+            least = step if least == 0 else min(least, step)
+    count, rest = 1, 1
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0:
+            if abs(steps[STRIDES + axis]) < least:
+                count *= lengths[axis]
+            else:
+                rest *= lengths[axis]
+    if count > FOLDABLE or rest < FOLDED_ROWS:
+        return 1
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0 and abs(steps[STRIDES + axis]) < least:
+            reduced[axis], kept[axis] = 0, 1
+    return count
 
 
 def flatten_axes(
@@ -173,10 +209,16 @@ def flatten_axes(
     """Write the layout and the plan of a reduction to ``words``, which are 0; tell if it is along.
 
     As ``flatten``; ``reduced`` and ``kept`` have another number than 0 for each of their axes, and
-    ``slower`` has zeros; those of what is kept are changed.  ``by_element`` says that weights are
+    ``slower`` has zeros; all of them are changed.  ``by_element`` says that weights are
     taken so in any case.  ``axes`` has room for two numbers more than there are axes.
     """
+    varies = False
+    for axis in range(len(lengths)):
+        if reduced[axis] != 0 and lengths[axis] != 1 and table[WEIGHTS][STRIDES + axis] != 0:
+            varies = True
     along = is_along(lengths, table, reduced)
+    folded = fold_fastest(lengths, table, reduced, kept)
+    along = along and folded == 1
     before, blocks = 0, 1
     if along:
         middle = join_axes(lengths, table, kept, words, axes, 0)
@@ -201,10 +243,6 @@ def flatten_axes(
     # Weights that are alike for all elements of a result.
     masked = table[WHERE][CODE] != MISSING or table[POS_WEIGHT][CODE] != MISSING
     weighted = table[WEIGHTS][CODE] != MISSING
-    varies = False
-    for axis in range(len(lengths)):
-        if reduced[axis] != 0 and lengths[axis] != 1 and table[WEIGHTS][STRIDES + axis] != 0:
-            varies = True
     bare = table[LABELS][CODE] == MISSING
     words[BY_ELEMENT] = masked or bare or (weighted and (varies or by_element))
     words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
@@ -213,7 +251,11 @@ def flatten_axes(
         if table[row][CODE] != MISSING and not lies_in_order(words, start + row * width):
             in_order = False
     words[STAGED] = along and (words[STAGED] != 0 or not in_order)
-    # What has the kept axes only.
+    # What has the kept axes only, without those that are folded.
+    left = folded
+    while left > 1:
+        kept_axes -= 1
+        left //= words[SHAPE + first + kept_axes - before]
     for k in range(kept_axes):
         axis = k if k < before else first + k - before
         words[plan + MORE + k] = words[SHAPE + axis]
@@ -231,29 +273,39 @@ def flatten_axes(
     strip = ROWS_ALONG
     if not along:
         # Short runs of what is kept are read row by row from as few places as can be.
-        run = words[SHAPE + rank - 1]
-        strip = TOGETHER if packed > 1 or run == inner or run >= GATHERED else GATHERED
+        run = inner
         for row in (LOGITS, LABELS):
-            step = words[start + row * width + STRIDES + rank - 1]
-            if table[row][CODE] != MISSING and step != table[row][ITEMSIZE]:
-                strip = GATHERED
+            own = start + row * width
+            if table[row][CODE] != MISSING:
+                run = min(run, run_of(words, own, first))
+        strip = TOGETHER if packed > 1 or run == inner or run >= GATHERED else GATHERED
+        strip = max(strip // folded, 1) * folded
     in_block = (lines + strip - 1) // strip
     strips = blocks * in_block
     most = (length + BLOCK - 1) // BLOCK // TILES if along else length // SHORTEST
     ranges = max(min(UNITS // strips, most), 1)
     words[ROWS], words[COLUMNS] = (count, size) if along else (length, lines)
     words[GROUPS] = min(MOST_GROUPS, strips * ranges)
-    words[plan + KEPT], words[plan + REDUCED] = count, size
+    words[plan + KEPT], words[plan + REDUCED] = count // folded, size * folded
     words[plan + LINES], words[plan + LENGTH] = lines, length
     words[plan + REST] = (size - length * packed) * inner
     words[plan + WIDTH], words[plan + RANGES] = strip, ranges
     # Packed rows of a block that is done at once are added up where they are.
     together = ranges == 1 and (packed == 1 or in_block == 1)
-    words[plan + PITCH] = 0 if together else lines * blocks + LANES
+    words[plan + PITCH] = 0 if together else lines // folded * blocks + LANES
     words[plan + FIRST], words[plan + RANK_KEPT] = first, kept_axes
     words[plan + INNER] = length if packed > 1 else words[SHAPE + middle - 1]
-    words[plan + PACKED], words[plan + BLOCKS] = packed, blocks
+    words[plan + PACKED], words[plan + BLOCKS], words[plan + FOLDED] = packed, blocks, folded
     return along
+
+
+def run_of(words: Any, own: int, first: int) -> int:
+    """Return how many elements of an array lie together along its axes from ``first`` on."""
+    run, k = 1, words[RANK] - 1
+    while k >= first and words[own + STRIDES + k] == words[own + ITEMSIZE] * run:
+        run *= words[SHAPE + k]
+        k -= 1
+    return run
 
 
 def whole_rows(count: int) -> int:

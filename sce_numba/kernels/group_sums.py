@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from .fused import two_sum
-from .lanes import absolute, for_each, select
+from .lanes import absolute, for_each, least, select
 from .memory import get, put
+from .streaming import prefetch_line
 from .tiles import Form, Sums, no_sums
 from .view import LABELS, LOGITS, RESULT, Call
 
@@ -21,6 +22,8 @@ from .view import LABELS, LOGITS, RESULT, Call
 FIELDS = 3
 # For a group: numerator and denominator, each with what it lost if that matters.
 GROUP_FIELDS = {np.float32: 2, np.float64: 4}
+# The sums of groups are asked for so many rows early: there may be more than the caches hold.
+AHEAD = 16
 
 
 def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> Sums:
@@ -40,6 +43,7 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
         put(place, 1, lost)
 
     def row(k: Any) -> None:
+        prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
         place = groups + get(codes, k) * size
         numerator, lost, by = (
             get(rows + (count * field + k) * 8, 0, np.float64) for field in range(FIELDS)

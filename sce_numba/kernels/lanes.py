@@ -244,6 +244,19 @@ def split(x: Any, parts: int) -> list[Any]:
     return pieces
 
 
+def joined(parts: list[Any]) -> Any:
+    """Return the vector that consists of equal parts, a power of two of them."""
+    if not isinstance(parts[0], Lanes):
+        return np.concatenate(parts)
+    builder, values = parts[0].builder, [part.value for part in parts]
+    while len(values) > 1:
+        lanes = [ir.Constant(ir.IntType(32), k) for k in range(2 * values[0].type.count)]
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
+        pairs = zip(values[::2], values[1::2], strict=True)
+        values = [builder.shuffle_vector(one, two, mask) for one, two in pairs]
+    return Lanes(builder, values[0])
+
+
 def interleaved(a: Any, b: Any, c: Any, d: Any) -> Any:
     """Return the first lanes of four vectors, then their second lanes, and so on."""
     if not isinstance(a, Lanes):

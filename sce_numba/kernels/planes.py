@@ -17,8 +17,8 @@ from .axis_view import GATHERED, TOGETHER, Plan
 from .block import BLOCK
 from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
 from .memory import at, pointer
-from .operand import Operand
-from .staging import address_in_place, gather, offset_of
+from .operand import LINE, Operand
+from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import prefetch_line
 from .view import Array
 
@@ -26,18 +26,32 @@ from .view import Array
 ROWS = 4
 
 
-def bunch_of(plan: Plan, start: Any, size: Any, arrays: list[Array]) -> Any:
-    """Return how many rows are read at a time.
+def bunch_of(plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
+    """Return how many of some rows are read at a time.
 
     Of long ones that lie in place there are as many as a step has, lest so many streams of memory
     be read at once, of short ones enough for a block; of rows that are copied no more than fit one.
     """
-    in_place = (size & (LANES - 1)) == 0
-    for array in arrays:
-        in_place = in_place & ((array.address == 0) | (address_in_place(array, start, size) != 0))
     lanes, block, steps = (integer(size, n) for n in (LANES, BLOCK, ROWS * TOGETHER))
-    most = select(in_place & (block // lanes > size), block // size, lanes)
-    return least(most, select(in_place, steps // size, block // plan.width))
+    most = select(block // lanes > size, block // size, lanes)
+    most = least(rows, least(most, steps // size))
+    in_place = most > 0
+    for array in arrays:
+        there = (array.address == 0) | (_rows_in_place(array, plan, start, most, size) != 0)
+        in_place = in_place & there
+    return select(in_place, most, least(rows, least(lanes, block // plan.width)))
+
+
+def _rows_in_place(array: Array, plan: Plan, start: Any, rows: Any, size: Any) -> Any:
+    """Return the address of rows that can be read where they lie, in whole vectors; else 0."""
+    place = address_in_place(array, start, size)
+    vectors = (size + (LANES - 1)) // LANES
+    step = array.stride(plan.first - 1) * plan.packed
+    last = place + select(step > 0, step, integer(step, 0)) * (rows - 1)
+    # Behind the array there may be no memory.
+    there = (size & (LANES - 1)) == 0
+    there = there | (last + vectors * array.itemsize * LANES < end_of(array) + 1)
+    return select(there, place, integer(size, 0))
 
 
 class Plane(NamedTuple):
@@ -51,15 +65,27 @@ class Plane(NamedTuple):
     next: Any = 0
     next_row: Any = 0
     next_vector: Any = 0
+    in_place: Any = 1
 
     def at(self, row: Any, vector: Any) -> Any:
         """Return the address of a vector of a row."""
         return self.operand.address + row * self.step + vector * (self.operand.itemsize * LANES)
 
     def ask(self, row: Any, vector: Any) -> None:
-        """Ask for memory that is read after these rows."""
+        """Ask for memory that is read after these rows.
+
+        In the first level rows a power of two apart would take each other's places; but what is
+        copied is read more than once.
+        """
         place = self.next + row * self.next_row + vector * self.next_vector
-        prefetch_line(place)
+        is_wide = self.operand.itemsize * LANES > LINE
+
+        def ask(level: int) -> None:
+            prefetch_line(place, level)
+            when(is_wide, lambda: prefetch_line(place + LINE, level))
+
+        when(self.in_place != 0, lambda: ask(2))
+        when(self.in_place == 0, lambda: ask(1))
 
 
 def _turned(rows: list[Any]) -> list[Any]:
@@ -100,9 +126,8 @@ def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
     return found
 
 
-def _load(addresses: list[Any], size: int) -> Any:
-    """Return a vector of the elements at some addresses, as many at each."""
-    count = LANES // len(addresses)
+def load_apart(addresses: list[Any], size: int, count: int = 1) -> Any:
+    """Return a vector of elements of ``size`` bytes at some addresses, as many at each."""
     if not isinstance(addresses[0], Lanes):
         return np.concatenate([at(address, count, f"u{size}") for address in addresses])
     builder, kind = addresses[0].builder, ir.VectorType(ir.IntType(8 * size), count)
@@ -135,7 +160,7 @@ def _turn(
         """Copy ``count`` rows."""
         beside = LANES // count
         vectors = [
-            _load([first + step * (start + j + 4 * k) for k in range(beside)], size)
+            load_apart([first + step * (start + j + 4 * k) for k in range(beside)], size, count)
             for start in range(0, LANES, 4 * beside)
             for j in range(4)
         ]
@@ -179,10 +204,19 @@ def _copy_rows(
         chosen = (itemsize == width) & (squares > 0)
         when(chosen, partial(_turn, width, plan, squares, rows, first, step, target))
     done = squares * LANES
+    # The rows that are copied after so many others: of this strip, or the first ones of the next.
+    after = least(plan.length, integer(size, LANES))
+    first_row = start % (plan.length * plan.lines + plan.rest) // plan.lines
 
     def row(k: Any) -> None:
         to = target + (k * plan.width + done) * itemsize
-        gather(array, start + k * plan.lines + done, size - done, to)
+        place = start + k * plan.lines
+        wraps = first_row + k + after > plan.length - 1
+        following = place + select(
+            wraps, (after - plan.length) * plan.lines + size, after * plan.lines
+        )
+        ahead = offset_of(array, following) - offset_of(array, place)
+        gather(array, place + done, size - done, to, ahead)
 
     when(done < size, lambda: for_each(rows, row))
     # The rest of the columns, or the next strip of whole ones.
@@ -195,25 +229,25 @@ def _copy_rows(
     )
 
 
-@apart("iiiiiii")
+@apart("iiiiiiii")
 def _plane(
     array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: Any
 ) -> tuple[Any, ...]:
+    zero = integer(size, 0)
+
     def given() -> tuple[Any, ...]:
-        place = address_in_place(array, start, size)
-        whole = (size & (LANES - 1)) == 0
-        place = select(whole, place, integer(size, 0))
+        place = _rows_in_place(array, plan, start, rows, size)
 
         def copied() -> tuple[Any, ...]:
             following = _copy_rows(array, plan, start, rows, size, scratch)
-            return scratch, array.itemsize * plan.width, *following
+            return scratch, array.itemsize * plan.width, *following, zero
 
         step = array.stride(plan.first - 1) * plan.packed
-        there = place, step, place + step * rows, step, array.itemsize * LANES
+        line = array.itemsize * LANES
+        there = place, step, place + step * rows, step, line, integer(size, 1)
         return branch(place != 0, lambda: there, copied)
 
-    zero = integer(size, 0)
-    address, *rest = branch(array.address == 0, lambda: (zero,) * 5, given)
+    address, *rest = branch(array.address == 0, lambda: (zero,) * 6, given)
     return address, array.code, array.itemsize, *rest
 
 

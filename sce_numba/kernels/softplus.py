@@ -16,7 +16,7 @@ linear part of the loss, ``max(x, 0) - x z``, carries them into the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class _Format:
 
 
 # fmt: off
-FORMATS = {
+FORMATS: dict[Any, _Format] = {
     np.float32: _Format(
         fraction=23,
         bias=127,
@@ -99,6 +99,19 @@ FORMATS = {
         h_chains=4,
     ),
 }
+# float64 with the digits that sums of float32 losses need.
+COARSE = "float64, coarse"
+FORMATS[COARSE] = replace(
+    FORMATS[np.float64],
+    # relative error of log1p(t) <= 2^-30.22
+    h=(
+        -0.3781395678122119, 0.17922490960762408, -0.0932302432311035,
+        0.05108537395819003, -0.028950096043001642, 0.01675526338042944,
+        -0.009793718297647653, 0.006111970735965268, -0.004303212603984289,
+        0.002072939821268557,
+    ),
+    h_chains=2,
+)
 # fmt: on
 
 
@@ -206,6 +219,16 @@ def sigmoid_from_exp(t: Any, d: Any) -> Any:
     rest = fma(-s, v, t)
     rest = fma(s, d - (t - (v - 1.0)), rest)
     return fma(1.0 - s, rest, s)
+
+
+def log1p_coarse(u: Any) -> Any:
+    """Return log(1 + u) for float64 u >= 0, as precise as sums of float32 losses need it."""
+    form = FORMATS[np.float64]
+    v = 1.0 + u
+    k = (bits(v) >> form.fraction) - form.bias
+    m = from_bits(bits(v) - (k << form.fraction))
+    f = select(v < 2.0, u, m - 1.0)
+    return fma(to_float64(k), form.ln2[0], log1p(COARSE, f))
 
 
 def log1p_wide(u: Any) -> Any:

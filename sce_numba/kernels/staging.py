@@ -29,9 +29,9 @@ from .lanes import (
     when,
 )
 from .memory import at, copy, copy_elements, pointer
-from .operand import LINE, Operand, load, own_format
+from .operand import Operand, load, own_format
 from .small_floats import rounded
-from .streaming import copy_past_caches
+from .streaming import copy_past_caches, prefetch_line
 from .view import Array
 
 
@@ -52,11 +52,12 @@ def offset_of(array: Array, start: Any) -> Any:
 
 
 def _for_each_run(
-    array: Array, start: Any, size: Any, visit: Callable[[Any, Any, Any], None]
+    array: Array, start: Any, size: Any, visit: Callable[[Any, Any, Any, Any, Any], None]
 ) -> None:
-    """Visit the runs of elements along the last axis: address, number of those before, and of it.
+    """Visit the runs of elements along the last axis, those of a plane that are whole at once.
 
-    The address goes on by itself from row to row of a plane.
+    Of runs that are evenly apart: address, elements before, elements of each, how many, and bytes
+    from one to the next.
     """
     last = array.rank - 1
     columns, stride = array.length(last), array.stride(last)
@@ -64,20 +65,22 @@ def _for_each_run(
     rows = select(last > 0, array.length(above), integer(size, 1))
     next_row = array.stride(above)
     row, position = start // columns, start % columns
-    zero = integer(size, 0)
+    zero, one = integer(size, 0), integer(size, 1)
 
     def following(
         done: Any, position: Any, row: Any, in_plane: Any, address: Any
     ) -> tuple[Any, ...]:
-        count = least(columns - position, size - done)
-        visit(address + position * stride, done, count)
-        is_last = in_plane + 1 == rows
+        count, left = least(columns - position, size - done), rows - in_plane
+        whole = select(count == columns, least(left, (size - done) // columns), one)
+        visit(address + position * stride, done, count, whole, next_row)
+        is_last = whole == left
         (address,) = branch(
             is_last,
-            lambda: (array.address + offset_of(array, (row + 1) * columns),),
-            lambda: (address + next_row,),
+            lambda: (array.address + offset_of(array, (row + whole) * columns),),
+            lambda: (address + whole * next_row,),
         )
-        return done + count, zero, row + 1, select(is_last, zero, in_plane + 1), address
+        in_plane = select(is_last, zero, in_plane + whole)
+        return done + whole * count, zero, row + whole, in_plane, address
 
     first = array.address + offset_of(array, row * columns)
     state = zero, position, row, row % rows, first
@@ -137,25 +140,61 @@ def _copy_run(
     return ()
 
 
+# Bytes that are copied at a time.
+_WIDTHS = [1, 2, 4, 8, 16, 32, 64]
+
+
 @apart("")
-def gather(array: Array, start: Any, size: Any, target: Any) -> tuple[Any, ...]:
-    """Copy elements ``start`` to ``start + size`` to memory with room for a line more."""
+def _copy_runs(
+    width: int, count: Any, size: Any, source: Any, step: Any, target: Any, ahead: Any
+) -> tuple[Any, ...]:
+    """Copy runs of ``size`` bytes, so many at a time; the last of a run overlap those before."""
+
+    def run(k: Any) -> None:
+        first, to = source + k * step, target + k * size
+
+        def part(place: Any) -> None:
+            copy(first + place, to + place, integer(size, width))
+
+        def asked(j: Any) -> None:
+            prefetch_line(first + j * width + ahead, level=2)
+            part(j * width)
+
+        if width < _WIDTHS[-1]:
+            asked(integer(size, 0))
+        else:
+            for_each(size // width, asked)
+        part(size - width)
+
+    for_each(count, run)
+    return ()
+
+
+@apart("")
+def gather(array: Array, start: Any, size: Any, target: Any, ahead: Any) -> tuple[Any, ...]:
+    """Copy elements ``start`` to ``start + size``; ask for memory ``ahead`` bytes behind them."""
     stride, itemsize = array.stride(array.rank - 1), array.itemsize
-    last = _end_of(array) - (LINE - 1)
     together = (stride == itemsize) & (array.is_swapped == 0)
 
-    def visit(address: Any, done: Any, count: Any) -> None:
-        to = target + done * itemsize
-        # A short run is copied with what follows it, over which the next run is copied.
-        short = together & (count * itemsize < LINE + 1) & (address < last)
-        when(short, lambda: copy(address, to, integer(size, LINE)))
-        when(short == 0, lambda: _copy_run(array, count, address, stride, to, itemsize))
+    def visit(address: Any, done: Any, count: Any, runs: Any, step: Any) -> None:
+        to, run = target + done * itemsize, count * itemsize
+        for width in _WIDTHS:
+            fits = run >= width
+            if width < _WIDTHS[-1]:
+                fits = fits & (run < 2 * width)
+            copied = partial(_copy_runs, width, runs, run, address, step, to, ahead)
+            when(together & fits, copied)
+
+        def one(k: Any) -> None:
+            _copy_run(array, count, address + k * step, stride, to + k * run, itemsize)
+
+        when(together == 0, lambda: for_each(runs, one))
 
     _for_each_run(array, start, size, visit)
     return ()
 
 
-def _end_of(array: Array) -> Any:
+def end_of(array: Array) -> Any:
     """Return the address behind the last element in memory."""
 
     def axis(k: Any, end: Any) -> tuple[Any]:
@@ -171,8 +210,12 @@ def _scatter(array: Array, start: Any, size: Any, source: Any) -> tuple[Any, ...
     """Copy contiguous memory to elements ``start`` to ``start + size``."""
     stride, itemsize = array.stride(array.rank - 1), array.itemsize
 
-    def visit(address: Any, done: Any, count: Any) -> None:
-        _copy_run(array, count, source + done * itemsize, itemsize, address, stride)
+    def visit(address: Any, done: Any, count: Any, runs: Any, step: Any) -> None:
+        def one(k: Any) -> None:
+            own = source + (done + k * count) * itemsize
+            _copy_run(array, count, own, itemsize, address + k * step, stride)
+
+        for_each(runs, one)
 
     _for_each_run(array, start, size, visit)
     return ()
@@ -209,7 +252,7 @@ def address_in_place(array: Array, start: Any, size: Any) -> Any:
 def _read(array: Array, start: Any, size: Any, raw: Any) -> tuple[Any, ...]:
     def given() -> tuple[Any, ...]:
         address = address_in_place(array, start, size)
-        when(address == 0, lambda: gather(array, start, size, raw))
+        when(address == 0, lambda: gather(array, start, size, raw, integer(start, 0)))
         return (select(address == 0, raw, address),)
 
     (address,) = branch(array.address == 0, lambda: (integer(start, 0),), given)

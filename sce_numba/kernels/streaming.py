@@ -26,11 +26,11 @@ AHEAD = 5120
 COPIED = 4 * LINE
 
 
-def prefetch_line(address: Any) -> None:
-    """Ask for the line that an address is in."""
+def prefetch_line(address: Any, level: int = 1) -> None:
+    """Ask for the line that an address is in, into one of the levels of the caches."""
     if isinstance(address, Lanes):
-        # To be read, into the first level, as data.
-        how = [ir.Constant(ir.IntType(32), flag) for flag in (0, 3, 1)]
+        # To be read, as data.
+        how = [ir.Constant(ir.IntType(32), flag) for flag in (0, 4 - level, 1)]
         place = pointer(address, ir.IntType(8))
         call_llvm(address.builder, "llvm.prefetch.p0i8", ir.VoidType(), [place, *how])
 
