@@ -10,6 +10,7 @@ logits, then in float64.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -482,6 +483,21 @@ def is_wide(dtype: Any, scale: Any, *operands: Operand) -> Any:
     return select(wide, integer(scale, 1), integer(scale, 0))
 
 
+def branch_on_usual(
+    dtype: Any, block: Block, compute: Callable[[Block], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return what ``compute`` makes of a block, by code of its own for the usual ones.
+
+    Those are without smoothing, with logits and labels of the dtype that is computed in.  What
+    need not be asked in each step leaves the instructions of a step in one piece.
+    """
+    code, itemsize = own_format(dtype)
+    x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
+    usual = (block.x.code == code) & (block.z.code == code) & (block.b == 0.0)
+    known = block._replace(x=x, z=z, b=real(block.size, 0.0))
+    return branch(usual, lambda: compute(known), lambda: compute(block))
+
+
 def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
     """Return sum weight loss, and what it lost, for one weight."""
 
@@ -490,7 +506,7 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
 
     def usual() -> tuple[Any, Any]:
         if block.formula.linear_part:
-            total, lost = total_merged(dtype, block)
+            total, lost = branch_on_usual(dtype, block, partial(total_merged, dtype))
         else:
             wide = is_wide(dtype, real(block.size, 1.0), block.z)
             total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, 0), False)

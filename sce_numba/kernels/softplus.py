@@ -16,6 +16,7 @@ linear part of the loss, ``max(x, 0) - x z``, carries them into the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from .fused import fma
 from .lanes import absolute, bits, from_bits, select, to_float64, to_int64
+from .side_by_side import side_by_side
 
 # An even number that lifts the exponent of the smallest subnormal number into the normal ones.
 RAISED = 64
@@ -102,10 +104,17 @@ FORMATS = {
 # fmt: on
 
 
-def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+def _polynomial(
+    x: Any, coefficients: tuple[float, ...], chains: int, after: Callable[[Any], Any] = _as_it_is
+) -> Any:
     """Return sum c_k x^k, in one, two or four interleaved chains.
 
-    More of them keep the processor from waiting for each step to end, but take more steps.
+    More of them keep the processor from waiting for each step to end, but take more steps.  Each
+    step is handed to ``after``.
     """
     square = x * x
     power = {1: x, 2: square, 4: square * square}[chains]
@@ -113,7 +122,7 @@ def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
     for first in range(chains):
         *lower, value = coefficients[first::chains]
         for c in reversed(lower):
-            value = fma(power, value, c)
+            value = after(fma(power, value, c))
         sums.append(value)
     if chains == 1:
         return sums[0]
@@ -151,7 +160,8 @@ def _reduced(dtype: Any, size_bits: Any, raised: int = 0) -> tuple[Any, Any]:
 
 def _exp_reduced_less_one(dtype: Any, r: Any) -> Any:
     """Return e^r - 1 for a reduced argument."""
-    return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2), r)
+    after = side_by_side if dtype is np.float64 else _as_it_is
+    return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2, after), r)
 
 
 def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
