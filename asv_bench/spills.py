@@ -47,7 +47,7 @@ LOOPS = {
 }
 DTYPES = np.float32, np.float64
 
-LABEL = re.compile(r"^(\.LBB\w+):", re.MULTILINE)
+LABEL = re.compile(r"^(\.LBB\w+):")
 # To a block, or by a table of them.
 JUMP = re.compile(r"^\s+(?:j\w+|b|b\.\w+|cbn?z|tbn?z|br)\s(.*)$")
 ALWAYS = re.compile(r"^\s+(?:jmp\w*|b|br|ret\w*)(?:\s|$)")
@@ -86,20 +86,25 @@ def functions(assembly: str) -> dict[str, str]:
 def blocks(function: str) -> tuple[dict[str, list[str]], dict[str, set[str]]]:
     """Return the instructions of each block of a function, and the blocks that follow it."""
     tables = {place for table in TABLE.findall(function) for place in places(table)}
-    code = function.split(".Lfunc_end")[0]
-    parts = LABEL.split(code)
-    names = ["", *parts[1::2]]
-    lines = [[line for line in part.splitlines() if INSTRUCTION.match(line)] for part in parts[::2]]
+    text: dict[str, list[str]] = {}
     following: dict[str, set[str]] = {}
-    for k, (name, block) in enumerate(zip(names, lines, strict=True)):
-        found: set[str] = set()
-        for line in block:
+    name, goes_on, ended = "", False, True
+    for line in function.split(".Lfunc_end")[0].splitlines():
+        label, is_instruction = LABEL.match(line), INSTRUCTION.match(line)
+        # What follows a jump is a block of its own.
+        if label or (is_instruction and ended):
+            before, name = name, label.group(1) if label else f"{name}+"
+            text[name], following[name] = [], set()
+            if goes_on:
+                following[before].add(name)
+            goes_on, ended = True, False
+        if is_instruction:
+            text[name].append(line)
+            goes_on = not ALWAYS.match(line)
             if jump := JUMP.match(line):
-                found |= set(places(jump.group(1))) or tables
-        if k + 1 < len(names) and not (block and ALWAYS.match(block[-1])):
-            found.add(names[k + 1])
-        following[name] = found & set(names)
-    return dict(zip(names, lines, strict=True)), following
+                following[name] |= set(places(jump.group(1))) or tables
+            ended = bool(jump) or not goes_on
+    return text, {name: found & set(text) for name, found in following.items()}
 
 
 def places(text: str) -> list[str]:
@@ -107,20 +112,21 @@ def places(text: str) -> list[str]:
     return re.findall(r"\.LBB\d+_\d+", text)
 
 
-def loops_of(following: dict[str, set[str]]) -> list[set[str]]:
-    """Return the blocks of each loop."""
+def loops_of(following: dict[str, set[str]]) -> dict[str, set[str]]:
+    """Return the blocks of each loop by its first."""
     before: dict[str, set[str]] = {name: set() for name in following}
     for name, others in following.items():
         for other in others:
             before[other].add(name)
     every = set(following)
     above = dict.fromkeys(following, every)
-    above[""] = {""}
+    entry = next(iter(following))
+    above[entry] = {entry}
     changed = True
     while changed:
         changed = False
         for name in following:
-            if name and before[name]:
+            if name != entry and before[name]:
                 now = {name} | set.intersection(*(above[other] for other in before[name]))
                 changed |= now != above[name]
                 above[name] = now
@@ -133,7 +139,7 @@ def loops_of(following: dict[str, set[str]]) -> list[set[str]]:
                 if block not in body:
                     body.add(block)
                     waiting += before[block]
-    return list(loops.values())
+    return loops
 
 
 def spills(lines: list[str]) -> Spills:
@@ -156,11 +162,18 @@ def assembly_of(job: Job, machine: Any) -> str:
     return str(machine.emit_assembly(machine_code.optimized(job, machine)))
 
 
+def multiplications(lines: Iterable[str]) -> int:
+    """Return how many instructions multiply vectors."""
+    return sum(map(bool, map(MULTIPLIES.match, lines)))
+
+
 def step_loop(function: str) -> list[str]:
     """Return the instructions of the loop of a function that multiplies most."""
     text, following = blocks(function)
-    loops = [[line for name in body for line in text[name]] for body in loops_of(following)]
-    return max(loops, key=lambda lines: sum(map(bool, map(MULTIPLIES.match, lines))))
+    loops = [
+        [line for name in body for line in text[name]] for body in loops_of(following).values()
+    ]
+    return max(loops, key=multiplications)
 
 
 def all_spills(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asv_bench import spills
+from asv_bench import ports, spills
 from asv_bench.spills import Spills
 
 # The most instructions that write vectors to the stack, or read them, with a quarter to spare for
@@ -88,3 +88,23 @@ sce_numba.f:
 def test_vectors_on_the_stack_are_counted_within_the_loop(assembly, expected):
     function = spills.functions(assembly)["f"]
     assert spills.spills(spills.step_loop(function)) == expected
+
+
+DETOUR = """
+	xorl	%eax, %eax
+.LBB0_1:
+	vmulps	%ymm0, %ymm1, %ymm2
+	je	.LBB0_3
+	vaddps	%ymm0, %ymm2, %ymm2
+	jmp	.LBB0_3
+	nop
+.LBB0_3:
+	decq	%rcx
+	jne	.LBB0_1
+	retq
+"""
+
+
+def test_the_shortest_way_round_a_loop_leaves_out_detours_and_jumps():
+    names = [line.split()[0] for line in ports.shortest_way(DETOUR)]
+    assert names == ["vmulps", "decq"]
