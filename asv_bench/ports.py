@@ -73,7 +73,7 @@ PROCESSORS = {
     "Zen 4": Processor("znver4", "znver4"),
 }
 ROWS = *Cycles._fields, "measured"
-MEASURED = "mean", "mean and gradient"
+MEASURED = "mean", "mean and gradient", "`NONE`"
 # Bytes of arrays that are timed: the difference has no overhead of a call, and all is in cache.
 SMALL, LARGE = 1 << 16, 1 << 18
 REPEATS = 2000
@@ -167,6 +167,9 @@ def measure() -> dict[str, float]:
                 lambda x=x, z=z: sce.sigmoid_cross_entropy(z, x),
                 lambda x=x, z=z, out=out: sce.sigmoid_cross_entropy_value_and_grad(
                     z, x, grad_out=out
+                ),
+                lambda x=x, z=z, out=out: sce.sigmoid_cross_entropy(
+                    z, x, reduction="none", out=out
                 ),
             )
             for name, call in zip(MEASURED, calls, strict=True):

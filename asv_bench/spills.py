@@ -42,6 +42,7 @@ LOOPS = {
     "mean and gradient": ("slopes", USUAL, "_differentiate_merged"),
     "the same, other dtypes or smoothing": ("slopes", USUAL, "_differentiate_merged.1"),
     "`NONE`": ("losses", USUAL, "_write_part"),
+    "`NONE`, other dtypes or smoothing": ("losses", USUAL, "_write_part.1"),
     "a weight for each element": ("totals", BY_ELEMENT, "_sums.1"),
     "the same, and gradient": ("slopes", BY_ELEMENT, "_differentiate"),
 }

@@ -11,13 +11,13 @@ BOUNDS = {
     "znver4": {
         "mean": (12, 30),
         "mean and gradient": (24, 40),
-        "`NONE`": (135, 85),
+        "`NONE`": (60, 105),
         "a weight for each element": (355, 210),
     },
     "haswell": {
         "mean": (85, 220),
         "mean and gradient": (190, 315),
-        "`NONE`": (1160, 690),
+        "`NONE`": (365, 520),
         "a weight for each element": (1730, 1035),
     },
     "nehalem": {
@@ -27,7 +27,7 @@ BOUNDS = {
     "neoverse-n1": {
         "mean": (240, 370),
         "mean and gradient": (345, 445),
-        "`NONE`": (2160, 1390),
+        "`NONE`": (750, 1000),
         "a weight for each element": (3210, 1875),
     },
 }

@@ -292,7 +292,8 @@ def read_step(
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
     options = block.b != 0.0, block.q.code != MISSING, positives, own, block.parameters
-    return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
+    in_one_piece = isinstance(block.x.code, int)
+    return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options, in_one_piece), w, included
 
 
 def _values(dtype: Any, x: Any, element: Element, block: Block) -> Any:
@@ -375,7 +376,8 @@ def write_block(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
     def part(first: Any, stop: Any) -> None:
         x, z, w, q, keep = (advanced(operand, first) for operand in operands)
         rest = block._replace(size=stop - first, x=x, z=z, w=w, q=q, keep=keep)
-        _write_part(dtype, rest, out + first * itemsize, past_caches)
+        place = out + first * itemsize
+        branch_on_usual(dtype, rest, lambda known: _write_part(dtype, known, place, past_caches))
 
     when(head != 0, lambda: part(integer(out, 0), head))
     when(head < block.size, lambda: part(head, block.size))

@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import Lanes, joined, split
+from .lanes import Lanes, is_single, joined, split
 from .processor import uses_ymm
 
 # Bytes of a register.
@@ -19,13 +19,14 @@ _YMM = 32
 
 
 def side_by_side(x: Any) -> Any:
-    """Return float64 lanes, none of which LLVM uses before all of them are computed.
+    """Return lanes, none of which LLVM uses before all of them are computed.
 
     That takes no instruction.
     """
-    if not isinstance(x, Lanes) or x.value.type.count * 8 <= _YMM or not uses_ymm():
+    if not isinstance(x, Lanes) or not uses_ymm():
         return x
-    parts = split(x, x.value.type.count * 8 // _YMM)
+    kind = x.value.type
+    parts = split(x, max(1, kind.count * (4 if is_single(x) else 8) // _YMM))
     kinds, count = [part.value.type for part in parts], len(parts)
     # Nothing, which takes all parts and leaves them in the same registers.
     constraint = ",".join(["=x"] * count + [str(k) for k in range(count)])

@@ -202,10 +202,14 @@ def vanished(dtype: Any) -> tuple[float, int]:
     return 0.0, -(form.bias << form.fraction)
 
 
-def log1p(dtype: Any, t: Any) -> Any:
-    """Return log(1 + t) for 0 <= t <= 1."""
+def log1p(dtype: Any, t: Any, in_one_piece: bool = False) -> Any:
+    """Return log(1 + t) for 0 <= t <= 1.
+
+    Of float32, parts side by side are faster only in code of one piece.
+    """
     form = FORMATS[dtype]
-    return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains), t)
+    after = side_by_side if in_one_piece and dtype is np.float32 else _as_it_is
+    return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains, after), t)
 
 
 def sigmoid_from_exp(t: Any, d: Any) -> Any:
