@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from sce_numba.kernels import fused, lanes, machine_code, streaming
+from sce_numba.kernels import lanes, machine_code, numba_internals, streaming
 from sce_numba.kernels.jobs import Job
 from sce_numba.kernels.tiles import Form
 
@@ -25,11 +25,11 @@ PROCESSORS = {
 
 @pytest.fixture
 def machine(request, monkeypatch):
-    """Return a machine of LLVM for another processor, one that multiplies and adds at once."""
-    monkeypatch.setattr(fused, "_has_instruction", lambda: True)
+    """Return a machine of LLVM for another processor."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     triple, cpu, features, _ = PROCESSORS[request.param]
+    monkeypatch.setattr(numba_internals, "target", lambda: (triple, cpu, features))
     target = llvm.Target.from_triple(triple)
     return target.create_target_machine(cpu=cpu, features=features, opt=3)
 

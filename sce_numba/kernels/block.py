@@ -10,6 +10,7 @@ logits, then in float64.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -291,7 +292,8 @@ def read_step(
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
     options = block.b != 0.0, block.q.code != MISSING, positives, own, block.parameters
-    return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options), w, included
+    in_one_piece = isinstance(block.x.code, int)
+    return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options, in_one_piece), w, included
 
 
 def values_of(dtype: Any, x: Any, element: Element, block: Block) -> Any:
@@ -374,7 +376,8 @@ def write_block(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
     def part(first: Any, stop: Any) -> None:
         x, z, w, q, keep = (advanced(operand, first) for operand in operands)
         rest = block._replace(size=stop - first, x=x, z=z, w=w, q=q, keep=keep)
-        _write_part(dtype, rest, out + first * itemsize, past_caches)
+        place = out + first * itemsize
+        branch_on_usual(dtype, rest, lambda known: _write_part(dtype, known, place, past_caches))
 
     when(head != 0, lambda: part(integer(out, 0), head))
     when(head < block.size, lambda: part(head, block.size))
@@ -482,6 +485,21 @@ def is_wide(dtype: Any, scale: Any, *operands: Operand) -> Any:
     return select(wide, integer(scale, 1), integer(scale, 0))
 
 
+def branch_on_usual(
+    dtype: Any, block: Block, compute: Callable[[Block], tuple[Any, ...]]
+) -> tuple[Any, ...]:
+    """Return what ``compute`` makes of a block, by code of its own for the usual ones.
+
+    Those are without smoothing, with logits and labels of the dtype that is computed in.  What
+    need not be asked in each step leaves the instructions of a step in one piece.
+    """
+    code, itemsize = own_format(dtype)
+    x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
+    usual = (block.x.code == code) & (block.z.code == code) & (block.b == 0.0)
+    known = block._replace(x=x, z=z, b=real(block.size, 0.0))
+    return branch(usual, lambda: compute(known), lambda: compute(block))
+
+
 def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
     """Return sum weight loss, and what it lost, for one weight."""
 
@@ -490,7 +508,7 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
 
     def usual() -> tuple[Any, Any]:
         if block.formula.linear_part:
-            total, lost = total_merged(dtype, block)
+            total, lost = branch_on_usual(dtype, block, partial(total_merged, dtype))
         else:
             wide = is_wide(dtype, real(block.size, 1.0), block.z)
             total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, 0), False)

@@ -50,6 +50,7 @@ class Element(NamedTuple):
     q: Callable[[], Any] | None = None  # reads q, where there is one
     narrow: Any = None  # the dtype of the logits, where dtype is wider
     parameters: tuple[Any, ...] = ()  # the numbers that its formula takes
+    in_one_piece: bool = False  # whether code has no branches for dtypes
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,8 @@ def loss(element: Element, t: Any, _d: Any) -> Any:
         return (select(size == np.inf, literal, linear),)
 
     (linear,) = branch(element.has_q, weighted, lambda: branch(element.smooth, smoothed, plain))
-    logarithm = to_dtype(log1p(element.narrow or element.dtype, t), element.dtype)
+    logarithm = log1p(element.narrow or element.dtype, t, element.in_one_piece)
+    logarithm = to_dtype(logarithm, element.dtype)
 
     def scaled():
         *_, both = _sides(element)

@@ -8,14 +8,10 @@ correctly rounded sums", 2008).  That takes some twenty instructions.
 
 from __future__ import annotations
 
-import re
-from functools import cache
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 
-from . import numba_internals
 from .lanes import (
     Lanes,
     absolute,
@@ -28,14 +24,7 @@ from .lanes import (
     select,
     to_float64,
 )
-
-_FUSED = """
-declare float @llvm.fmuladd.f32(float, float, float)
-define float @fused(float %a, float %b, float %c) {
-  %result = call float @llvm.fmuladd.f32(float %a, float %b, float %c)
-  ret float %result
-}
-"""
+from .processor import fuses
 
 # x (2^27 + 1) and two differences leave the upper half of x, whose products are exact (Dekker).
 HALVE = 2.0**27 + 1
@@ -43,15 +32,6 @@ HALVE = 2.0**27 + 1
 LARGE, SHRINK = 2.0**900, 2.0**-200
 # On Windows, and on Apple's processors, it is float64.
 LONGDOUBLE_IS_WIDER = np.finfo(np.longdouble).nmant > np.finfo(np.float64).nmant
-
-
-@cache
-def _has_instruction() -> bool:
-    """Tell whether the processor that Numba compiles for multiplies and adds in one instruction."""
-    triple, cpu, features = numba_internals.target()
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
-    assembly = machine.emit_assembly(llvm.parse_assembly(_FUSED))
-    return re.search(r"^\s+\w*mul", assembly, re.MULTILINE) is None
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
@@ -64,7 +44,7 @@ def fma(a: Any, b: Any, c: Any) -> Any:
         wide = np.longdouble if dtype == np.float64 else np.float64
         return (np.asarray(a, wide) * np.asarray(b, wide) + c).astype(dtype)
     values = [v if isinstance(v, Lanes) else example.constant(v) for v in (a, b, c)]
-    if _has_instruction():
+    if fuses():
         return llvm_function("fmuladd", *values)
     (result,) = (_single if is_single(example) else _double)(*values)
     return result

@@ -17,6 +17,7 @@ from .block import (
     Block,
     add_step,
     add_weighted_step,
+    branch_on_usual,
     in_precision,
     is_wide,
     merge_step,
@@ -281,7 +282,11 @@ def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
             # What the labels are is looked at there.
             mergeable = (second == TOTAL) & (is_wide(dtype, factor) == 0)
             total, lost = branch(
-                mergeable, lambda: _differentiate_merged(dtype, block, first.target), usual
+                mergeable,
+                lambda: branch_on_usual(
+                    dtype, block, lambda known: _differentiate_merged(dtype, known, first.target)
+                ),
+                usual,
             )
         total, lost = weight * total, weight * lost
         magnitude = absolute(total)

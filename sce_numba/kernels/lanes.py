@@ -13,7 +13,7 @@ carries a fast-math flag: a product and a sum are rounded once where the formula
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,6 +106,13 @@ class Lanes:
 
     def __xor__(self, other: Any) -> Lanes:
         return self._with("xor", other)
+
+    def _shuffled(self, other: Lanes, places: Iterable[int]) -> Lanes:
+        """Return the lanes of these numbers, where those of the other follow its own."""
+        index = ir.IntType(32)
+        lanes = [ir.Constant(index, place) for place in places]
+        mask = ir.Constant(ir.VectorType(index, len(lanes)), lanes)
+        return Lanes(self.builder, self.builder.shuffle_vector(self.value, other.value, mask))
 
     def _compare(self, operator: str, other: Any) -> Lanes:
         other = other if isinstance(other, Lanes) else self.constant(other)
@@ -236,41 +243,25 @@ def split(x: Any, parts: int) -> list[Any]:
     if not isinstance(x, Lanes):
         return list(np.split(x, parts))
     size = x.value.type.count // parts
-    pieces = []
-    for k in range(parts):
-        lanes = [ir.Constant(ir.IntType(32), k * size + i) for i in range(size)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), size), lanes)
-        pieces.append(Lanes(x.builder, x.builder.shuffle_vector(x.value, x.value, mask)))
-    return pieces
+    return [x._shuffled(x, range(k * size, (k + 1) * size)) for k in range(parts)]
 
 
 def joined(parts: list[Any]) -> Any:
     """Return the vector that consists of equal parts, a power of two of them."""
     if not isinstance(parts[0], Lanes):
         return np.concatenate(parts)
-    builder, values = parts[0].builder, [part.value for part in parts]
-    while len(values) > 1:
-        lanes = [ir.Constant(ir.IntType(32), k) for k in range(2 * values[0].type.count)]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), lanes)
-        pairs = zip(values[::2], values[1::2], strict=True)
-        values = [builder.shuffle_vector(one, two, mask) for one, two in pairs]
-    return Lanes(builder, values[0])
+    while len(parts) > 1:
+        pairs = zip(parts[::2], parts[1::2], strict=True)
+        parts = [one._shuffled(two, range(2 * one.value.type.count)) for one, two in pairs]
+    return parts[0]
 
 
 def interleaved(a: Any, b: Any, c: Any, d: Any) -> Any:
     """Return the first lanes of four vectors, then their second lanes, and so on."""
     if not isinstance(a, Lanes):
         return np.stack([a, b, c, d], axis=1).ravel()
-    builder, size, index = a.builder, a.value.type.count, ir.IntType(32)
-
-    def shuffled(one: ir.Value, two: ir.Value, places: list[int]) -> ir.Value:
-        mask = [ir.Constant(index, place) for place in places]
-        kind = ir.VectorType(index, len(places))
-        return builder.shuffle_vector(one, two, ir.Constant(kind, mask))
-
-    one, two = (shuffled(x.value, y.value, list(range(2 * size))) for x, y in ((a, b), (c, d)))
-    places = [lane + vector * size for lane in range(size) for vector in range(4)]
-    return Lanes(builder, shuffled(one, two, places))
+    one, two, size = joined([a, b]), joined([c, d]), a.value.type.count
+    return one._shuffled(two, [lane + vector * size for lane in range(size) for vector in range(4)])
 
 
 def only(x: Any) -> Any:
@@ -493,6 +484,8 @@ def _function(
     function = ir.Function(module, ir.FunctionType(returned, given), name)
     function.linkage = "internal"
     function.attributes.add("noinline")
+    # Vectors that are kept on the stack lie within lines of the caches.
+    function.attributes.alignstack = 64
     builder = ir.IRBuilder(function.append_basic_block())
     lanes = iter(function.args)
     found = formula(*_replace(arguments, lambda _: Lanes(builder, next(lanes))))

@@ -16,6 +16,7 @@ linear part of the loss, ``max(x, 0) - x z``, carries them into the result.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,7 @@ import numpy as np
 
 from .fused import fma
 from .lanes import absolute, bits, from_bits, select, to_float64, to_int64
+from .side_by_side import side_by_side
 
 # An even number that lifts the exponent of the smallest subnormal number into the normal ones.
 RAISED = 64
@@ -115,10 +117,17 @@ FORMATS[COARSE] = replace(
 # fmt: on
 
 
-def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
+def _as_it_is(x: Any) -> Any:
+    return x
+
+
+def _polynomial(
+    x: Any, coefficients: tuple[float, ...], chains: int, after: Callable[[Any], Any] = _as_it_is
+) -> Any:
     """Return sum c_k x^k, in one, two or four interleaved chains.
 
-    More of them keep the processor from waiting for each step to end, but take more steps.
+    More of them keep the processor from waiting for each step to end, but take more steps.  Each
+    step is handed to ``after``.
     """
     square = x * x
     power = {1: x, 2: square, 4: square * square}[chains]
@@ -126,7 +135,7 @@ def _polynomial(x: Any, coefficients: tuple[float, ...], chains: int) -> Any:
     for first in range(chains):
         *lower, value = coefficients[first::chains]
         for c in reversed(lower):
-            value = fma(power, value, c)
+            value = after(fma(power, value, c))
         sums.append(value)
     if chains == 1:
         return sums[0]
@@ -164,7 +173,8 @@ def _reduced(dtype: Any, size_bits: Any, raised: int = 0) -> tuple[Any, Any]:
 
 def _exp_reduced_less_one(dtype: Any, r: Any) -> Any:
     """Return e^r - 1 for a reduced argument."""
-    return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2), r)
+    after = side_by_side if dtype is np.float64 else _as_it_is
+    return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2, after), r)
 
 
 def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
@@ -205,10 +215,14 @@ def vanished(dtype: Any) -> tuple[float, int]:
     return 0.0, -(form.bias << form.fraction)
 
 
-def log1p(dtype: Any, t: Any) -> Any:
-    """Return log(1 + t) for 0 <= t <= 1."""
+def log1p(dtype: Any, t: Any, in_one_piece: bool = False) -> Any:
+    """Return log(1 + t) for 0 <= t <= 1.
+
+    Of float32, parts side by side are faster only in code of one piece.
+    """
     form = FORMATS[dtype]
-    return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains), t)
+    after = side_by_side if in_one_piece and dtype is np.float32 else _as_it_is
+    return fma(t * t, _polynomial(t - 0.5, form.h, form.h_chains, after), t)
 
 
 def sigmoid_from_exp(t: Any, d: Any) -> Any:

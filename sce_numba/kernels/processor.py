@@ -1,0 +1,45 @@
+"""What the processor that Numba compiles for can do, told by the code that LLVM makes for it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import llvmlite.binding as llvm
+
+from . import numba_internals
+
+_FUSED = """
+declare float @llvm.fmuladd.f32(float, float, float)
+define float @fused(float %a, float %b, float %c) {
+  %result = call float @llvm.fmuladd.f32(float %a, float %b, float %c)
+  ret float %result
+}
+"""
+_SUM = """
+define void @sum(ptr %a, ptr %b) {
+  %x = load <16 x float>, ptr %a
+  %y = load <16 x float>, ptr %b
+  %result = fadd <16 x float> %x, %y
+  store <16 x float> %result, ptr %a
+  ret void
+}
+"""
+
+
+@cache
+def _assembly(code: str, triple: str, cpu: str, features: str) -> str:
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, features=features)
+    return str(machine.emit_assembly(llvm.parse_assembly(code)))
+
+
+def fuses() -> bool:
+    """Tell whether there is one instruction that multiplies and adds."""
+    assembly = _assembly(_FUSED, *numba_internals.target())
+    return re.search(r"^\s+\w*mul", assembly, re.MULTILINE) is None
+
+
+def uses_ymm() -> bool:
+    """Tell whether vectors are in AVX registers, of 32 bytes."""
+    assembly = _assembly(_SUM, *numba_internals.target())
+    return "%ymm" in assembly and "%zmm" not in assembly
