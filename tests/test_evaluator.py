@@ -190,6 +190,19 @@ def test_many_numbers_are_ten_ranges_of_about_as_many_rows(order):
         assert loss == pytest.approx(LOSSES[places == place].mean())
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("spread", [60, 0.5])
+def test_numbers_close_together_are_ranges_wherever_they_lie(sign, spread):
+    # As are dates that are written as numbers, and seconds since 1970.
+    numbers = sign * 20_240_100.0 + rng.uniform(0, spread, ROWS)
+    found = sce.evaluate(LABELS, LOGITS, by={"day": numbers}).slices["day"]
+    assert len(found) == 10
+    assert np.all(abs(found.elements / LABELS.size - 0.1) < 0.02)
+    edges = [float(name.split()[-1]) for name in found.names[:-1]]
+    expected = np.quantile(numbers, np.arange(1, 10) / 10)
+    np.testing.assert_allclose(edges, expected, rtol=0, atol=0.05 * spread)
+
+
 def test_numbers_of_any_size_have_their_order():
     numbers = np.sort(rng.normal(size=ROWS) * 10.0 ** rng.integers(-300, 300, ROWS))
     found = sce.evaluate(LABELS, LOGITS, by={"x": numbers}).slices["x"]

@@ -13,8 +13,11 @@ import numpy as np
 MOST = 1000
 # So many different numbers have a group each; more are put into so many groups of neighbours.
 EXACT, BINS = 32, 10
+# Numbers are close together whose range, so many times, is less than the least of them.
+CLOSE = 8
 # Bits of a float64 that tell which numbers are held together until all are seen: sign, exponent
-# and seven more, by which neighbours differ by less than a hundredth.
+# and seven more, by which neighbours differ by less than a hundredth.  They are those of a distance
+# where the first numbers are close together, as dates and times are.
 _KEY_BITS = 19
 _SIGN = np.uint64(1 << 63)
 _SHIFT = np.uint64(64 - _KEY_BITS)
@@ -71,6 +74,7 @@ class Numbers:
         # have digits that float64 lacks.
         self._values: np.ndarray | None = np.zeros(0, np.bool_)
         self._value_codes = np.zeros(0, np.int64)
+        self._origin = 0.0
         self._of_key = np.zeros(0, np.int64)
         self._keys: list[int] = []
 
@@ -94,9 +98,10 @@ class Numbers:
             numbers += 0.0  # one zero, not two
         own = self._exact(numbers)
         if own is None:
+            numbers = numbers.astype(np.float64)
             if self._values is not None:
-                self._hold_by_key(regroup)
-            own = self._by_key(numbers.astype(np.float64))
+                self._hold_by_key(numbers, regroup)
+            own = self._by_key(numbers)
         if whole:
             return own
         found = np.full(values.shape, NAN)
@@ -126,17 +131,20 @@ class Numbers:
             order = np.argsort(np.append(known, new))
             self._values, self._value_codes = np.append(known, new)[order], codes[order]
 
-    def _hold_by_key(self, regroup: Callable[[np.ndarray, int], Any]) -> None:
-        values, codes = self._values, self._value_codes
-        assert values is not None
+    def _hold_by_key(
+        self, following: np.ndarray, regroup: Callable[[np.ndarray, int], Any]
+    ) -> None:
+        assert self._values is not None
+        values, codes = self._values.astype(np.float64), self._value_codes
         self._values, self._of_key = None, np.full(1 << _KEY_BITS, -1)
+        self._origin = _origin_of(np.append(values, following))
         # Their sums go along.
         targets = np.array([NULL, NAN] + [0] * codes.size)
-        targets[codes] = self._by_key(values.astype(np.float64))
+        targets[codes] = self._by_key(values)
         regroup(targets, self.number)
 
     def _by_key(self, numbers: np.ndarray) -> np.ndarray:
-        keys = _keys(numbers)
+        keys = _keys(numbers - self._origin)
         found: np.ndarray = self._of_key[keys]
         if found.size and found.min() < 0:
             new = np.unique(keys[found < 0])
@@ -161,7 +169,7 @@ class Numbers:
             bins = np.unique(np.maximum(bins, 0), return_inverse=True)[1].reshape(-1)
             places[2 + order] = bins
             starts = np.flatnonzero(np.diff(bins)) + 1
-            edges = [f"{value:.4g}" for value in _least_of(keys[order][starts]).tolist()]
+            edges = _briefly(_least_of(keys[order][starts]) + self._origin)
             if edges:
                 between = [f"{one} to {two}" for one, two in pairwise(edges)]
                 names = [f"below {edges[0]}", *between, f"from {edges[-1]}"]
@@ -169,6 +177,14 @@ class Numbers:
                 names = ["all"]
         places[[NULL, NAN]] = len(names), len(names) + 1
         return [*names, "null", "NaN"], places
+
+
+def _origin_of(values: np.ndarray) -> float:
+    """Return the least of values that are far from 0 and near to each other, else 0."""
+    values = values[np.isfinite(values)]
+    if not values.size or CLOSE * np.ptp(values) >= np.abs(values).min():
+        return 0.0
+    return float(values.min())
 
 
 def _keys(numbers: np.ndarray) -> np.ndarray:
@@ -184,6 +200,17 @@ def _least_of(keys: np.ndarray) -> np.ndarray:
     bits = keys.astype(np.uint64) << _SHIFT
     least: np.ndarray = np.where(bits >= _SIGN, bits ^ _SIGN, ~bits).view(np.float64)
     return least
+
+
+def _briefly(values: np.ndarray) -> list[str]:
+    """Return numbers with four digits, or as many as tell them apart."""
+    texts = [f"{value:.4g}" for value in values.tolist()]
+    for digits in range(5, 18):
+        if len(set(texts)) == len(texts):
+            break
+        rounded = (float(f"{value:.{digits}g}") for value in values.tolist())
+        texts = [np.format_float_positional(value, trim="-") for value in rounded]
+    return texts
 
 
 def _shown(values: list[float]) -> list[str]:
