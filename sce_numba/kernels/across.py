@@ -65,7 +65,7 @@ PRODUCT = FIELDS
 class _Way(NamedTuple):
     """How rows are added; there is code for each choice."""
 
-    own: Any  # the dtype that is computed in
+    computed: Any  # the dtype that is computed in
     merged: bool  # whether logarithms are merged
     precise: bool = False  # whether exponentials keep the digits that float32 loses
     weighted: bool = False  # whether there are weights that vary within a result
@@ -75,10 +75,12 @@ def _place(state: Any, field: int, k: Any) -> Any:
     return state + field * FIELD + k * BYTES
 
 
-def _fetch(own: Any, source: Plane, first: Any, rows: int, k: Any, **options: Any) -> list[Any]:
+def _fetch(
+    computed: Any, source: Plane, first: Any, rows: int, k: Any, **options: Any
+) -> list[Any]:
     """Return a vector of each of some rows."""
     places = [source.at(first + j, k) for j in range(rows)]
-    return load_each(own, places, source.operand.code, LANES, **options)
+    return load_each(computed, places, source.operand.code, LANES, **options)
 
 
 @apart("")
@@ -108,8 +110,8 @@ def _add_rows(
     x, z = opened(LOGITS), opened(LABELS)
     if way.merged:
         step = _merged_step(way, x, z, shared)
-        fields = [PRODUCT, 0, 1] if way.own is np.float64 else [PRODUCT, 0]
-        most = ROWS if way.own is np.float32 else ROWS // 2
+        fields = [PRODUCT, 0, 1] if way.computed is np.float64 else [PRODUCT, 0]
+        most = ROWS if way.computed is np.float32 else ROWS // 2
     else:
         w = opened(WEIGHTS) if way.weighted else Plane(ABSENT)
         step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), shared)
@@ -128,14 +130,14 @@ def _add_rows(
             def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
                 row = done + j * count
                 for source in (x, z):
-                    for own in range(count):
-                        source.ask(row + own, k)
+                    for ahead in range(count):
+                        source.ask(row + ahead, k)
                 return step(count, row, k, *sums)
 
             sums = loop(whole, sums, following)
             done, count = done + whole * count, count // 2
         if way.merged:
-            sums = branch(last, lambda: _used_up(way.own, *sums), lambda: sums)
+            sums = branch(last, lambda: _used_up(way.computed, *sums), lambda: sums)
             if 1 not in fields:
                 store(zero, _place(state, 1, k))
         for field, value in zip(fields, sums, strict=True):
@@ -147,7 +149,7 @@ def _add_rows(
 
 def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
     """Return what adds rows to product, sum, and what that lost in float64, of a vector."""
-    own = way.own
+    computed = way.computed
     smooth = shared[1] != 0.0
     wide = smooth | (z.operand.code == FLOAT64)
 
@@ -159,18 +161,18 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
             element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
             return (to_float64(linear_part(element)),)
 
-        return in_precision(own, wide, compute) if way.precise else compute(own)
+        return in_precision(computed, wide, compute) if way.precise else compute(computed)
 
     def factor(logits: Any) -> Any:
         if not way.precise:
-            return end_exp_minus_abs_normal(own, *begin_exp_minus_abs_normal(own, logits))
+            return end_exp_minus_abs_normal(computed, *begin_exp_minus_abs_normal(computed, logits))
         return exp_minus_abs_wide(logits)
 
     def step(rows: int, first: Any, k: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
-        logits = joined(_fetch(own, x, first, rows, k, floats_only=True))
+        logits = joined(_fetch(computed, x, first, rows, k, floats_only=True))
         rest = lost[0] if lost else None
         for value in split(linear(first, k, rows, logits)[0], rows):
-            total, rest = add_to(total, rest, own, value)
+            total, rest = add_to(total, rest, computed, value)
         factors = split(factor(logits), rows)
         while len(factors) > 1:
             factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
@@ -190,9 +192,9 @@ def _weighted_step(
     shared: Any,
 ) -> Any:
     """Return what adds rows to the fields of the sums of a vector."""
-    own = way.own
+    computed = way.computed
     # The dtype of losses, and that of their logarithms.
-    wide, narrow = (np.float64, COARSE) if way.precise else (own, own)
+    wide, narrow = (np.float64, COARSE) if way.precise else (computed, computed)
 
     def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
         logits, labels, weights = (select(flags, v, 0.0) for v in given)
@@ -206,25 +208,25 @@ def _weighted_step(
             element = Element(wide, x, labels, a, b, shared[1] != 0.0, has_q, positives, narrow)
             if way.precise:
                 return (loss(element, exp_minus_abs_wide(logits), None),)
-            return (loss(element, *exp_minus_abs_and_rest(own, logits)),)
+            return (loss(element, *exp_minus_abs_and_rest(computed, logits)),)
 
         (values,) = branch(z.operand.code == MISSING, lambda: (to_dtype(logits, wide),), losses)
         values = to_float64(values)
-        if own is np.float32:
+        if computed is np.float32:
             total, lost = fma(weights, values, sums.numerator), sums.lost
         else:
             product = weights * values
             rest = sums.lost + fma(weights, values, -product)
-            total, lost = add_to(sums.numerator, rest, own, product)
-        counted = to_float64(select(flags, constant(row, 1.0, own), 0.0))
+            total, lost = add_to(sums.numerator, rest, computed, product)
+        counted = to_float64(select(flags, constant(row, 1.0, computed), 0.0))
         present = select(weights != 0.0, counted, 0.0)
         counts = sums.present + present, sums.count + counted
         return Sums(total, lost, sums.weight + weights, *counts)
 
     def step(rows: int, first: Any, k: Any, *sums: Any) -> tuple[Any, ...]:
         place = first, rows, k
-        flags = [mask != 0.0 for mask in _fetch(own, keep, *place, flags_only=True)]
-        logits, labels = _fetch(own, x, *place, floats_only=True), _fetch(wide, z, *place)
+        flags = [mask != 0.0 for mask in _fetch(computed, keep, *place, flags_only=True)]
+        logits, labels = _fetch(computed, x, *place, floats_only=True), _fetch(wide, z, *place)
         weights = _fetch(np.float64, w, *place)
         for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
             sums = tuple(add_row(Sums(*sums), first + j, k, *given))
@@ -233,10 +235,10 @@ def _weighted_step(
     return step
 
 
-def _used_up(own: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+def _used_up(computed: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
     """Add the logarithms of products to sums; return new products and the sums."""
-    logarithm = (log1p_coarse if own is np.float32 else log1p_wide)(u)
-    total, rest = add_to(total, lost[0] if lost else None, own, logarithm)
+    logarithm = (log1p_coarse if computed is np.float32 else log1p_wide)(u)
+    total, rest = add_to(total, lost[0] if lost else None, computed, logarithm)
     zero = constant(u, 0.0, np.float64)
     return (zero, total, rest) if lost else (zero, total)
 
@@ -261,9 +263,9 @@ def _add_range(
         evenly = least(stop - row, plan.inner - row % plan.inner)
         rows = bunch_of(plan, place, evenly, size, arrays)
         if way.merged:
-            rows = least(rows, MERGED[way.own] - since)
+            rows = least(rows, MERGED[way.computed] - since)
         since, following = since + rows, row + rows
-        full = (since > MERGED[way.own] - LANES) | (following == stop)
+        full = (since > MERGED[way.computed] - LANES) | (following == stop)
         _add_rows(way, call, place, rows, size, state, scratch, row == first, full)
         return following, select(full, integer(row, 0), since)
 
@@ -357,7 +359,7 @@ def totals_across(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) 
         if form.by_element:
             if dtype is np.float32:
                 wide = wide | (call.array(POS_WEIGHT).code == FLOAT64) | is_short
-                way = exact._replace(own=dtype)
+                way = exact._replace(computed=dtype)
                 branch(wide, lambda: checked(way._replace(precise=True)), lambda: checked(way))
             else:
                 by(exact)

@@ -153,8 +153,8 @@ def _write_some(
 
     def hand_over() -> None:
         for j in range(3):
-            own = array._replace(address=array.address + plan.kept * (8 * j))
-            write(np.float64, own, start, size, values + j * (8 * WRITTEN), raw, none)
+            part = array._replace(address=array.address + plan.kept * (8 * j))
+            write(np.float64, part, start, size, values + j * (8 * WRITTEN), raw, none)
 
     when(
         call.number(SECOND) == QUOTIENT,
@@ -195,7 +195,7 @@ def write_all(dtype: Any, alike: bool, call: Call) -> None:
     count = plan.kept // plan.blocks
 
     def block(k: Any) -> None:
-        own = sums + k * (plan.lines // plan.folded) * 8
-        write_results(dtype, alike, call, own, field, k * count, count)
+        first = sums + k * (plan.lines // plan.folded) * 8
+        write_results(dtype, alike, call, first, field, k * count, count)
 
     when(plan.pitch != 0, lambda: for_each(plan.blocks, block))

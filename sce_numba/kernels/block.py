@@ -196,10 +196,10 @@ def read_pair(dtype: Any, k: Any, block: Block, ahead: Any) -> tuple[Any, Callab
     prefetch(at_z, z.itemsize, width, ahead)
     logits = load(dtype, at_x, x.code, width, floats_only=True)
 
-    def element(own: Any) -> Element:
-        labels = load(own, at_z, z.code if own is dtype else FLOAT64, width)
-        a, b = spread(block.a, own, width), spread(block.b, own, width)
-        return Element(own, to_dtype(logits, own), labels, a, b, block.b != 0.0)
+    def element(computed: Any) -> Element:
+        labels = load(computed, at_z, z.code if computed is dtype else FLOAT64, width)
+        a, b = spread(block.a, computed, width), spread(block.b, computed, width)
+        return Element(computed, to_dtype(logits, computed), labels, a, b, block.b != 0.0)
 
     return logits, element
 
@@ -234,7 +234,7 @@ def total_merged(dtype: Any, block: Block) -> tuple[Any, Any]:
 
 
 def read_step(
-    own: Any,
+    logits_dtype: Any,
     dtype: Any,
     k: Any,
     block: Block,
@@ -246,12 +246,12 @@ def read_step(
 
     That is a function which puts a zero where an element is excluded, and beyond the last.
 
-    Logits are in the dtype ``own``, the elements in ``dtype``, which may be wider, and the weights
-    in ``weights`` if that is given, multiplied by the scale if they are to be ``scaled``.  With
-    ``ahead``, memory is asked for early.
+    Logits are in the dtype ``logits_dtype``, the elements in ``dtype``, which may be wider, and the
+    weights in ``weights`` if that is given, multiplied by the scale if they are to be ``scaled``.
+    With ``ahead``, memory is asked for early.
     """
     weights = weights or dtype
-    width = step_of(own)
+    width = step_of(logits_dtype)
     left = block.size - k * width
     last = left < width
     some = last | (block.keep.code != MISSING)
@@ -264,18 +264,18 @@ def read_step(
         return load(dtype, place, operand.code, width, **options)
 
     def labels() -> Any:
-        if own is dtype:
-            return read(1, block.z, own)
+        if logits_dtype is dtype:
+            return read(1, block.z, logits_dtype)
         (z,) = branch(
             block.z.code == FLOAT64,
             lambda: (read(1, block.z._replace(code=FLOAT64, itemsize=8), dtype),),
-            lambda: (to_float64(read(1, block.z, own)),),
+            lambda: (to_float64(read(1, block.z, logits_dtype)),),
         )
         return z
 
     def included(*operands: Any) -> Any:
         def kept() -> Any:
-            flags = read(4, block.keep, own, flags_only=True)
+            flags = read(4, block.keep, logits_dtype, flags_only=True)
             mask = select(before(left, width), flags, 0.0) != 0.0
             return tuple(select(mask, lanes, 0.0) for lanes in operands)
 
@@ -286,12 +286,12 @@ def read_step(
 
     w = read(2, block.w, weights, own_only=True)
     x, z, w = included(
-        read(0, block.x, own, floats_only=True),
+        read(0, block.x, logits_dtype, floats_only=True),
         labels(),
         w * spread(block.scale, weights, width) if scaled else w,
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
-    options = block.b != 0.0, block.q.code != MISSING, positives, own, block.parameters
+    options = block.b != 0.0, block.q.code != MISSING, positives, logits_dtype, block.parameters
     in_one_piece = isinstance(block.x.code, int)
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options, in_one_piece), w, included
 
@@ -319,8 +319,8 @@ def _sums(dtype: Any, block: Block, sum_weights: Any, scaled: bool) -> tuple[Any
     def step(
         k: Any, total: Any, lost: Any, weight: Any, weight_lost: Any, present: Any
     ) -> tuple[Any, ...]:
-        def compute(own: Any) -> tuple[Any, Any]:
-            x, element, w, _ = read_step(dtype, own, k, block, np.float64, scaled)
+        def compute(computed: Any) -> tuple[Any, Any]:
+            x, element, w, _ = read_step(dtype, computed, k, block, np.float64, scaled)
             return to_float64(values_of(dtype, x, element, block)), w
 
         values, w = in_precision(dtype, block.wide != 0, compute)
@@ -392,9 +392,9 @@ def _write_part(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
     block = with_tails(block, width)
 
     def step(k: Any) -> None:
-        def compute(own: Any) -> tuple[Any]:
+        def compute(computed: Any) -> tuple[Any]:
             ahead = size < BLOCK
-            x, element, w, _ = read_step(dtype, own, k, block, scaled=True, ahead=ahead)
+            x, element, w, _ = read_step(dtype, computed, k, block, scaled=True, ahead=ahead)
             return (rounded(values_of(dtype, x, element, block) * w, dtype),)
 
         (result,) = in_precision(dtype, block.wide != 0, compute)
@@ -444,7 +444,7 @@ def _convert(dtype: Any, operand: Operand, size: Any, target: Any, tail: Any) ->
 def _in_own_dtype(
     dtype: Any, operand: Operand, size: Any, scratch: Any, tails: Any
 ) -> tuple[Any, ...]:
-    own, itemsize = own_format(dtype)
+    code, itemsize = own_format(dtype)
 
     def converted() -> tuple[Any, ...]:
         (has_more,) = _convert(dtype, operand, size, scratch, tails)
@@ -457,11 +457,11 @@ def _in_own_dtype(
             return branch(operand.code == FLOAT64, lambda: tuple(operand), made)
 
         def as_it_is() -> tuple[Any, ...]:
-            return scratch, integer(size, own), integer(size, itemsize)
+            return scratch, integer(size, code), integer(size, itemsize)
 
         return branch(has_more != 0.0, as_float64, as_it_is)
 
-    needs_none = (operand.code == own) | (operand.code == MISSING)
+    needs_none = (operand.code == code) | (operand.code == MISSING)
     return branch(needs_none, lambda: tuple(operand), converted)
 
 

@@ -101,12 +101,12 @@ def write_rows(table: Any, words: Any, axes: Any, rank: int) -> None:
             words[first + row * width + STRIDES + k] = step
 
 
-def lies_in_order(words: Any, own: int) -> bool:
+def lies_in_order(words: Any, operand: int) -> bool:
     """Tell whether an array can be read as it lies, without gaps, in the order of the view."""
-    in_order = bool(words[own + PLAIN] != 0)
-    expected = words[own + ITEMSIZE]
+    in_order = bool(words[operand + PLAIN] != 0)
+    expected = words[operand + ITEMSIZE]
     for k in range(words[RANK] - 1, -1, -1):
-        if words[own + STRIDES + k] != expected:
+        if words[operand + STRIDES + k] != expected:
             in_order = False
         expected *= words[SHAPE + k]
     return in_order
@@ -142,10 +142,10 @@ def flatten(lengths: Any, table: Any, computed: int, words: Any, axes: Any) -> N
     words[GROUPS] = groups_of(words[ROWS], columns)
     words[STAGED] = masked or (weighted and table[WEIGHTS][PLAIN] == 0)
     for row in (LOGITS, LABELS, RESULT, GRADIENT):
-        own = first + row * width
-        if words[own + CODE] == MISSING:
+        operand = first + row * width
+        if words[operand + CODE] == MISSING:
             continue
-        if row in (RESULT, GRADIENT) and words[own + CODE] != computed:
+        if row in (RESULT, GRADIENT) and words[operand + CODE] != computed:
             words[STAGED] = 1
-        if not lies_in_order(words, own):
+        if not lies_in_order(words, operand):
             words[STAGED] = 1

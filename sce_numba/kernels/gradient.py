@@ -105,9 +105,9 @@ def _differentiate_merged(dtype: Any, block: Block, target: _Target) -> tuple[An
         x, element_in = read_pair(dtype, k, block, ahead=True)
         t, d = exp_minus_abs_and_rest(dtype, x)
 
-        def compute(own: Any) -> tuple[Any, Any]:
-            element = element_in(own)
-            slopes = block.formula.gradient(element, t, d) * spread(block.scale, own, width)
+        def compute(computed: Any) -> tuple[Any, Any]:
+            element = element_in(computed)
+            slopes = block.formula.gradient(element, t, d) * spread(block.scale, computed, width)
             return rounded(slopes, dtype), to_float64(linear_part(element))
 
         slopes, linear = in_precision(dtype, block.z.code == FLOAT64, compute)
@@ -133,10 +133,10 @@ def _differentiate(
     zero = constant(size, 0.0, np.float64)
 
     def step(k: Any, total: Any, lost: Any) -> tuple[Any, Any]:
-        def compute(own: Any) -> tuple[Any, Any]:
-            x, element, w, included = read_step(dtype, own, k, block)
+        def compute(computed: Any) -> tuple[Any, Any]:
+            x, element, w, included = read_step(dtype, computed, k, block)
             t, d = exp_minus_abs_and_rest(dtype, x)
-            factors = w * spread(block.scale, own, width)
+            factors = w * spread(block.scale, computed, width)
             # Once more, as the scale may be infinite or NaN.
             (slopes,) = included(gradient(element, t, d) * factors)
             _put(dtype, k, size, rounded(slopes, dtype), target)
@@ -226,11 +226,11 @@ class _Results:
 
     def _place(self, call: Call) -> Any:
         """Return where results can be written while operands are read, else 0."""
-        zero, own = integer(self.size, 0), self.array.address
+        zero, address = integer(self.size, 0), self.array.address
         # Operands that are overwritten may have to be read once more.
-        taken = own == 0
+        taken = address == 0
         for other in range(RESULT):
-            taken = taken | (call.array(other).address == own)
+            taken = taken | (call.array(other).address == address)
         if self.form.staged:
             (place,) = branch(
                 taken,
@@ -238,7 +238,7 @@ class _Results:
                 lambda: (address_of_own(self.dtype, self.array, self.start, self.size),),
             )
             return place
-        return select(taken, zero, own + self.start * self.array.itemsize)
+        return select(taken, zero, address + self.start * self.array.itemsize)
 
     def deliver(self) -> None:
         """Write what has not been written to its place yet."""

@@ -187,13 +187,13 @@ def _may_enter() -> bool:
         return True
     if layer != "omp":
         return layer is not None and len(sys._current_frames()) == 1
-    own = threading.get_ident()
-    if own not in _teams:
+    thread = threading.get_ident()
+    if thread not in _teams:
         if len(_teams) >= TEAMS:
             _teams.intersection_update(sys._current_frames())  # a team ends with its thread
         if len(_teams) >= TEAMS:
             return False
-        _teams.add(own)
+        _teams.add(thread)
     return True
 
 
@@ -232,11 +232,11 @@ def run(loop: Loop, size: int, call: bytes, groups: int) -> float:
 
 def _may_launch() -> bool:
     """Tell whether no other call is at the threads, for ``run``, and note that it now is."""
-    own = threading.get_ident()
-    while "thread" in _launch or _launch.setdefault("thread", own) != own:
+    thread = threading.get_ident()
+    while "thread" in _launch or _launch.setdefault("thread", thread) != thread:
         holder = _launch.get("thread", 0)
         # A call that an exception ended between two steps has left its note behind.
-        frame = sys._getframe(1).f_back if holder == own else sys._current_frames().get(holder)
+        frame = sys._getframe(1).f_back if holder == thread else sys._current_frames().get(holder)
         while frame is not None and frame.f_code is not run.__code__:
             frame = frame.f_back
         if frame is not None:

@@ -37,12 +37,12 @@ from .view import Array
 
 @apart("i")
 def _offset_of(array: Array, start: Any) -> tuple[Any]:
-    def axis(k: Any, offset: Any, rest: Any) -> tuple[Any, Any]:
-        own = array.rank - 1 - k
-        length = array.length(own)
-        return offset + (rest % length) * array.stride(own), rest // length
+    def along(k: Any, offset: Any, rest: Any) -> tuple[Any, Any]:
+        axis = array.rank - 1 - k
+        length = array.length(axis)
+        return offset + (rest % length) * array.stride(axis), rest // length
 
-    offset, rest = loop(array.rank - 1, (integer(start, 0), start), axis)
+    offset, rest = loop(array.rank - 1, (integer(start, 0), start), along)
     return (offset + rest * array.stride(integer(start, 0)),)
 
 
@@ -212,8 +212,8 @@ def _scatter(array: Array, start: Any, size: Any, source: Any) -> tuple[Any, ...
 
     def visit(address: Any, done: Any, count: Any, runs: Any, step: Any) -> None:
         def one(k: Any) -> None:
-            own = source + (done + k * count) * itemsize
-            _copy_run(array, count, own, itemsize, address + k * step, stride)
+            first = source + (done + k * count) * itemsize
+            _copy_run(array, count, first, itemsize, address + k * step, stride)
 
         for_each(runs, one)
 
@@ -299,10 +299,10 @@ def write(
     if dtype is np.float32:
         for code in SMALL:
             when(array.code == code, partial(_round_to_small, size, values, raw, code))
-    own = array.code == own_format(dtype)[0]
-    source = select(own, values, raw)
+    same = array.code == own_format(dtype)[0]
+    source = select(same, values, raw)
     address = address_in_place(array, start, size)
-    streamed = own & past_caches
+    streamed = same & past_caches
 
     def lies() -> None:
         when(streamed, lambda: copy_past_caches(dtype, size, source, address))
