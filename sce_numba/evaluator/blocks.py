@@ -16,7 +16,7 @@ from .operands import Part, Shard, other_row_shape, reason_of
 # Large beside the cost of a block, small beside the cache that its evaluation finds it in.
 BLOCK_BYTES = 1 << 21
 # So many blocks are read before their use: tables are decoded in pages, some blocks take longer.
-AHEAD = 4
+AHEAD = 2
 # Mistakes of one kind that are told one by one; of more, the first is told and the others counted.
 TOLD = 3
 # The files of each operand, by its name; labels come first.

@@ -39,11 +39,9 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
     are read each as it is, given one after the other; a single one may be the name of a folder.
     """
     try:
-        import pyarrow
+        import pyarrow  # noqa: F401
     except ImportError:
         raise ValueError("it needs pyarrow: pip install 'sce_numba[arrow]'") from None
-    # The others keep tens of megabytes of what was freed.
-    pyarrow.set_memory_pool(pyarrow.system_memory_pool())
     if as_groups and is_partition(path, column):
         parts = [_partition(path, column)]
     else:
