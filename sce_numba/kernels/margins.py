@@ -50,7 +50,7 @@ PLANE = 8 * (AT_A_TIME + 64)
 class _Way(NamedTuple):
     """How elements are added; there is code for each choice."""
 
-    own: Any  # the dtype that is computed in
+    computed: Any  # the dtype that is computed in
     kept: Any  # that of the fields of elements
     fields: tuple[int, ...]  # those that are added up
 
@@ -74,8 +74,8 @@ def _write_fields(way: _Way, call: Call, block: Block, to: Any) -> tuple[Any, ..
     wide = block.wide != 0 if kept is np.float64 else False
 
     def step(k: Any) -> None:
-        def compute(own: Any) -> tuple[Any, ...]:
-            x, element, w, included = read_step(dtype, own, k, block, kept, scaled=True)
+        def compute(computed: Any) -> tuple[Any, ...]:
+            x, element, w, included = read_step(dtype, computed, k, block, kept, scaled=True)
             (count,) = included(constant(size, 1.0, dtype, width))
             losses = values_of(dtype, x, element, block)
             return w, *(to_dtype(lanes, kept) for lanes in (losses, element.z, count))
@@ -119,7 +119,7 @@ def _add_up(
                 place = source + field * PLANE + (j * size + k * WIDTH) * itemsize
                 more = select(there, to_float64(load(way.kept, place, code, WIDTH)), 0.0)
                 place = columns + pitch * field + k * (8 * WIDTH)
-                _add_to_columns(way.own, place, place + pitch * FIELDS, more)
+                _add_to_columns(way.computed, place, place + pitch * FIELDS, more)
                 sums.append(total + more)
             return tuple(sums)
 
