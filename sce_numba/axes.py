@@ -254,12 +254,13 @@ def sums(given: Operands, axes: Axes, memory: np.ndarray | None = None) -> np.nd
     logits = arrays[LOGITS]
     count = math.prod(axes.shape(logits.shape))
     if memory is None or memory.size < 3 * count:
-        memory = np.zeros(3 * count)
+        memory = np.empty(3 * count)
     parts = memory[: 3 * count].reshape(3, count)
     if logits.size > 0:
         _run(arrays | {RESULT: parts}, axes, weight, smoothing, reduction, PARTS)
-    elif reduction == SUM:
-        parts[2] = 1
+    else:
+        parts[:] = 0
+        parts[2] = reduction == SUM
     return parts
 
 
