@@ -16,8 +16,7 @@ from typing import Any
 from .jobs import jobs
 from .peers import OURS, Peer, keep_to_equal_threads, ours, peers
 from .report import (
-    add_page,
-    add_saved,
+    add_outputs,
     as_json,
     facts,
     facts_in_words,
@@ -66,9 +65,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--only", default="", metavar="TEXT", help="jobs whose name contains this")
-    add_saved(parser)
+    add_outputs(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write speed.svg and its like")
-    add_page(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved)

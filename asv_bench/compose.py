@@ -21,16 +21,7 @@ from numba import njit, prange
 import sce_numba as sce
 
 from . import timing
-from .report import (
-    add_page,
-    add_saved,
-    as_json,
-    facts,
-    facts_in_words,
-    in_columns,
-    saved,
-    write,
-)
+from .report import add_outputs, as_json, facts, facts_in_words, in_columns, saved, write
 from .timing import Call
 
 TILE = 4096
@@ -161,8 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="calls of each kind (25)")
     parser.add_argument("--size", type=int, default=22, metavar="POWER", help="of two (22)")
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved, Medians)

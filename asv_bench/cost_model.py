@@ -21,8 +21,7 @@ from sce_numba.kernels.parallel import CROSSOVER, one_thread
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours, peers
 from .report import (
-    add_page,
-    add_saved,
+    add_outputs,
     as_json,
     duration,
     facts,
@@ -149,9 +148,8 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=9, help="timings of each call (9)")
     parser.add_argument("--largest", type=int, default=LARGEST, help="power of two (27)")
-    add_saved(parser)
+    add_outputs(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write cost_model.svg, .png")
-    add_page(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved)

@@ -25,8 +25,7 @@ import pyarrow.parquet as pq
 import sce_numba as sce
 
 from .report import (
-    add_page,
-    add_saved,
+    add_outputs,
     as_json,
     beside,
     duration,
@@ -251,8 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
     parser.add_argument("--elements", type=int, default=1 << 22, help="number of logits (2^22)")
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved)

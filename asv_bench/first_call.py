@@ -17,16 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from .report import (
-    add_page,
-    add_saved,
-    as_json,
-    facts,
-    facts_in_words,
-    in_columns,
-    saved,
-    write,
-)
+from .report import add_outputs, as_json, facts, facts_in_words, in_columns, saved, write
 
 ARRAYS = """
 import numpy as np
@@ -124,8 +115,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--rounds", type=int, default=5, help="processes of each kind (5)")
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.saved:
         said, by = saved(options.saved, FirstCall)

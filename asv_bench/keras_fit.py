@@ -24,17 +24,7 @@ import numpy as np
 
 import sce_numba as sce
 
-from .report import (
-    add_page,
-    add_saved,
-    as_json,
-    facts,
-    facts_in_words,
-    in_columns,
-    saved,
-    times,
-    write,
-)
+from .report import add_outputs, as_json, facts, facts_in_words, in_columns, saved, times, write
 from .timing import Timing, timing_of
 
 BACKENDS = {"torch": "PyTorch", "jax": "JAX", "tensorflow": "TensorFlow"}
@@ -160,8 +150,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timed epochs of each (15)")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(measure(options.worker, options.rounds)))

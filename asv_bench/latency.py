@@ -32,8 +32,7 @@ from . import peers
 from .jobs import Job
 from .peers import OURS
 from .report import (
-    add_page,
-    add_saved,
+    add_outputs,
     as_json,
     duration,
     facts,
@@ -289,9 +288,8 @@ def main() -> None:
     parser.add_argument("--gaps", nargs="+", type=float, default=[0, 5], help="ms (0 5)")
     parser.add_argument("--calls", type=int, default=500, help="of a process (500)")
     parser.add_argument("--processes", type=int, default=3, help="of a line, in turns (3)")
-    add_saved(parser)
+    add_outputs(parser)
     parser.add_argument("--chart", type=Path, metavar="FOLDER", help="write latency.svg, .png")
-    add_page(parser)
     options = parser.parse_args()
     if options.worker:
         print(json.dumps(worker(*json.loads(options.worker))))

@@ -35,18 +35,18 @@ from sce_numba.kernels.jobs import Job
 
 from .report import add_page, facts, in_columns, write
 from .spills import (
+    AARCH64,
     DTYPES,
     JUMP,
     LOOPS,
+    X86_64,
     assembly_of,
     blocks,
+    busiest,
     functions,
     loops_of,
-    multiplications,
     processor,
 )
-
-AARCH64, X86_64 = "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"
 
 
 class Processor(NamedTuple):
@@ -83,9 +83,7 @@ def shortest_way(function: str) -> list[str]:
     """Return the instructions of the loop that multiplies most, by its shortest way round."""
     text, following = blocks(function)
     loops = loops_of(following)
-    head = max(
-        loops, key=lambda head: multiplications(itertools.chain(*map(text.get, loops[head])))
-    )
+    head = busiest(text, loops)
     best: dict[str, list[str]] = {}
     ways = [(text[head], head)]
     while ways:

@@ -195,12 +195,13 @@ def saved(file: Path, of: Any = Timing) -> tuple[dict[str, Any], dict[str, dict[
     }
 
 
-def add_saved(parser: argparse.ArgumentParser) -> None:
-    """Add the options that keep the numbers of a run, and show them again."""
+def add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Add the options that keep the numbers of a run, show them again, and write to a page."""
     parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
     parser.add_argument(
         "--from", dest="saved", type=Path, metavar="FILE", help="show what --json printed before"
     )
+    add_page(parser)
 
 
 def add_page(parser: argparse.ArgumentParser) -> None:

@@ -29,17 +29,7 @@ from sce_numba.kernels.parallel import CROSSOVER
 from .cost_model import BYTES, SMALLEST, arrays, caches, on_one_thread
 from .jobs import Job
 from .peers import OURS, THREADS, keep_to_equal_threads, ours
-from .report import (
-    add_page,
-    add_saved,
-    as_json,
-    duration,
-    facts,
-    facts_in_words,
-    in_columns,
-    saved,
-    write,
-)
+from .report import add_outputs, as_json, duration, facts, facts_in_words, in_columns, saved, write
 from .roofline import read_two
 from .timing import Call, Timing, repeats_of, seconds_of, timing_of
 
@@ -179,8 +169,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved)

@@ -27,12 +27,13 @@ from sce_numba.kernels.tiles import Form
 
 from .report import add_page, in_columns, write
 
+AARCH64, X86_64 = "aarch64-unknown-linux-gnu", "x86_64-unknown-linux-gnu"
 # By the name that LLVM has for the processor: the system, and the vector registers.
 PROCESSORS = {
-    "znver4": ("x86_64-unknown-linux-gnu", "AVX-512, 32 of 64 bytes"),
-    "haswell": ("x86_64-unknown-linux-gnu", "AVX2, 16 of 32 bytes"),
-    "nehalem": ("x86_64-unknown-linux-gnu", "SSE, 16 of 16 bytes"),
-    "neoverse-n1": ("aarch64-unknown-linux-gnu", "NEON, 32 of 16 bytes"),
+    "znver4": (X86_64, "AVX-512, 32 of 64 bytes"),
+    "haswell": (X86_64, "AVX2, 16 of 32 bytes"),
+    "nehalem": (X86_64, "SSE, 16 of 16 bytes"),
+    "neoverse-n1": (AARCH64, "NEON, 32 of 16 bytes"),
 }
 USUAL, BY_ELEMENT = Form(staged=False, by_element=False), Form(staged=False, by_element=True)
 # Jobs, and the functions whose loops count, as code for the usual dtypes comes first.
@@ -168,13 +169,16 @@ def multiplications(lines: Iterable[str]) -> int:
     return sum(map(bool, map(MULTIPLIES.match, lines)))
 
 
+def busiest(text: dict[str, list[str]], loops: dict[str, set[str]]) -> str:
+    """Return the first block of the loop that multiplies most."""
+    return max(loops, key=lambda head: sum(multiplications(text[name]) for name in loops[head]))
+
+
 def step_loop(function: str) -> list[str]:
     """Return the instructions of the loop of a function that multiplies most."""
     text, following = blocks(function)
-    loops = [
-        [line for name in body for line in text[name]] for body in loops_of(following).values()
-    ]
-    return max(loops, key=multiplications)
+    loops = loops_of(following)
+    return [line for name in loops[busiest(text, loops)] for line in text[name]]
 
 
 def all_spills(

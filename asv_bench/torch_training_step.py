@@ -18,17 +18,7 @@ import torch
 
 from sce_numba.torch import sigmoid_cross_entropy
 
-from .report import (
-    add_page,
-    add_saved,
-    as_json,
-    beside,
-    facts,
-    facts_in_words,
-    saved,
-    table_beside,
-    write,
-)
+from .report import add_outputs, as_json, beside, facts, facts_in_words, saved, table_beside, write
 from .timing import Timing, measure
 
 SIZES = (8192, 2048), (512, 512), (32, 10)
@@ -70,8 +60,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15, help="timings of each call (15)")
-    add_saved(parser)
-    add_page(parser)
+    add_outputs(parser)
     options = parser.parse_args()
     if options.saved:
         said, found = saved(options.saved)
