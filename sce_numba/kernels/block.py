@@ -52,6 +52,7 @@ from .operand import (
     own_format,
     store,
 )
+from .processor import reads_ahead
 from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
@@ -117,6 +118,11 @@ def steps_of(dtype: Any, size: Any) -> Any:
     """Return the number of steps, the last of which need not be whole."""
     step = step_of(dtype)
     return (size + (step - 1)) >> (step.bit_length() - 1)
+
+
+def is_late_for(size: Any) -> Any:
+    """Tell whether memory has to be asked for early, as the processor does that late, or not at all."""
+    return size < BLOCK if reads_ahead() else True
 
 
 def add_to(total: Any, lost: Any, dtype: Any, value: Any) -> tuple[Any, Any]:
@@ -215,7 +221,7 @@ def total_merged(dtype: Any, block: Block) -> tuple[Any, Any]:
     # An exponential is begun in one step and ended in the next: side by side, the halves keep the
     # processor busier than one after the other.
     def step(k: Any, u: Any, total: Any, lost: Any, r: Any, exponent: Any) -> tuple[Any, ...]:
-        x, element = read_pair(dtype, k, block, ahead=size < BLOCK)
+        x, element = read_pair(dtype, k, block, ahead=is_late_for(size))
         (linear,) = in_precision(
             dtype, block.z.code == FLOAT64, lambda own: (to_float64(linear_part(element(own))),)
         )
@@ -393,7 +399,7 @@ def _write_part(dtype: Any, block: Block, out: Any, past_caches: Any) -> tuple[A
 
     def step(k: Any) -> None:
         def compute(computed: Any) -> tuple[Any]:
-            ahead = size < BLOCK
+            ahead = is_late_for(size)
             x, element, w, _ = read_step(dtype, computed, k, block, scaled=True, ahead=ahead)
             return (rounded(values_of(dtype, x, element, block) * w, dtype),)
 

@@ -1,4 +1,4 @@
-"""What the processor that Numba compiles for can do, told by the code that LLVM makes for it."""
+"""What the processor that Numba compiles for can do, told by its name, or LLVM's code for it."""
 
 from __future__ import annotations
 
@@ -43,3 +43,14 @@ def uses_ymm() -> bool:
     """Tell whether vectors are in AVX registers, of 32 bytes."""
     assembly = _assembly(_SUM, *numba_internals.target())
     return "%ymm" in assembly and "%zmm" not in assembly
+
+
+def reads_ahead() -> bool:
+    """Tell whether the processor fetches long runs before loops that sum them need the memory.
+
+    Those of AMD (Zen 3 to 5) do, and to ask them to makes sums slower by a tenth.  Those of Intel
+    (Ice Lake) are late: asked early, they take 0.77 to 0.87 of the time for sums of arrays from
+    memory, and 0.71 for element losses.  Others are not asked, as none was measured.
+    """
+    triple, name, _ = numba_internals.target()
+    return not triple.startswith("x86_64") or name.startswith("znver")

@@ -3,7 +3,7 @@
 The processor prefetches by itself, but stops at the end of each short run, and is too late for
 loops that compute much for each element: memory asked for ``AHEAD`` bytes early takes a sixth off
 the time of a gradient, and a third off that of a sum over rows of a thousand elements.  In long
-runs with less to compute it is in the way, and makes sums and losses slower by a tenth.
+runs with less to compute it is in the way on some processors (``reads_ahead``).
 Prefetching what does not exist does no harm.
 
 An ordinary store first reads the line it is going to overwrite; one that writes whole lines past
