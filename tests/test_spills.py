@@ -1,9 +1,11 @@
 """The loops of the kernels keep few vectors on the stack, and what counts them counts right."""
 
+import numpy as np
 import pytest
 
 from asv_bench import ports, spills
 from asv_bench.spills import Spills
+from sce_numba.kernels.jobs import Job
 
 # The most instructions that write vectors to the stack, or read them, with a quarter to spare for
 # other releases of LLVM: of float32 and float64.
@@ -108,3 +110,17 @@ DETOUR = """
 def test_the_shortest_way_round_a_loop_leaves_out_detours_and_jumps():
     names = [line.split()[0] for line in ports.shortest_way(DETOUR)]
     assert names == ["vmulps", "decq"]
+
+
+@pytest.mark.parametrize(
+    ("cpu", "asks_always"), [("skylake", True), ("icelake-server", True), ("znver4", False)]
+)
+def test_long_runs_are_asked_for_early_where_the_processor_is_late(cpu, asks_always):
+    with spills.processor(cpu, spills.X86_64) as machine:
+        assembly = spills.assembly_of(Job("totals", np.float32, spills.USUAL), machine)
+    text, following = spills.blocks(spills.functions(assembly)["total_merged"])
+    loops = spills.loops_of(following)
+    blocks = [text[name] for name in loops[spills.busiest(text, loops)]]
+    (asking,) = (block for block in blocks if any("prefetch" in line for line in block))
+    # Elsewhere a branch leads to a block that does nothing but ask.
+    assert (spills.multiplications(asking) > 0) == asks_always

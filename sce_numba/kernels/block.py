@@ -121,7 +121,7 @@ def steps_of(dtype: Any, size: Any) -> Any:
 
 
 def is_late_for(size: Any) -> Any:
-    """Tell whether memory has to be asked for early, as the processor does that late, or not at all."""
+    """Tell whether memory has to be asked for early, as the processor would be late."""
     return size < BLOCK if reads_ahead() else True
 
 
