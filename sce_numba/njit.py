@@ -6,17 +6,21 @@ installed, ``import sce_numba.njit`` does the same.  Nothing is
 compiled before it is used.
 
 Numbers are computed by the formulas of ``kernels.elements``, as code without branches and calls
-that LLVM inlines and makes vectors of.  Arrays go through the very functions that Python-level
-calls run (see ``kernels.jobs``), on the calling thread.
+that LLVM inlines and makes vectors of.  Arrays go through the very code that calls from Python run
+(see ``kernels.compile``), by its name, on the calling thread: compiled into each function of the
+user once more it took LLVM several times as long as all else.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from llvmlite.binding import add_symbol
 from numba import TypingError, literal_unroll, types
 from numba.extending import (
     infer_getattr,
@@ -45,7 +49,8 @@ from .kernels.axis_view import (
     run_of,
     whole_rows,
 )
-from .kernels.compile import OPTIONS
+from .kernels.cache import sources
+from .kernels.compile import OPTIONS, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.dtypes import FLOAT32, FLOAT64, MISSING
 from .kernels.flatten import (
@@ -57,9 +62,15 @@ from .kernels.flatten import (
     write_rows,
 )
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
-from .kernels.jobs import Job, write_function
+from .kernels.jobs import Job
 from .kernels.lanes import Lanes, rounded
-from .kernels.numba_internals import AttributeTemplate, as_dtype, tuple_setitem
+from .kernels.numba_internals import (
+    AttributeTemplate,
+    as_dtype,
+    get_or_insert_function,
+    keep_with_code,
+    tuple_setitem,
+)
 from .kernels.operand import LINE
 from .kernels.softplus import exp_minus_abs_and_rest
 from .kernels.tiles import SCRATCH, Form, from_a_line_on
@@ -402,17 +413,44 @@ def _call(labels, logits, weights, pos_weight, where, result, gradient, computed
     return call, words, weight
 
 
+class _Link:
+    """Makes a kernel known to LLVM by the name that compiled code calls it by.
+
+    The code that a user caches is pickled with it: whoever loads that code has the kernel first.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.name = job, job.symbols[0]
+        add_symbol(self.name, kernel(job.kind, job.dtype, job.form).whole)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return relink, (sources(), pickle.dumps(self.job))
+
+
+def relink(version: bytes, job: bytes) -> _Link:
+    """Make a kernel known again; what other sources were compiled to is no longer there.
+
+    Numba, which asks for it with the code that a user has cached, then compiles that anew.  The
+    name of this function stands in such files.
+    """
+    if version != sources() or not version:
+        raise FileNotFoundError("the code is that of another version of sce_numba")
+    return _Link(pickle.loads(job))
+
+
 @cache
 def _whole(job: Job) -> Any:
     """Return what runs a job in compiled code: a function of the addresses of call and scratch."""
 
     @intrinsic
     def whole(_typing, call, scratch):
-        def codegen(_context, builder, _signature, arguments):
-            function = builder.module.globals.get(f"sce_numba.{job.name}.whole")
-            if function is None:
-                function = write_function(job, "whole", builder.module, "internal")
-            return builder.call(function, arguments[: len(function.args)])
+        def codegen(context, builder, _signature, arguments):
+            link = _Link(job)
+            keep_with_code(context, builder, link)
+            count = 2 if job.needs_scratch else 1
+            kind = ir.FunctionType(ir.DoubleType(), [ir.IntType(64)] * count)
+            function = get_or_insert_function(builder.module, kind, link.name)
+            return builder.call(function, arguments[:count])
 
         return types.float64(types.int64, types.int64), codegen
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import subprocess
 import sys
 
@@ -441,18 +442,45 @@ def test_neither_import_nor_registration_compiles_anything():
     assert run("-c", code) == "0"
 
 
-@installed
-def test_code_that_the_user_caches_is_compiled_once(tmp_path):
+@pytest.fixture
+def runs_cached_code(tmp_path):
+    """Run a function of a user's that Numba caches; return its answer, and whether it compiled."""
     module = "import numpy as np\nfrom numba import njit\nimport sce_numba\n"
     module += USER.format(options="(cache=True)")
     (tmp_path / "mine.py").write_text(module)
-    code = (
-        "from numba.core import event\n"
-        "with event.install_recorder('numba:compile') as recorder:\n"
-        f"    from mine import *\n    {ASK}"
-        "print(len(recorder.buffer) > 0)"
-    )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "cache")}
     environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    assert run("-c", code, env=environment) == f"{ANSWER}\nTrue"
-    assert run("-c", code, env=environment) == f"{ANSWER}\nFalse"
+
+    def runs(before=""):
+        code = (
+            f"{before}\n"
+            "from numba.core import event\n"
+            "with event.install_recorder('numba:compile') as recorder:\n"
+            f"    from mine import *\n    {ASK}"
+            "print(len(recorder.buffer) > 0)"
+        )
+        return run("-c", code, env=environment).splitlines()
+
+    return runs
+
+
+@installed
+def test_code_that_the_user_caches_is_compiled_once(runs_cached_code):
+    assert runs_cached_code() == [ANSWER, "True"]
+    assert runs_cached_code() == [ANSWER, "False"]
+
+
+@installed
+def test_cached_code_that_calls_kernels_of_other_sources_is_compiled_anew(runs_cached_code):
+    other = "from sce_numba.kernels import cache; cache.sources = lambda: b'other'"
+    assert runs_cached_code(other) == [ANSWER, "True"]
+    assert runs_cached_code() == [ANSWER, "True"]
+    assert runs_cached_code() == [ANSWER, "False"]
+
+
+def test_kernels_are_called_rather_than_compiled_once_more():
+    function = call("sigmoid_cross_entropy(z, x)")
+    function(LABELS, LOGITS, 1.0)
+    (code,) = function.inspect_llvm().values()
+    assert re.search(r"declare double @\"?sce_numba\.totals_float64\.whole", code)
+    assert not re.search(r"define.*sce_numba\.totals", code)

@@ -13,6 +13,7 @@ import numba
 import numpy as np
 import pytest
 from numba import types
+from numba.extending import intrinsic
 
 import sce_numba
 
@@ -22,10 +23,15 @@ PROMISED = {"numba", "numba.extending"}
 PARTS = [
     "numba.core.caching CompileResultCacheImpl._locator_classes",
     "numba.core.caching CompileResultCacheImpl.locator",
+    "numba.core.cgutils get_or_insert_function",
     "numba.core.compiler_lock global_compiler_lock.acquire",
     "numba.core.compiler_lock global_compiler_lock.release",
     "numba.core.compiler_lock global_compiler_lock.is_locked",
     "numba.core.registry cpu_target.target_context.codegen",
+    "numba.core.registry cpu_target.target_context.declare_env_global",
+    "numba.core.registry cpu_target.target_context.environment",
+    "numba.core.registry cpu_target.target_context.fndesc",
+    "numba.core.registry cpu_target.target_context.get_env_name",
     "numba.core.registry cpu_target.target_context.refresh",
     "numba.core.registry cpu_target.typing_context.refresh",
     "numba.core.typing.templates AttributeTemplate",
@@ -109,6 +115,28 @@ def test_compiled_code_is_called_by_its_address(internals):
     places = ctypes.byref(result), ctypes.byref(exception)
     assert (call(*places, 42, 5), result.value) == (0, 8)
     assert call(*places, 42, 0) != 0
+
+
+def test_a_value_is_pickled_with_the_code_of_whoever_calls_what_it_belongs_to(internals):
+    @intrinsic
+    def marked(_typing):
+        def codegen(context, builder, _signature, _arguments):
+            internals.keep_with_code(context, builder, "kept")
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    @numba.njit
+    def inner():
+        marked()
+
+    @numba.njit
+    def outer():
+        inner()
+
+    outer()
+    *_, environments = outer.overloads[()]._reduce()
+    assert any("kept" in environment.consts for environment in environments)
 
 
 def test_types_of_arrays_are_dtypes_of_numpy(internals):

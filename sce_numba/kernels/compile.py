@@ -167,18 +167,20 @@ class Kernel(_Lazy):
     ``serial`` does all of it on this thread.
     """
 
-    _parts = ("serial", "group", "finish")
+    _parts = ("serial", "whole", "group", "finish")
     serial: Callable[[bytes], float]
+    whole: int
     group: int
     finish: Callable[[bytes, int], float]
 
     def __init__(self, job: Job) -> None:
         self.job = job
 
-    def _make(self, _name: str) -> None:
+    def _make(self, name: str) -> None:
         job = self.job
         whole: Callable[..., float]
-        if config.DISABLE_JIT:
+        # Code that is compiled already calls compiled kernels.
+        if config.DISABLE_JIT and name != "whole":
             run, self.group = interpreted(job, "whole"), 0
 
             def whole(call: bytes, *scratch: int) -> float:
@@ -186,7 +188,8 @@ class Kernel(_Lazy):
         else:
             load = functools.partial(machine_code.load, job.symbols)
             found = _code(job.name, job, load, functools.partial(machine_code.compiled, job))
-            self.group, self.finish = found[1], _WITH_MEMORY(found[2])
+            self.whole, self.group = found[0], found[1]
+            self.finish = _WITH_MEMORY(found[2])
             whole = (_WITH_MEMORY if job.needs_scratch else _ALONE)(found[0])
 
         def serial(call: bytes) -> float:

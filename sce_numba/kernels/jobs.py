@@ -188,14 +188,13 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, ir.Type]] = {
 NAMES = tuple(_FUNCTIONS)
 
 
-def write_function(job: Job, name: str, module: ir.Module, linkage: str = "") -> ir.Function:
+def write_function(job: Job, name: str, module: ir.Module) -> None:
     """Write one of the functions of a job into a module, in the default environment."""
     formula, count, result = _FUNCTIONS[name]
     if name == "whole" and not job.needs_scratch:
         count = 1
     kind = ir.FunctionType(result, [_INTEGER] * count)
     function = ir.Function(module, kind, f"sce_numba.{job.name}.{name}")
-    function.linkage = linkage
     builder = ir.IRBuilder(function.append_basic_block())
     given = [Lanes(builder, value) for value in function.args]
     found = in_default_environment(given[0], lambda: formula(job, *given))
@@ -203,7 +202,6 @@ def write_function(job: Job, name: str, module: ir.Module, linkage: str = "") ->
         builder.ret(found[0].value)
     else:
         builder.ret_void()
-    return function
 
 
 def interpreted(job: Job, name: str) -> Callable[..., Any]:

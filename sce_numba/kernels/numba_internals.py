@@ -12,6 +12,7 @@ from typing import Any
 
 from numba import config, njit
 from numba.core.caching import CompileResultCacheImpl
+from numba.core.cgutils import get_or_insert_function
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate
@@ -24,7 +25,9 @@ __all__ = [
     "as_dtype",
     "cache_search",
     "function_type",
+    "get_or_insert_function",
     "global_compiler_lock",
+    "keep_with_code",
     "number_of_threads",
     "object_code",
     "refresh",
@@ -93,3 +96,12 @@ def object_code(
     result = dispatcher.overloads[signature]
     _, _, (code, _) = result.library.serialize_using_object_code()
     return str(result.fndesc.llvm_func_name), bytes(code)
+
+
+def keep_with_code(context: Any, builder: Any, value: Any) -> None:
+    """Have a value pickled with the function that is being compiled, and with all that call it.
+
+    It is unpickled before their code is loaded.
+    """
+    context.declare_env_global(builder.module, context.get_env_name(context.fndesc))
+    context.environment.consts.append(value)
