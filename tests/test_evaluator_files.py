@@ -225,6 +225,20 @@ def test_csv_is_read_as_any_table(evaluate, name):
     assert found["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("least", [-(2**63), 2**53, 2**63])
+@pytest.mark.parametrize("beside", [[], ["--by", "half"]])
+def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, beside):
+    values = [least, least + 1, None]
+    # What is missing, and the fraction, come after the block that tells types.
+    ids = pa.array(values[:2] * 30_000 + values[2:], pa.uint64() if least > 0 else pa.int64())
+    ones = np.ones(len(ids))
+    write_csv("ids.csv", {"y": ones, "x": ones, "id": ids, "half": np.append(ones[1:], 0.5)})
+    found, _ = evaluate("ids.csv:y", "ids.csv:x", "--by", "id", *beside)
+    groups = [(group["name"], group["elements"]) for group in found["by"]["id"]]
+    assert groups == [(str(least), 30_000), (str(least + 1), 30_000), ("null", 1)]
+    assert not beside or [group["name"] for group in found["by"]["half"]] == ["0.5", "1"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

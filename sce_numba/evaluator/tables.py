@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -277,16 +278,27 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
         ]
     columns = _Columns(name, pa.schema(fields), as_groups)
     types = {field.name: field.type for field in fields if field.name in columns.names}
-    options = {"include_columns": columns.names, "column_types": types}
 
-    def read(_rows: int) -> Iterator[Any]:
+    def read(types: dict[str, Any], _rows: int) -> Iterator[Any]:
+        options = {"include_columns": list(types), "column_types": types}
         with _source(path) as source, open_it(source, **options) as file:
             yield from file
 
-    rows = size = 0
-    for batch in read(0):
-        rows, size = rows + len(batch), size + batch.nbytes
-    yield TablePart(path, columns, rows, size, read)
+    def size_as(types: dict[str, Any]) -> tuple[int, int]:
+        rows = size = 0
+        for batch in read(types, 0):
+            rows, size = rows + len(batch), size + batch.nbytes
+        return rows, size
+
+    for column, kind in types.items() if as_groups else ():
+        # Integers that are names, as those of customers, have digits that float64 lacks.
+        for whole in (pa.int64(), pa.uint64()) if kind == pa.float64() else ():
+            with suppress(pa.ArrowInvalid):
+                size_as({column: whole})
+                types[column] = whole
+                break
+    rows, size = size_as(types)
+    yield TablePart(path, columns, rows, size, partial(read, types))
 
 
 def _is_number(kind: Any) -> bool:
