@@ -119,6 +119,18 @@ def test_folders_of_a_partitioned_table_are_groups(evaluate, keys):
     assert found["loss"] == pytest.approx(LOSSES.mean(), rel=1e-6)
 
 
+def test_integers_have_all_their_digits_though_dtypes_differ_from_file_to_file(evaluate):
+    Path("parts").mkdir()
+    for dtype, least in (("int64", 2**53), ("uint64", 2**63), ("float64", 0.5)):
+        ids = np.array([least, least + 1, least], dtype)
+        columns = {"y": np.ones(3), "x": np.ones(3), "id": ids}
+        parquet.write_table(pa.table(columns), f"parts/{dtype}.parquet")
+    found, _ = evaluate("parts:y", "parts:x", "--by", "id")
+    names = ["0.5", "1.5", *(str(least + k) for least in (2**53, 2**63) for k in (0, 1))]
+    assert [group["name"] for group in found["by"]["id"]] == names
+    assert [group["elements"] for group in found["by"]["id"]] == [2, 1] * 3
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
