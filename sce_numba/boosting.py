@@ -267,10 +267,11 @@ class _Parameters:
 
 
 def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, Any]:
-    scores = arguments.as_array(scores, "scores")
-    if weights is None or len(weights) == 0:
+    labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
+    # LightGBM has None where there are no weights, the others may have none.
+    if weights is None or arguments.as_array(weights, "sample_weight").size == 0:
         return labels, scores, 1.0
-    return labels, scores, np.reshape(weights, (-1,) + (1,) * (scores.ndim - 1))
+    return labels, scores, arguments.as_sample_weight(weights, scores)
 
 
 def _unpacked(first: Any, second: Any, weights: Any) -> tuple[Any, Any, Any]:
