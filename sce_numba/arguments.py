@@ -295,7 +295,7 @@ def as_out(
             f"Argument `{name}` must have {whose}, got {out.shape} and "
             f"{values.shape if shape is None else shape}."
         )
-    if out.dtype != values.dtype:
+    if out.dtype != values.dtype and out.dtype.newbyteorder("=") != values.dtype.newbyteorder("="):
         raise TypeError(
             f"Argument `{name}` must have the dtype of the logits, got {out.dtype} and "
             f"{values.dtype}."

@@ -386,7 +386,7 @@ class Call:
         empty = np.full(self.shape, 7, self.stored_dtype)
         kind = rng.choice(
             [
-                *(k for k in LAYOUTS if k not in ("read-only", "swapped bytes")),
+                *(k for k in LAYOUTS if k != "read-only"),
                 "memmap",
                 "last",
                 Own,
@@ -464,8 +464,7 @@ class Call:
         if kind == "shape":
             return np.zeros((*shape, 2), dtype)
         if kind == "dtype":
-            others = [np.int32, np.complex64, object, dtype.newbyteorder()]
-            return np.zeros(shape, rng.choice([d for d in others if d != dtype]))
+            return np.zeros(shape, rng.choice([np.int32, np.complex64, object]))
         if kind == "read-only":
             out = np.zeros(shape, dtype)
             out.flags.writeable = False
@@ -607,7 +606,7 @@ class Call:
             answer = np.asarray(answer)
             assert answer.shape == (self.shape if elementwise[k] else ())
             native = answer.astype(self.dtype)
-            assert answer.dtype == (self.dtype if given is None else self.stored_dtype)
+            assert given is not None or answer.dtype == self.dtype
             with np.errstate(all="ignore"):
                 # What is within the error of the greatest number may be rounded beyond it.
                 own = native.astype(np.float64)
