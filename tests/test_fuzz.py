@@ -11,6 +11,7 @@ SCE_FUZZ_EXAMPLES tells how many calls are drawn, then by a seed that changes:
     SCE_FUZZ_EXAMPLES=100000 python -m pytest tests/test_fuzz.py -s
 """
 
+import atexit
 import collections
 import ctypes
 import mmap
@@ -79,6 +80,7 @@ class Edges:
 
 EDGES_OF_MEMORY = Edges(8) if sys.platform.startswith("linux") else None
 FILE = tempfile.TemporaryFile()  # noqa: SIM115
+atexit.register(FILE.close)
 FILE.truncate(8 * SLOT)
 
 
