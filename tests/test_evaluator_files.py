@@ -214,12 +214,13 @@ def test_a_file_that_is_there_is_replaced_as_a_whole(evaluate, capsys):
 def write_csv(name, columns):
     csv = pytest.importorskip("pyarrow.csv")
     text = io.BytesIO()
-    csv.write_csv(pa.table(columns), text)
+    delimiter = "\t" if ".tsv" in name else ","
+    csv.write_csv(pa.table(columns), text, csv.WriteOptions(delimiter=delimiter))
     content = gzip.compress(text.getvalue()) if name.endswith(".gz") else text.getvalue()
     Path(name).write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz"])
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz", "all.tsv", "all.tsv.gz"])
 def test_csv_is_read_as_any_table(evaluate, name):
     logits = LOGITS.astype(np.float64)
     # The first numbers are whole.

@@ -17,7 +17,7 @@ from sce_numba.arrow_columns import dtype_of, joined, side_by_side
 from .places import is_remote, opened, shown
 
 PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz")
+CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -264,11 +264,14 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
     import pyarrow as pa
     from pyarrow import csv
 
+    tabs = path.removesuffix(".gz").endswith(".tsv")
+    parse = csv.ParseOptions(delimiter="\t" if tabs else ",")
+
     def open_it(source: Any, **options: Any) -> Any:
         if path.endswith(".gz"):
             source = pa.CompressedInputStream(source, "gzip")
         convert = csv.ConvertOptions(strings_can_be_null=True, **options)
-        return csv.open_csv(source, convert_options=convert)
+        return csv.open_csv(source, parse_options=parse, convert_options=convert)
 
     with _source(path) as source, open_it(source) as file:
         # The first block tells whether a column has numbers, but not whether they stay whole.
