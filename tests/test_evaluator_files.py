@@ -131,6 +131,16 @@ def test_integers_have_all_their_digits_though_dtypes_differ_from_file_to_file(e
     assert [group["elements"] for group in found["by"]["id"]] == [2, 1] * 3
 
 
+@pytest.mark.parametrize("beside", [[], ["country"]])
+def test_any_name_of_a_column_may_be_given(evaluate, beside):
+    names = ["two\nlines", "a,b", "a:b", *beside]
+    renamed = table().select(["y", "x", "stars", "stars", "stars", "country"])
+    parquet.write_table(renamed.rename_columns(["y", "x", *names[:3], "country"]), "t.parquet")
+    found, _ = evaluate("t.parquet:y", "t.parquet:x", *(f"--by={name}" for name in names))
+    assert list(found["by"]) == names
+    assert [group["name"] for group in found["by"][names[0]]] == list("12345")
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [

@@ -22,6 +22,8 @@ SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GROUPS = "what names groups are text, numbers, bool, dates and categories"
+# What stands between the names of columns of groups; no argument of a command can hold it.
+BETWEEN = "\0"
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
@@ -37,7 +39,8 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
 
     Several names, with commas between them, are columns side by side.  An Arrow stream, whose
     batches can only be read from front to back, is one part, as is a CSV file.  Columns of groups
-    are read each as it is, given one after the other; a single one may be the name of a folder.
+    are read each as it is, with ``BETWEEN`` between their names; a single one may be that of a
+    folder.
     """
     try:
         import pyarrow  # noqa: F401
@@ -175,8 +178,8 @@ def _one_batch(batches: list[Any]) -> Any:
 class _Columns:
     """The columns that a name stands for, and the dtype of their values.
 
-    Names have commas between them, and may have some in them.  Those of groups end lines, and are
-    any one where the rows alone matter; they have no dtype that would matter.
+    Names have commas between them, and may have some in them; those of groups have ``BETWEEN``, and
+    no dtype that would matter.  Without a name, where the rows alone matter, it is any column.
     """
 
     def __init__(self, name: str | None, schema: Any, as_groups: bool = False) -> None:
@@ -184,7 +187,7 @@ class _Columns:
         if name is None:
             self.names, self.dtype = names[:1], np.dtype(np.str_)
             return
-        self.names = name.split("\n") if as_groups else _split(name, names) or name.split(",")
+        self.names = name.split(BETWEEN) if as_groups else _split(name, names) or name.split(",")
         for column in self.names:
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
