@@ -122,6 +122,7 @@ def test_marks_name_a_program_that_writes_between_them(page):
         program = DOCS.parent / f"{name.replace('.', '/')}.py"
         assert f'write(words, options.page, "{name}")' in program.read_text()
         assert f"python -m {name}" in text
+        assert re.findall("Measured (?!on [0-9-]{10} by `)", text) == [], "when was that?"
         assert f"$ python -m {name} " in page.read_text(), "the page has to tell the command"
 
 
