@@ -169,7 +169,7 @@ def catboost_objective(
         As those of ``xgboost_objective``.
     multi_label : bool
         Whether an example has several labels.  CatBoost then asks for the derivatives of each
-        example by itself, which takes some 20 µs.
+        example by itself, which takes longer.
 
     Returns
     -------

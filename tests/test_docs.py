@@ -26,7 +26,8 @@ MEASURED = re.compile(r"<!-- (asv_bench\.\w+): begin -->(.*?)<!-- \1: end -->", 
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 UNITS = r"(?:[mµn]?s|min|h|seconds?|minutes?|\u00d7|%|x(?! ?\d)|times as|[kMG]i?B)"
 COUNTS = r"(?:\d[\d.,]*\s?|(?:two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)\s)"
-LOOKS_MEASURED = re.compile(rf"\b{COUNTS}{UNITS}(?!\w)")
+PARTS = r"(?:tenths?|hundredths?|fractions?) of an? (?:second|minute)"
+LOOKS_MEASURED = re.compile(rf"\b(?:{COUNTS}{UNITS}|{PARTS})(?!\w)")
 # Bounds that a test holds: of the page, what it says, and where.
 TESTED = {
     ("pipeline.md", "2 MiB"): "tests/test_memory.py",
