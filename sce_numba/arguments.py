@@ -190,6 +190,12 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
 
 def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
     """Return a weight for each example so that it goes along the first axis of the logits."""
+    if isinstance(value, np.ma.MaskedArray):
+        # Whoever has weights of examples has no `where`.
+        raise TypeError(
+            "Argument `sample_weight` is a masked array, whose mask would be ignored. Pass "
+            "`sample_weight.filled(0)`, which leaves out what is masked."
+        )
     array = as_array(value, "sample_weight")
     if dtype_code(array.dtype) is None:
         raise TypeError(

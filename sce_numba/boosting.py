@@ -269,7 +269,7 @@ class _Parameters:
 def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, Any]:
     labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
     # LightGBM has None where there are no weights, the others may have none.
-    if weights is None or arguments.as_array(weights, "sample_weight").size == 0:
+    if weights is None or (hasattr(weights, "__len__") and len(weights) == 0):
         return labels, scores, 1.0
     return labels, scores, arguments.as_sample_weight(weights, scores)
 

@@ -292,6 +292,17 @@ def test_weights_are_refused_by_the_name_that_they_have_here(weights, kind):
         SCORER(model, FEATURES, LABELS, sample_weight=weights)
 
 
+def test_masked_weights_are_told_what_leaves_out_what_is_masked():
+    model = LogisticRegression().fit(FEATURES, LABELS)
+    masked = np.ma.masked_array(WEIGHTS, LABELS == 0)
+    with pytest.raises(TypeError, match=r"Pass `sample_weight.filled\(0\)`"):
+        SCORER(model, FEATURES, LABELS, sample_weight=masked)
+    weighted = SCORER(model, FEATURES, LABELS, sample_weight=masked.filled(0))
+    kept = LABELS == 1
+    alone = SCORER(model, FEATURES[kept], LABELS[kept], sample_weight=WEIGHTS[kept])
+    assert weighted == pytest.approx(alone)
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [
