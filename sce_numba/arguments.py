@@ -107,20 +107,23 @@ def as_labels(value: ArrayLike, name: str) -> np.ndarray:
 
 
 def as_labels_and_logits(
-    labels_given: ArrayLike | None, labels_name: str, logits_given: ArrayLike | None
+    labels_given: ArrayLike | None,
+    labels_name: str,
+    logits_given: ArrayLike | None,
+    logits_name: str = "logits",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return labels and logits as arrays of one shape, without a copy."""
     if labels_given is None or logits_given is None:
-        missing = labels_name if labels_given is None else "logits"
+        missing = labels_name if labels_given is None else logits_name
         raise ValueError(f"Argument `{missing}` must not be None.")
     labels = as_labels(labels_given, labels_name)
-    logits = as_floats(logits_given, "logits", labels)
+    logits = as_floats(logits_given, logits_name, labels)
     if labels.shape != logits.shape:
         mend = "Labels are not broadcast."
         if labels.size == logits.size:
             mend = f"Reshape one of them, for example `{labels_name}.reshape({logits.shape})`."
         raise ValueError(
-            f"Arguments `{labels_name}` and `logits` must have the same shape, got "
+            f"Arguments `{labels_name}` and `{logits_name}` must have the same shape, got "
             f"{labels.shape} and {logits.shape}. {mend}"
         )
     return labels, logits
@@ -183,6 +186,29 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
     if math.isfinite(weight):
         return weight, None
     return 1.0, np.full((1,) * values.ndim, weight)
+
+
+def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
+    """Return a weight for each example so that it goes along the first axis of the logits."""
+    if isinstance(value, np.ma.MaskedArray):
+        # Whoever has weights of examples has no `where`.
+        raise TypeError(
+            "Argument `sample_weight` is a masked array, whose mask would be ignored. Pass "
+            "`sample_weight.filled(0)`, which leaves out what is masked."
+        )
+    array = as_array(value, "sample_weight")
+    if dtype_code(array.dtype) is None:
+        raise TypeError(
+            "Argument `sample_weight` must be bool, integer or float (of at most 64 bits), got "
+            f"{array.dtype.name}."
+        )
+    rows = len(logits)
+    if array.shape not in ((rows,), (rows, 1)):
+        raise ValueError(
+            f"Argument `sample_weight` must have a number for each example, the shape ({rows},), "
+            f"got {array.shape}."
+        )
+    return array.reshape(-1, *[1] * (logits.ndim - 1))
 
 
 def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> None:
@@ -275,7 +301,7 @@ def as_out(
             f"Argument `{name}` must have {whose}, got {out.shape} and "
             f"{values.shape if shape is None else shape}."
         )
-    if out.dtype != values.dtype:
+    if out.dtype != values.dtype and out.dtype.newbyteorder("=") != values.dtype.newbyteorder("="):
         raise TypeError(
             f"Argument `{name}` must have the dtype of the logits, got {out.dtype} and "
             f"{values.dtype}."

@@ -239,6 +239,27 @@ def _read_arrow_column(column: Any) -> Any:
     return values.reshape(len(lists), length, *values.shape[1:])
 
 
+def with_mask(column: Any) -> np.ndarray:
+    """Return a column as an array; if values are missing, as a masked one of the others' dtype.
+
+    NumPy itself would make floats of integers, whose last digits would be lost.
+    """
+    missing: Any = False
+    if _is_a(column, "pandas", "Series") and not isinstance(column.dtype, np.dtype):
+        missing, select = column.isna(), column.__getitem__
+    elif _is_a(column, "polars", "Series") or _is_a(column, "pyarrow", "Array", "ChunkedArray"):
+        column = _decoded(column) if hasattr(column, "type") else column
+        missing, select = column.is_null(), column.filter
+    missing = np.asarray(missing)
+    if not missing.any():
+        array: np.ndarray = np.asanyarray(column)
+        return array
+    present = np.asarray(select(~missing))
+    values: np.ndarray = np.ma.zeros((missing.size, *present.shape[1:]), present.dtype)
+    values[missing], values[~missing] = np.ma.masked, present
+    return values
+
+
 def _decoded(column: Any) -> Any:
     """Return an Arrow column whose missing values are counted: not those of what it refers to."""
     kind = str(column.type).partition("<")[0]

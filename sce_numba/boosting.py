@@ -169,7 +169,7 @@ def catboost_objective(
         As those of ``xgboost_objective``.
     multi_label : bool
         Whether an example has several labels.  CatBoost then asks for the derivatives of each
-        example by itself, which takes some 20 µs.
+        example by itself, which takes longer.
 
     Returns
     -------
@@ -267,10 +267,11 @@ class _Parameters:
 
 
 def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, Any]:
-    scores = arguments.as_array(scores, "scores")
-    if weights is None or len(weights) == 0:
+    labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
+    # LightGBM has None where there are no weights, the others may have none.
+    if weights is None or (hasattr(weights, "__len__") and len(weights) == 0):
         return labels, scores, 1.0
-    return labels, scores, np.reshape(weights, (-1,) + (1,) * (scores.ndim - 1))
+    return labels, scores, arguments.as_sample_weight(weights, scores)
 
 
 def _unpacked(first: Any, second: Any, weights: Any) -> tuple[Any, Any, Any]:

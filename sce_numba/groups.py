@@ -25,6 +25,9 @@ from .sums_along import SumsAlong
 
 # Rows, or elements, whose sums are held at a time.
 AT_A_TIME = 1 << 14
+# Groups that need not be told of by `num_groups`: so many in any case, or for each number given.
+# Where more are empty, the numbers are no codes but, say, those of customers.
+UNTOLD, UNTOLD_EACH = 1 << 20, 16
 
 
 def are_given(groups: Any, num_groups: Any, by_axis: bool) -> bool:
@@ -187,6 +190,7 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
         allowed = "of at least 0"
         if number is not None:
             allowed += f" and less than `num_groups`, {number}"
+        is_told = number is not None
         number = most + 1 if number is None else number
         if least < 0 or most >= number:
             wrong = least if least < 0 else most
@@ -196,6 +200,14 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
             elif wrong < 0:
                 mend = "Exclude these elements with `where`, and renumber them."
             raise ValueError(f"Argument `groups` must hold numbers {allowed}, got {wrong}. {mend}")
+        greatest = max(UNTOLD, UNTOLD_EACH * codes.size)
+        if not is_told and number > greatest:
+            raise ValueError(
+                f"Argument `groups` must hold numbers less than {greatest} where `num_groups` is "
+                f"not given, got {most}: each number from 0 on would have a loss. Renumber them, "
+                "for example with `np.unique(groups, return_inverse=True)[1]`, or give "
+                "`num_groups`."
+            )
     return codes, number or 0
 
 

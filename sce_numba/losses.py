@@ -124,6 +124,7 @@ def sigmoid_cross_entropy(
         Each group has a numerator and a denominator of its own, and is a result.
     num_groups : int, optional
         How many groups there are: the number of categories, or the greatest number and one more.
+        It must be given where it is more than 2^20 and more than 16 times as many as the numbers.
 
     Returns
     -------

@@ -89,11 +89,16 @@ class SigmoidCrossEntropyScorer:
         truth = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
         if truth.ndim == 2 and truth.shape[1] == 1:
             truth = truth[:, 0]
-        labels = _indicators(estimator, truth)
+        labels = arguments.as_labels(_indicators(estimator, truth), "y")
         logits = _logits(estimator, X, several=truth.ndim == 2)
+        if labels.shape != logits.shape:
+            raise ValueError(
+                f"Argument `y` must have the shape of what the estimator predicts, {logits.shape}, "
+                f"got {labels.shape}. Pass the labels of the rows of `X`, all that it knows."
+            )
         weights: Any = 1.0
         if sample_weight is not None:
-            weights = np.reshape(sample_weight, (-1,) + (1,) * (logits.ndim - 1))
+            weights = arguments.as_sample_weight(sample_weight, logits)
         loss = losses.sigmoid_cross_entropy(
             labels,
             logits,

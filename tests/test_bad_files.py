@@ -44,7 +44,7 @@ BAD = {
     "link.npy": "No such file",
     "folder": "no data files in this folder",
     "folder:x": "no data files in this folder",
-    "all.tsv": "neither an array nor an archive of arrays",
+    "all.txt": "neither an array nor an archive of arrays",
     "all.npz": "an archive of x: add :MEMBER",
     "all.npz:z": "its members are x",
     "none.npz:x": "an archive without arrays",
@@ -107,7 +107,7 @@ def write_arrays():
     write_header("later.npy", "(2, 8)", (9, 0))
     Path("link.npy").symlink_to("nowhere.npy")
     Path("folder").mkdir()
-    Path("all.tsv").write_text("x\ty\n1\t2\n")
+    Path("all.txt").write_text("x\ty\n1\t2\n")
     Path("sh").mkdir()
     np.save("sh/1.npy", LOGITS[:500])
     Path("sh/2.npy").write_bytes(b"no")

@@ -328,6 +328,20 @@ def test_bad_parameters_are_refused_when_they_are_given(make):
             make(**given)
 
 
+@pytest.mark.parametrize("make", made_by("objective")[:2] + made_by("metric")[:2])
+def test_operands_are_refused_by_the_names_that_they_have_here(make):
+    for name, given in (
+        ("sample_weight", ([1, 0], [0.0, 0.0], [1.0, 2.0, 3.0])),
+        ("sample_weight", ([1, 0], [0.0, 0.0], ["a", "b"])),
+        ("sample_weight", ([1, 0], [0.0, 0.0], 2.0)),
+        ("labels", (["a", "b"], [0.0, 0.0])),
+        ("scores", ([1, 0], ["a", "b"])),
+        ("scores", ([1, 0], [0.0])),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"`{name}` must"):
+            make()(*given)
+
+
 @pytest.mark.parametrize("make", made_by("objective") + made_by("metric"))
 def test_they_can_be_pickled(make):
     made = make(label_smoothing=0.1, pos_weight=[1.0, 2.0])

@@ -26,7 +26,8 @@ MEASURED = re.compile(r"<!-- (asv_bench\.\w+): begin -->(.*?)<!-- \1: end -->", 
 FENCED = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
 UNITS = r"(?:[mµn]?s|min|h|seconds?|minutes?|\u00d7|%|x(?! ?\d)|times as|[kMG]i?B)"
 COUNTS = r"(?:\d[\d.,]*\s?|(?:two|three|four|five|six|seven|eight|nine|ten|twenty|hundred)\s)"
-LOOKS_MEASURED = re.compile(rf"\b{COUNTS}{UNITS}(?!\w)")
+PARTS = r"(?:tenths?|hundredths?|fractions?) of an? (?:second|minute)"
+LOOKS_MEASURED = re.compile(rf"\b(?:{COUNTS}{UNITS}|{PARTS})(?!\w)")
 # Bounds that a test holds: of the page, what it says, and where.
 TESTED = {
     ("pipeline.md", "2 MiB"): "tests/test_memory.py",
@@ -122,6 +123,7 @@ def test_marks_name_a_program_that_writes_between_them(page):
         program = DOCS.parent / f"{name.replace('.', '/')}.py"
         assert f'write(words, options.page, "{name}")' in program.read_text()
         assert f"python -m {name}" in text
+        assert re.findall("Measured (?!on [0-9-]{10} by `)", text) == [], "when was that?"
         assert f"$ python -m {name} " in page.read_text(), "the page has to tell the command"
 
 

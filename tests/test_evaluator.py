@@ -255,6 +255,24 @@ def test_what_pandas_calls_missing_is_null():
     assert groups_of(list(values[:3])) == {"False": 10, "True": 10, "null": 10}
 
 
+@pytest.mark.parametrize(
+    ("library", "column_of"),
+    [
+        ("pandas", lambda pd, values: pd.Series(values, dtype="Int64")),
+        ("pandas", lambda pd, values: pd.Series(pd.array(values, "Int64")).astype("category")),
+        ("polars", lambda pl, values: pl.Series(values)),
+        ("pyarrow", lambda pa, values: pa.array(values)),
+        ("pyarrow", lambda pa, values: pa.array(values).dictionary_encode()),
+        ("pyarrow", lambda pa, values: pa.chunked_array([values]).dictionary_encode()),
+    ],
+)
+def test_integers_stay_integers_beside_what_is_missing(library, column_of):
+    column = column_of(pytest.importorskip(library), [2**53, None, 2**53 + 1] * 10)
+    found = sce.evaluate(LABELS[:30, 0], LOGITS[:30, 0], by={"id": column}).slices["id"]
+    assert found.names == [str(2**53), str(2**53 + 1), "null"]
+    assert found.elements.tolist() == [10, 10, 10]
+
+
 def test_columns_of_groups_come_in_a_frame_and_in_the_order_of_its_rows():
     pd = pytest.importorskip("pandas")
     logits = pd.DataFrame(LOGITS[:4], index=[3, 2, 1, 0])

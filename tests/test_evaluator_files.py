@@ -119,6 +119,28 @@ def test_folders_of_a_partitioned_table_are_groups(evaluate, keys):
     assert found["loss"] == pytest.approx(LOSSES.mean(), rel=1e-6)
 
 
+def test_integers_have_all_their_digits_though_dtypes_differ_from_file_to_file(evaluate):
+    Path("parts").mkdir()
+    for dtype, least in (("int64", 2**53), ("uint64", 2**63), ("float64", 0.5)):
+        ids = np.array([least, least + 1, least], dtype)
+        columns = {"y": np.ones(3), "x": np.ones(3), "id": ids}
+        parquet.write_table(pa.table(columns), f"parts/{dtype}.parquet")
+    found, _ = evaluate("parts:y", "parts:x", "--by", "id")
+    names = ["0.5", "1.5", *(str(least + k) for least in (2**53, 2**63) for k in (0, 1))]
+    assert [group["name"] for group in found["by"]["id"]] == names
+    assert [group["elements"] for group in found["by"]["id"]] == [2, 1] * 3
+
+
+@pytest.mark.parametrize("beside", [[], ["country"]])
+def test_any_name_of_a_column_may_be_given(evaluate, beside):
+    names = ["two\nlines", "a,b", "a:b", *beside]
+    renamed = table().select(["y", "x", "stars", "stars", "stars", "country"])
+    parquet.write_table(renamed.rename_columns(["y", "x", *names[:3], "country"]), "t.parquet")
+    found, _ = evaluate("t.parquet:y", "t.parquet:x", *(f"--by={name}" for name in names))
+    assert list(found["by"]) == names
+    assert [group["name"] for group in found["by"][names[0]]] == list("12345")
+
+
 @pytest.mark.parametrize(
     ("column", "words"),
     [
@@ -202,12 +224,13 @@ def test_a_file_that_is_there_is_replaced_as_a_whole(evaluate, capsys):
 def write_csv(name, columns):
     csv = pytest.importorskip("pyarrow.csv")
     text = io.BytesIO()
-    csv.write_csv(pa.table(columns), text)
+    delimiter = "\t" if ".tsv" in name else ","
+    csv.write_csv(pa.table(columns), text, csv.WriteOptions(delimiter=delimiter))
     content = gzip.compress(text.getvalue()) if name.endswith(".gz") else text.getvalue()
     Path(name).write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz"])
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz", "all.tsv", "all.tsv.gz"])
 def test_csv_is_read_as_any_table(evaluate, name):
     logits = LOGITS.astype(np.float64)
     # The first numbers are whole.
@@ -223,6 +246,20 @@ def test_csv_is_read_as_any_table(evaluate, name):
     found, _ = evaluate(f"{name}:yes", f"{name}:x,1", "--positive", "y")
     expected = sce.sigmoid_cross_entropy(LABELS[:, 0], logits[:, 0])
     assert found["loss"] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("least", [-(2**63), 2**53, 2**63])
+@pytest.mark.parametrize("beside", [[], ["--by", "half"]])
+def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, beside):
+    values = [least, least + 1, None]
+    # What is missing, and the fraction, come after the block that tells types.
+    ids = pa.array(values[:2] * 30_000 + values[2:], pa.uint64() if least > 0 else pa.int64())
+    ones = np.ones(len(ids))
+    write_csv("ids.csv", {"y": ones, "x": ones, "id": ids, "half": np.append(ones[1:], 0.5)})
+    found, _ = evaluate("ids.csv:y", "ids.csv:x", "--by", "id", *beside)
+    groups = [(group["name"], group["elements"]) for group in found["by"]["id"]]
+    assert groups == [(str(least), 30_000), (str(least + 1), 30_000), ("null", 1)]
+    assert not beside or [group["name"] for group in found["by"]["half"]] == ["0.5", "1"]
 
 
 @pytest.mark.parametrize(

@@ -620,8 +620,8 @@ def test_links_to_the_same_file_count_each(evaluate, data):
     [
         ("empty", "cannot read empty (no data files in this folder or below it): names that end"),
         ("empty:x", "in .npy count or, with :MEMBER or :COLUMN, in .npz, .parquet, .pq, .arrow,"),
-        ("all.tsv", "cannot read all.tsv (neither an array nor an archive of arrays; what can be"),
-        ("all.tsv:x", ".npy, .npz:MEMBER, and .parquet, .pq, .arrow, .feather, .csv, .csv.gz with"),
+        ("all.txt", "cannot read all.txt (neither an array nor an archive of arrays; what can be"),
+        ("all.txt:x", ".npy, .npz:MEMBER, and .parquet, .pq, .arrow, .feather, .csv, .csv.gz, "),
         ("labels.npy:x", "cannot read labels.npy:x (not an archive of arrays, or"),
     ],
 )
@@ -629,7 +629,7 @@ def test_what_holds_no_data_is_told_what_does(data, capsys, name, words):
     np.save("labels.npy", data[0])
     Path("empty/deeper").mkdir(parents=True)
     Path("empty/notes.txt").write_text("")
-    Path("all.tsv").write_text("x\ty\n1\t2\n")
+    Path("all.txt").write_text("x\ty\n1\t2\n")
     with pytest.raises(SystemExit):
         main(["evaluate", "labels.npy", name])
     assert words in capsys.readouterr().err

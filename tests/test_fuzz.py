@@ -11,6 +11,7 @@ SCE_FUZZ_EXAMPLES tells how many calls are drawn, then by a seed that changes:
     SCE_FUZZ_EXAMPLES=100000 python -m pytest tests/test_fuzz.py -s
 """
 
+import atexit
 import collections
 import ctypes
 import mmap
@@ -79,6 +80,7 @@ class Edges:
 
 EDGES_OF_MEMORY = Edges(8) if sys.platform.startswith("linux") else None
 FILE = tempfile.TemporaryFile()  # noqa: SIM115
+atexit.register(FILE.close)
 FILE.truncate(8 * SLOT)
 
 
@@ -386,7 +388,7 @@ class Call:
         empty = np.full(self.shape, 7, self.stored_dtype)
         kind = rng.choice(
             [
-                *(k for k in LAYOUTS if k not in ("read-only", "swapped bytes")),
+                *(k for k in LAYOUTS if k != "read-only"),
                 "memmap",
                 "last",
                 Own,
@@ -464,8 +466,7 @@ class Call:
         if kind == "shape":
             return np.zeros((*shape, 2), dtype)
         if kind == "dtype":
-            others = [np.int32, np.complex64, object, dtype.newbyteorder()]
-            return np.zeros(shape, rng.choice([d for d in others if d != dtype]))
+            return np.zeros(shape, rng.choice([np.int32, np.complex64, object]))
         if kind == "read-only":
             out = np.zeros(shape, dtype)
             out.flags.writeable = False
@@ -607,7 +608,7 @@ class Call:
             answer = np.asarray(answer)
             assert answer.shape == (self.shape if elementwise[k] else ())
             native = answer.astype(self.dtype)
-            assert answer.dtype == (self.dtype if given is None else self.stored_dtype)
+            assert given is not None or answer.dtype == self.dtype
             with np.errstate(all="ignore"):
                 # What is within the error of the greatest number may be rounded beyond it.
                 own = native.astype(np.float64)

@@ -124,6 +124,23 @@ def test_groups_that_do_not_fit_are_refused(options, error, said):
     assert np.all(out == 7)
 
 
+@pytest.mark.parametrize("least", [2**20 - ROWS.max(), 10**9, 2**63])
+def test_numbers_that_are_no_codes_are_refused_before_they_take_memory(least):
+    ids = ROWS.astype(np.uint64) + np.uint64(least)
+    with pytest.raises(ValueError, match=r"`groups` must .* less than 1048576 .*return_inverse"):
+        sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=ids)
+
+
+def test_there_may_be_many_groups_if_they_are_told_or_have_many_elements():
+    codes = ROWS + 2**20
+    found = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=codes, num_groups=codes.max() + 1)
+    expected = sce.sigmoid_cross_entropy(LABELS, LOGITS, groups=ROWS)
+    np.testing.assert_array_equal(found[2**20 :], expected)
+    logits = np.zeros(2**17)
+    codes = np.arange(logits.size) * 16
+    assert sce.sigmoid_cross_entropy(logits, logits, groups=codes).size == codes[-1] + 1
+
+
 def test_without_elements_every_group_has_a_loss_of_zero():
     found = sce.sigmoid_cross_entropy(LABELS[:0], LOGITS[:0], groups=ROWS[:0], num_groups=3)
     assert found.tolist() == [0, 0, 0]

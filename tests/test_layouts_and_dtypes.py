@@ -241,3 +241,29 @@ def test_operands_broadcast_over_short_rows_are_those_that_are_copied(columns, d
                         np.testing.assert_array_max_ulp(one, other)
                     else:
                         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("of_logits", ["<", ">"])
+@pytest.mark.parametrize("of_results", ["<", ">"])
+@pytest.mark.parametrize("shape", [(6, 5), (300, 500)])
+def test_results_go_to_out_in_either_byte_order(dtype, of_logits, of_results, shape):
+    labels, given = example(shape, bool, dtype)
+    given = given.astype(given.dtype.newbyteorder(of_logits))
+    other = given.dtype.newbyteorder(of_results)
+    for function, options, shapes in (
+        (sce.sigmoid_cross_entropy, {"reduction": "none"}, {"out": shape}),
+        (sce.sigmoid_cross_entropy, {"axis": 0}, {"out": shape[1:]}),
+        (sce.sigmoid_cross_entropy, {"groups": np.arange(shape[0]) % 3}, {"out": (3,)}),
+        (sce.sigmoid_cross_entropy_value_and_grad, {}, {"grad_out": shape}),
+        (sce.sigmoid_focal_cross_entropy, {"reduction": "none"}, {"out": shape}),
+    ):
+        outs = {name: np.empty(own, other) for name, own in shapes.items()}
+        due = function(labels, given, **options)
+        found = function(labels, given, **options, **outs)
+        for one, expected in zip(found, due, strict=True):
+            np.testing.assert_array_equal(one, expected)
+    losses = sce.sigmoid_cross_entropy(labels, given, reduction="none")
+    in_place = given.view(other)
+    sce.sigmoid_cross_entropy(labels, given, reduction="none", out=in_place)
+    np.testing.assert_array_equal(in_place, losses)

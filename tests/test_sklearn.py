@@ -283,6 +283,40 @@ def test_a_class_that_the_estimator_does_not_know_is_refused():
         SCORER(model, FEATURES, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("weights", "kind"), [(WEIGHTS[1:], ValueError), (2.0, ValueError), (WORDS, TypeError)]
+)
+def test_weights_are_refused_by_the_name_that_they_have_here(weights, kind):
+    model = LogisticRegression().fit(FEATURES, LABELS)
+    with pytest.raises(kind, match="Argument `sample_weight` must"):
+        SCORER(model, FEATURES, LABELS, sample_weight=weights)
+
+
+def test_masked_weights_are_told_what_leaves_out_what_is_masked():
+    model = LogisticRegression().fit(FEATURES, LABELS)
+    masked = np.ma.masked_array(WEIGHTS, LABELS == 0)
+    with pytest.raises(TypeError, match=r"Pass `sample_weight.filled\(0\)`"):
+        SCORER(model, FEATURES, LABELS, sample_weight=masked)
+    weighted = SCORER(model, FEATURES, LABELS, sample_weight=masked.filled(0))
+    kept = LABELS == 1
+    alone = SCORER(model, FEATURES[kept], LABELS[kept], sample_weight=WEIGHTS[kept])
+    assert weighted == pytest.approx(alone)
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind"),
+    [
+        (INDICATOR[1:], ValueError),
+        (INDICATOR[:, 1:], ValueError),
+        (INDICATOR.astype(str), TypeError),
+    ],
+)
+def test_labels_are_refused_by_the_name_that_they_have_here(labels, kind):
+    model = OneVsRestClassifier(LogisticRegression()).fit(MANY_FEATURES, INDICATOR)
+    with pytest.raises(kind, match="Argument `y` "):
+        SCORER(model, MANY_FEATURES, labels)
+
+
 def test_bad_parameters_are_refused_when_they_are_given():
     with pytest.raises(ValueError, match="`label_smoothing`"):
         sigmoid_cross_entropy_scorer(label_smoothing=-1)

@@ -31,7 +31,7 @@ MOST = 100_000
 
 FILES = """\
 An ARRAY is a .npy file; FILE.npz:MEMBER, one array of an archive; FILE.parquet:COLUMN, where lists
-are rows of classes, as are several columns: FILE.parquet:X1,X2,X3 (.arrow, .feather, .csv and
+are rows of classes, as are several columns: FILE.parquet:X1,X2,X3 (.arrow, .feather, .csv, .tsv and
 .csv.gz, too: pip install 'sce_numba[arrow]'); -:COLUMN, of Arrow data from standard input; or a
 folder of such files or a quoted pattern, 'logits/*.npy', 'FOLDER:COLUMN', whose files are put one
 behind the other by the numbers in their names. URLs, as s3://BUCKET/FILE.parquet:COLUMN, are read

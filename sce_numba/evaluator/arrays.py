@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sce_numba import arguments
-from sce_numba.array_libraries import are_plain, check_order, columns_of, has_names
+from sce_numba.array_libraries import are_plain, check_order, columns_of, has_names, with_mask
 from sce_numba.arrow_columns import missing_in
 from sce_numba.messages import shown
 from sce_numba.reduction import Reduction
@@ -253,7 +253,7 @@ def _columns(by: Any, given: Any, logits: Any) -> Sequence[str] | dict[str, Any]
 def _column(name: Any, values: Any, logits: Any) -> np.ndarray:
     """Return values as an array, whose mask is kept."""
     try:
-        array: np.ndarray = np.asanyarray(values)
+        array = with_mask(values)
     except ValueError as error:
         raise ValueError(f"Argument `by` can't be read as an array: {name!r}: {error}") from error
     if not isinstance(array, np.ma.MaskedArray):

@@ -127,6 +127,9 @@ class Numbers:
             new = np.unique(numbers[strange])
             if known.size + new.size > EXACT:
                 return None
+            if known.size and known.dtype != new.dtype and np.result_type(known, new).kind == "f":
+                # Another file may have another dtype; in float64, integers would lose digits.
+                known = known.astype(object)
             codes = np.append(self._value_codes, 2 + known.size + np.arange(new.size))
             order = np.argsort(np.append(known, new))
             self._values, self._value_codes = np.append(known, new)[order], codes[order]

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from .array_part import ArrayPart
 from .npy import NpyPart, member_names
 from .places import NO_FILE, STDIN, copy_of_stdin, is_remote, opened, shown, store_of
-from .tables import SUFFIXES, TablePart, table_parts
+from .tables import BETWEEN, SUFFIXES, TablePart, table_parts
 
 Part: TypeAlias = NpyPart | TablePart | ArrayPart
 
@@ -104,7 +104,7 @@ def _refuse_folder(error: OSError) -> None:
 def column_beside(operand: str, column: str) -> list[Shard]:
     """Return a column of the very files that an operand names, or nothing if there is none.
 
-    Lines are several of them, to be read at once.
+    Several of them, with ``BETWEEN`` between their names, are read at once.
     """
     if operand.startswith(f"{STDIN}:"):
         return find_shards(f"{STDIN}:{column}", True)
@@ -182,7 +182,7 @@ def reason_of(error: BaseException) -> str:
 
 
 def _open(path: str, member: str, as_groups: bool) -> Shard:
-    name = f"{shown(path)}:{member}" if member else shown(path)
+    name = f"{shown(path)}:{member.replace(BETWEEN, ',')}" if member else shown(path)
     # A damaged file can fail in any layer: archive, compression, header, array.
     try:
         if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):

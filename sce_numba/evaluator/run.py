@@ -43,7 +43,7 @@ from .operands import (
 from .outputs import RowWriter, check_row_file, is_same_file, output
 from .result import Evaluation
 from .rows import Rows
-from .tables import GROUPS, TablePart, is_partition
+from .tables import BETWEEN, GROUPS, TablePart, is_partition
 from .total import Total
 
 # Classes without elements that are named; of more, the others are counted.
@@ -242,7 +242,7 @@ class Run:
         for operand, names in beside.items():
             role = BY + ", ".join(names)
             self._columns[role] = names
-            self._operands[role] = column_beside(operand, "\n".join(names))
+            self._operands[role] = column_beside(operand, BETWEEN.join(names))
 
     def _column(self, name: str, given: Any) -> tuple[list[Shard], str]:
         """Return a column, and the operand that is in the same files, if any is."""

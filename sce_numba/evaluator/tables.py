@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 from urllib.parse import unquote
@@ -16,11 +17,13 @@ from sce_numba.arrow_columns import dtype_of, joined, side_by_side
 from .places import is_remote, opened, shown
 
 PARQUET = (".parquet", ".pq")
-CSV = (".csv", ".csv.gz")
+CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GROUPS = "what names groups are text, numbers, bool, dates and categories"
+# What stands between the names of columns of groups; no argument of a command can hold it.
+BETWEEN = "\0"
 # What pyarrow reads of a column at once.
 BUFFER = 1 << 20
 
@@ -36,7 +39,8 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
 
     Several names, with commas between them, are columns side by side.  An Arrow stream, whose
     batches can only be read from front to back, is one part, as is a CSV file.  Columns of groups
-    are read each as it is, given one after the other; a single one may be the name of a folder.
+    are read each as it is, with ``BETWEEN`` between their names; a single one may be that of a
+    folder.
     """
     try:
         import pyarrow  # noqa: F401
@@ -174,8 +178,8 @@ def _one_batch(batches: list[Any]) -> Any:
 class _Columns:
     """The columns that a name stands for, and the dtype of their values.
 
-    Names have commas between them, and may have some in them.  Those of groups end lines, and are
-    any one where the rows alone matter; they have no dtype that would matter.
+    Names have commas between them, and may have some in them; those of groups have ``BETWEEN``, and
+    no dtype that would matter.  Without a name, where the rows alone matter, it is any column.
     """
 
     def __init__(self, name: str | None, schema: Any, as_groups: bool = False) -> None:
@@ -183,7 +187,7 @@ class _Columns:
         if name is None:
             self.names, self.dtype = names[:1], np.dtype(np.str_)
             return
-        self.names = name.split("\n") if as_groups else _split(name, names) or name.split(",")
+        self.names = name.split(BETWEEN) if as_groups else _split(name, names) or name.split(",")
         for column in self.names:
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
@@ -263,11 +267,14 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
     import pyarrow as pa
     from pyarrow import csv
 
+    tabs = path.removesuffix(".gz").endswith(".tsv")
+    parse = csv.ParseOptions(delimiter="\t" if tabs else ",")
+
     def open_it(source: Any, **options: Any) -> Any:
         if path.endswith(".gz"):
             source = pa.CompressedInputStream(source, "gzip")
         convert = csv.ConvertOptions(strings_can_be_null=True, **options)
-        return csv.open_csv(source, convert_options=convert)
+        return csv.open_csv(source, parse_options=parse, convert_options=convert)
 
     with _source(path) as source, open_it(source) as file:
         # The first block tells whether a column has numbers, but not whether they stay whole.
@@ -277,16 +284,27 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
         ]
     columns = _Columns(name, pa.schema(fields), as_groups)
     types = {field.name: field.type for field in fields if field.name in columns.names}
-    options = {"include_columns": columns.names, "column_types": types}
 
-    def read(_rows: int) -> Iterator[Any]:
+    def read(types: dict[str, Any], _rows: int) -> Iterator[Any]:
+        options = {"include_columns": list(types), "column_types": types}
         with _source(path) as source, open_it(source, **options) as file:
             yield from file
 
-    rows = size = 0
-    for batch in read(0):
-        rows, size = rows + len(batch), size + batch.nbytes
-    yield TablePart(path, columns, rows, size, read)
+    def size_as(types: dict[str, Any]) -> tuple[int, int]:
+        rows = size = 0
+        for batch in read(types, 0):
+            rows, size = rows + len(batch), size + batch.nbytes
+        return rows, size
+
+    for column, kind in types.items() if as_groups else ():
+        # Integers that are names, as those of customers, have digits that float64 lacks.
+        for whole in (pa.int64(), pa.uint64()) if kind == pa.float64() else ():
+            with suppress(pa.ArrowInvalid):
+                size_as({column: whole})
+                types[column] = whole
+                break
+    rows, size = size_as(types)
+    yield TablePart(path, columns, rows, size, partial(read, types))
 
 
 def _is_number(kind: Any) -> bool:
