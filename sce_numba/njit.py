@@ -421,7 +421,8 @@ class _Link:
 
     def __init__(self, job: Job) -> None:
         self.job, self.name = job, job.symbols[0]
-        add_symbol(self.name, kernel(job.kind, job.dtype, job.form).whole)
+        dtype: Any = job.dtype
+        add_symbol(self.name, kernel(job.kind, dtype, job.form).whole)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return relink, (sources(), pickle.dumps(self.job))
