@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .kernels.dtypes import CODES
-from .messages import shown
+from .messages import shown, values_are
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
 # of this package that takes over.  Those of xarray come first, as they may hold Dask arrays.
@@ -320,8 +320,9 @@ def tensor_as_array(tensor: Any) -> Any:
 
 def _refuse_missing(count: int) -> None:
     if count:
-        missing = "1 value is" if count == 1 else f"{count} values are"
-        raise ValueError(f"{missing} missing. Fill what is missing, or drop its rows first.")
+        raise ValueError(
+            f"{values_are(count)} missing. Fill what is missing, or drop its rows first."
+        )
 
 
 def _refuse_nested(names: Iterable[Any]) -> None:

@@ -390,7 +390,7 @@ def test_rows_with_nulls_cost_no_more_than_their_block(evaluate, data):
     found, said = evaluate("labels.npy", "all.parquet:x", "--on-error", "skip")
     assert found["rows_skipped"] < 200
     assert [problem["reason"] for problem in found["skipped"]] == [
-        "1 values are null; a mask for --where leaves them out",
+        "1 value is null; a mask for --where leaves them out",
         "its lists have between 3 and 7 values",
     ]
     for (first, stop), row in zip(
