@@ -76,7 +76,7 @@ def _names(role: str, given: Any, schema: Any) -> list[str]:
         if len(found) != 1:
             raise ValueError(
                 f"Argument `{role}` names {name!r}, but {len(found) or 'none'} of the columns "
-                f"{schema.names} are called so."
+                f"{schema.names} have that name."
             )
         _check_type(role, name, schema.field(found[0]).type)
     return names

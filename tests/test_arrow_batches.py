@@ -210,8 +210,8 @@ def test_a_name_must_be_that_of_one_column(role):
     table = pa.table([[1.0], [1.0], [1.0]], ["y", "x", "x"])
     error, said = refusal(table, **{"logits": "y", role: "z"})
     assert error is ValueError
-    assert said == f"Argument `{role}` names 'z', but none of the columns ['y', 'x', 'x'] are " + (
-        "called so."
+    assert said == f"Argument `{role}` names 'z', but none of the columns ['y', 'x', 'x'] " + (
+        "have that name."
     )
     assert refusal(table)[1].startswith("Argument `logits` names 'x', but 2 of the columns")
     for wrong in ([], [1], 3j):
