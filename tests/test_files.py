@@ -484,7 +484,7 @@ def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row)
 @pytest.mark.parametrize(
     ("operands", "words"),
     [
-        (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
+        (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN, one of x, y, t)"),
         (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
         (
             ["labels.npy", "all.parquet:t"],
