@@ -96,7 +96,8 @@ if not TYPE_CHECKING:
         if name in _MODULES:
             return importlib.import_module(f".{name}", __name__)
         if name not in _MODULE_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            mend = f": import {__name__}.{name} first" if name in _DOORS else ""
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}{mend}")
         value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
         globals()[name] = value
         return value

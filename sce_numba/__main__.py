@@ -130,6 +130,13 @@ def command_parser() -> Parser:
         epilog=f"Example: {PROGRAM} evaluate labels.npy logits.npy",
     )
     parser.set_defaults(run=compare)
+    parser.add_argument(
+        "--version",
+        action="store_const",
+        dest="run",
+        const=print_version,
+        help="print the version of the package and leave",
+    )
     commands = parser.add_subparsers(title="commands", metavar="{evaluate,compile,versions}")
     evaluate.add_to(commands)
     prepare.add_to(commands)
@@ -146,6 +153,11 @@ def complete(parser: Parser) -> None:
         import argcomplete
 
         argcomplete.autocomplete(parser)
+
+
+def print_version(arguments: argparse.Namespace) -> None:
+    """Print the version of the package alone."""
+    print(f"sce_numba {sce.__version__}")
 
 
 def print_versions(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .array_libraries import conversion, readable
+from .array_libraries import conversion, readable, reshaped
 from .kernels import dtypes
 from .kernels.view import LOGITS, RESULT
 from .messages import shown
@@ -99,9 +99,10 @@ def as_labels(value: ArrayLike, name: str) -> np.ndarray:
     """Return labels as an array, without a copy; refuse what is no real number."""
     array = as_array(value, name)
     if dtype_code(array.dtype) is None:
+        text = array.dtype.kind in "US" or any(isinstance(one, str) for one in array.flat)
         raise TypeError(
             f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
-            f"{array.dtype.name}. {conversion(value)}"
+            f"{array.dtype.name}. {conversion(value, name if text else '')}"
         )
     return array
 
@@ -121,7 +122,10 @@ def as_labels_and_logits(
     if labels.shape != logits.shape:
         mend = "Labels are not broadcast."
         if labels.size == logits.size:
-            mend = f"Reshape one of them, for example `{labels_name}.reshape({logits.shape})`."
+            mended = reshaped(labels_given, labels_name, logits.shape)
+            mend = f"Reshape one of them, for example `{mended}`."
+            if labels.ndim > 1 and labels.shape == logits.shape[::-1] and 1 not in labels.shape:
+                mend = "Transpose one of them: to reshape it would mix up its elements."
         raise ValueError(
             f"Arguments `{labels_name}` and `{logits_name}` must have the same shape, got "
             f"{labels.shape} and {logits.shape}. {mend}"
@@ -179,7 +183,7 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
                 f"{array.dtype.name}."
             )
         if array.ndim:
-            _check_broadcastable(array.shape, values.shape)
+            _check_broadcastable(value, array.shape, values.shape)
         if array.size != 1:
             return 1.0, array
         weight = float(array.reshape(())[()])
@@ -211,7 +215,9 @@ def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
     return array.reshape(-1, *[1] * (logits.ndim - 1))
 
 
-def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> None:
+def _check_broadcastable(
+    given: ArrayLike, weights: tuple[int, ...], values: tuple[int, ...]
+) -> None:
     """Refuse weights unless each dimension is 1 or that of the values: TensorFlow's rule."""
     said = f"weights can not be broadcast to values. values.shape={values}, weights.shape={weights}"
     if len(weights) != len(values):
@@ -220,15 +226,12 @@ def _check_broadcastable(weights: tuple[int, ...], values: tuple[int, ...]) -> N
         )
         if len(weights) == 1 and values and weights == values[:1]:
             shape = ", ".join(["batch"] + ["1"] * (len(values) - 1))
-            ones = ", ".join(["-1"] + ["1"] * (len(values) - 1))
-            mend = (
-                f"One weight a batch entry must have the shape [{shape}]: weights.reshape({ones})."
-            )
+            mended = reshaped(given, "weights", (-1,) + (1,) * (len(values) - 1))
+            mend = f"One weight a batch entry must have the shape [{shape}]: {mended}."
         elif len(weights) < len(values) and weights == values[len(values) - len(weights) :]:
-            shape = ", ".join(
-                ["1"] * (len(values) - len(weights)) + [str(size) for size in weights]
-            )
-            mend = f"One weight a class must have the shape [{shape}]: weights.reshape({shape})."
+            one_each = (1,) * (len(values) - len(weights)) + weights
+            mended = reshaped(given, "weights", one_each)
+            mend = f"One weight a class must have the shape {list(one_each)}: {mended}."
         raise ValueError(f"{said}. {mend}")
     for axis, (weight, value) in enumerate(zip(weights, values, strict=True)):
         if weight not in (1, value):
@@ -245,7 +248,7 @@ def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
             f"Argument `where` must be bool, got {array.dtype.name}. Pass a comparison, for "
             "example `where != 0`."
         )
-    return _broadcastable(array, "where", values)
+    return _broadcastable(value, array, "where", values)
 
 
 def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
@@ -256,18 +259,20 @@ def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
             "Argument `pos_weight` must be bool, integer or float (of at most 64 bits), got "
             f"{array.dtype.name}."
         )
-    return _broadcastable(array, "pos_weight", values)
+    return _broadcastable(value, array, "pos_weight", values)
 
 
-def _broadcastable(array: np.ndarray, name: str, values: np.ndarray) -> np.ndarray:
+def _broadcastable(
+    given: ArrayLike, array: np.ndarray, name: str, values: np.ndarray
+) -> np.ndarray:
     last = values.shape[values.ndim - array.ndim :] if array.ndim <= values.ndim else None
     if last is None or any(
         size not in (1, own) for size, own in zip(array.shape, last, strict=True)
     ):
         mend = "Its dimensions must be the last ones of the logits, or 1."
         if array.shape == values.shape[:1]:
-            ones = ", ".join(["-1"] + ["1"] * (values.ndim - 1))
-            mend = f"One value a batch entry goes along the first axis by {name}.reshape({ones})."
+            mended = reshaped(given, name, (-1,) + (1,) * (values.ndim - 1))
+            mend = f"One value a batch entry goes along the first axis by {mended}."
         raise ValueError(
             f"Argument `{name}` of shape {array.shape} can not be broadcast to logits of shape "
             f"{values.shape}. {mend}"

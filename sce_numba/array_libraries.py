@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from typing import Any
 
 import numpy as np
 
 from .kernels.dtypes import CODES
-from .messages import shown
+from .messages import shown, values_are
 
 # Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
 # of this package that takes over.  Those of xarray come first, as they may hold Dask arrays.
@@ -178,6 +178,10 @@ def _read_pandas(value: Any) -> Any:
 def _read_polars(value: Any) -> Any:
     if type(value).__name__ == "LazyFrame":
         raise TypeError("it is a LazyFrame, which holds no values yet. Pass `.collect()` of it.")
+    if type(value).__name__ == "Expr":
+        raise TypeError(
+            "it is an Expr, which holds no values. Pass `frame.select(expr).to_series()`."
+        )
     if not hasattr(value, "null_count"):
         return value
     if not hasattr(value, "get_columns"):
@@ -280,17 +284,32 @@ def _read_jax(value: Any) -> Any:
     return value
 
 
-def conversion(value: Any) -> str:
-    """Return what to do with a value of a dtype that no function takes, in its own library."""
+def conversion(value: Any, text: str = "") -> str:
+    """Return what to do with a value of a dtype that no function takes, in its own library.
+
+    ``text`` is what labels that are text are called.
+    """
     dtype = str(getattr(value, "dtype", getattr(value, "type", "")))
     library = type(value).__module__.partition(".")[0]
     if dtype.startswith(("category", "Categorical", "Enum", "dictionary")):
         equal = "pc.equal(column, 'yes')" if library == "pyarrow" else "column == 'yes'"
         return f"Pass what its categories stand for, for example `{equal}`."
-    if isinstance(value, list | tuple | int | bool):
+    if text:
+        return f"Pass a comparison, for example `np.asarray({text}) == 'yes'`."
+    if isinstance(value, Mapping | Set | Iterator):
+        return "Pass an array or a list of numbers."
+    casts = {"polars": "cast(pl.Float32)", "pyarrow": "cast(pa.float32())", "torch": "float()"}
+    cast = casts.get(library, "astype(np.float32)" if hasattr(value, "astype") else "")
+    if not cast:
         return "Convert it, for example by `np.array(values, np.float32)`."
-    cast = {"polars": "cast(pl.Float32)", "pyarrow": "cast(pa.float32())"}
-    return f"Convert it, for example with `.{cast.get(library, 'astype(np.float32)')}`."
+    return f"Convert it, for example with `.{cast}`."
+
+
+def reshaped(value: Any, name: str, shape: tuple[int, ...]) -> str:
+    """Return the code that gives an argument another shape: lists and columns have no method."""
+    if hasattr(value, "reshape") and not is_column(value):
+        return f"{name}.reshape({shape})"
+    return f"np.reshape({name}, {shape})"
 
 
 def _read_scipy(value: Any) -> Any:
@@ -322,7 +341,9 @@ def tensor_as_array(tensor: Any) -> Any:
 
 def _refuse_missing(count: int) -> None:
     if count:
-        raise ValueError(f"{count} values are missing. Fill them, or drop their rows first.")
+        raise ValueError(
+            f"{values_are(count)} missing. Fill what is missing, or drop its rows first."
+        )
 
 
 def _refuse_nested(names: Iterable[Any]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from . import arguments
 from .array_libraries import check_order, has_labels
 from .arrow_columns import dtype_of, side_by_side, with_lengths
-from .messages import shown
+from .messages import shown, values_are
 
 # What the columns of an operand hold: kinds of NumPy's dtypes, in words, and the mend for the rest.
 _HOLDS = {
@@ -76,7 +76,7 @@ def _names(role: str, given: Any, schema: Any) -> list[str]:
         if len(found) != 1:
             raise ValueError(
                 f"Argument `{role}` names {name!r}, but {len(found) or 'none'} of the columns "
-                f"{schema.names} are called so."
+                f"{schema.names} have that name."
             )
         _check_type(role, name, schema.field(found[0]).type)
     return names
@@ -135,6 +135,7 @@ def _plain(role: str, array: np.ndarray, where: np.ndarray | None) -> np.ndarray
     if count:
         mend = "" if role == "where" else ", or leave them out by `where`, a column of bool"
         raise ValueError(
-            f"Argument `{role}`: {count} values are null. Fill them or drop their rows{mend}."
+            f"Argument `{role}`: {values_are(count)} null. Fill what is null, or drop its "
+            f"rows{mend}."
         )
     return np.asarray(np.ma.getdata(array))

@@ -80,9 +80,10 @@ def numbers_of(axis: Any) -> tuple[int, ...] | None:
         except TypeError:
             number = None
         if number is None or isinstance(one, (bool, np.bool_)):
+            mend = " Pass names of axes of a DataArray as `dim`." if isinstance(one, str) else ""
             raise TypeError(
                 "Argument `axis` must be None, an integer or a tuple of integers, got "
-                f"{shown(axis)}."
+                f"{shown(axis)}.{mend}"
             )
         numbers.append(number)
     return tuple(numbers)

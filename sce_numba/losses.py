@@ -138,8 +138,8 @@ def sigmoid_cross_entropy(
     ValueError
         If labels, logits or weights are None, shapes don't fit, label_smoothing is outside
         [0, 1], the reduction is unknown, ``out`` can't be used, or ``axis`` names an axis that
-        there is not, one twice, or any beside ``Reduction.NONE``; or if ``groups`` doesn't fit, or
-        has numbers that are negative or not less than ``num_groups``.
+        does not exist, one twice, or any beside ``Reduction.NONE``; or if ``groups`` doesn't fit,
+        or has numbers that are negative or not less than ``num_groups``.
     TypeError
         If a dtype is not among the above, an array is masked, ``out`` has another dtype, or
         ``axis`` or ``groups`` holds anything but integers.

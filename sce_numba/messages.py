@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import SupportsInt
 
 # Enough to recognise it by.
 LONGEST = 200
@@ -21,3 +22,8 @@ def printable(text: str) -> str:
     """Return a text from a file without what would steer a terminal, or can't be encoded."""
     kinds = {"Cc", "Cs", "Zl", "Zp"}
     return "".join("�" if unicodedata.category(sign) in kinds else sign for sign in text)
+
+
+def values_are(count: SupportsInt) -> str:
+    """Return the beginning of a sentence on so many values."""
+    return "1 value is" if count == 1 else f"{int(count):,} values are"

@@ -771,12 +771,12 @@ def _mark(axis: Any, reduced: Any) -> Any: ...
 
 @_overload(_mark)
 def _ol_mark(axis: Any, reduced: Any) -> Any:
-    """Put 1 for each axis that is reduced; refuse those that there are not."""
+    """Put 1 for each axis that is reduced; refuse those that do not exist."""
 
     def mark_one(axis, reduced):
         rank = reduced.size
         if not -rank <= axis < rank:
-            raise ValueError("Argument `axis` names an axis that there is not.")
+            raise ValueError("Argument `axis` names an axis that does not exist.")
         if reduced[axis] != 0:
             raise ValueError("Argument `axis` must name no axis twice.")
         reduced[axis] = 1

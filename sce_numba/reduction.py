@@ -94,9 +94,11 @@ class Reduction(str, Enum):
         if not isinstance(key, str) or str.__str__(key) not in _VALUES:
             allowed = ", ".join(repr(value) for value in _VALUES)
             meant = named("none" if key is None else key)
+            # With weights, the two are different numbers.
+            pytorch = f", or {cls.SUM_OVER_BATCH_SIZE.value!r}, as in PyTorch"
             raise ValueError(
                 f"Invalid Reduction Key {shown(key)}. Key should be one of {allowed}."
-                + (f" Did you mean {meant.value!r}?" if meant else "")
+                + (f" Did you mean {meant.value!r}{pytorch * (key == 'mean')}?" if meant else "")
             )
 
 

@@ -45,6 +45,13 @@ def test_labels_of_another_shape_are_refused(shape):
 
 def test_labels_of_the_right_size_are_told_to_reshape():
     assert "`multi_class_labels.reshape((4, 3))`" in refusal(ValueError, np.zeros(12))
+    assert "`np.reshape(multi_class_labels, (4, 3))`" in refusal(ValueError, [0] * 12)
+
+
+def test_transposed_labels_are_not_told_to_reshape():
+    message = refusal(ValueError, LABELS.T)
+    assert "Transpose one of them" in message
+    assert "reshape(" not in message
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,15 @@ def test_weights_that_tensorflow_refuses_are_refused(shape, reduction):
 def test_one_weight_for_each_example_is_told_its_shape():
     message = refusal(ValueError, weights=np.ones(4))
     assert "[batch, 1]" in message
-    assert "weights.reshape(-1, 1)" in message
+    assert "weights.reshape((-1, 1))" in message
+
+
+def test_lists_and_columns_are_told_what_they_can_do():
+    columns = pytest.importorskip("pandas").Series(np.ones(4))
+    for weights in ([1, 2, 3, 4], columns):
+        message = refusal(ValueError, weights=weights)
+        assert "np.reshape(weights, (-1, 1))" in message
+        assert loss(weights=np.reshape(weights, (-1, 1))) > 0
 
 
 def test_one_weight_for_each_example_is_refused_even_if_it_could_broadcast():
@@ -119,7 +134,7 @@ def test_one_weight_for_each_example_is_refused_even_if_it_could_broadcast():
 
 
 def test_one_weight_for_each_class_is_told_its_shape():
-    assert "weights.reshape(1, 3)" in refusal(ValueError, weights=np.ones(3))
+    assert "weights.reshape((1, 3))" in refusal(ValueError, weights=np.ones(3))
 
 
 def test_the_dimension_that_does_not_fit_is_named():
@@ -225,7 +240,7 @@ def test_where_must_broadcast_to_the_logits():
 @pytest.mark.parametrize("name", ["where", "pos_weight"])
 def test_a_value_a_row_is_told_how_it_would_do(name):
     message = refusal(ValueError, **{name: np.ones(4, bool)})
-    assert f"by {name}.reshape(-1, 1)." in message
+    assert f"by {name}.reshape((-1, 1))." in message
 
 
 def test_integers_in_a_list_are_told_what_makes_them_floats():

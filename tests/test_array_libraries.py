@@ -106,7 +106,7 @@ def test_missing_values_of_polars_and_arrow_are_refused():
         pa.chunked_array([[1.0], [None]]),
         pa.table({"a": [1.0, None]}),
     ):
-        with pytest.raises(ValueError, match=r"Argument `logits` .*: 1 values are missing"):
+        with pytest.raises(ValueError, match=r"Argument `logits` .*: 1 value is missing"):
             sce.sigmoid_cross_entropy([1, 0], given)
 
 
@@ -344,6 +344,13 @@ def test_tensors_whose_gradient_would_be_lost_are_refused():
     assert sce.sigmoid_cross_entropy([1, 0, 1], logits.detach()) == np.float32(np.log(2))
 
 
+def test_tensors_of_integers_are_told_to_become_floats():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match=r"`logits` must be .*`\.float\(\)`"):
+        sce.sigmoid_cross_entropy([1, 0, 1], torch.tensor([1, 2, 3]))
+    assert sce.sigmoid_cross_entropy([1, 0, 1], torch.tensor([1, 2, 3]).float()) > 0
+
+
 def test_tensors_outside_the_memory_of_the_cpu_are_refused():
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match=r"Argument `logits` can't be read as an array: .*meta"):
@@ -455,7 +462,7 @@ def test_values_missing_inside_lists_are_refused(kind):
 def test_lists_that_are_missing_are_refused():
     pl, pa = pytest.importorskip("polars"), pytest.importorskip("pyarrow")
     for column in (pl.Series([[1.0], None]), pa.array([[1.0], None])):
-        with pytest.raises(ValueError, match="1 values are missing"):
+        with pytest.raises(ValueError, match="1 value is missing"):
             as_floats(column, "logits")
 
 
@@ -517,7 +524,7 @@ def test_values_missing_in_encoded_columns_of_arrow_are_refused():
         pd.Series(pd.arrays.ArrowExtensionArray(dictionary)),
         pa.RunEndEncodedArray.from_arrays([2, 3], pa.array([1.0, None])),
     ):
-        with pytest.raises(ValueError, match="1 values are missing"):
+        with pytest.raises(ValueError, match="1 value is missing"):
             as_floats(column, "logits")
     whole = pa.DictionaryArray.from_arrays(indices, pa.array([1.0, 2.0]))
     np.testing.assert_array_equal(as_floats(whole, "logits"), [1, 2, 1])
@@ -542,6 +549,12 @@ def test_sparse_labels_are_told_to_become_dense():
             sce.sigmoid_cross_entropy(labels, np.zeros((2, 2)))
 
 
+def test_an_expression_of_polars_is_told_to_become_a_column():
+    pl = pytest.importorskip("polars")
+    with pytest.raises(TypeError, match=r"`logits` .*`frame\.select\(expr\)\.to_series\(\)`"):
+        sce.sigmoid_cross_entropy([1], pl.col("score"))
+
+
 def test_what_to_convert_with_is_said_in_the_words_of_the_library():
     pd, pl, pa = (pytest.importorskip(name) for name in ("pandas", "polars", "pyarrow"))
     decimals = pa.array([1, 0]).cast(pa.decimal128(21, 2))
@@ -551,6 +564,10 @@ def test_what_to_convert_with_is_said_in_the_words_of_the_library():
         (pl.Series(text, dtype=pl.Categorical), "`column == 'yes'`"),
         (pl.Series(text, dtype=pl.Enum(text)), "`column == 'yes'`"),
         (decimals, r"`\.cast\(pa\.float32\(\)\)`"),
+        (text, r"`np\.asarray\(multi_class_labels\) == 'yes'`"),
+        (pd.Series(text), r"`np\.asarray\(multi_class_labels\) == 'yes'`"),
+        (pl.Series(text), r"`np\.asarray\(multi_class_labels\) == 'yes'`"),
+        (dict.fromkeys(text), "Pass an array or a list of numbers"),
         (pa.array(text).dictionary_encode(), r"`pc\.equal\(column, 'yes'\)`"),
         (pd.Series(text, dtype="category"), "`column == 'yes'`"),
         (pd.Series(pd.arrays.ArrowExtensionArray(decimals)), r"`\.astype\(np\.float32\)`"),
@@ -564,6 +581,8 @@ def test_what_to_convert_with_is_said_in_the_words_of_the_library():
         pd.Series(pd.arrays.ArrowExtensionArray(decimals)).astype(np.float32),
         pl.Series(text, dtype=pl.Categorical) == "yes",
         pd.Series(text, dtype="category") == "yes",
+        np.asarray(text) == "yes",
+        np.asarray(pl.Series(text)) == "yes",
     ):
         np.testing.assert_array_equal(as_array(labels, "labels"), [1, 0])
 

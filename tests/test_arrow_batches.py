@@ -150,7 +150,8 @@ def test_a_batch_may_be_of_nulls_where_nothing_counts(kind):
         assert (found.result(), found.count) == (0.0, LOGITS.size)
         error, said = refusal(table)
         assert error is ValueError
-        assert "values are null. Fill them or drop their rows, or leave them out by `where`" in said
+        assert "values are null. Fill what is null, or drop its rows" in said
+        assert "rows, or leave them out by `where`" in said
 
 
 def test_nulls_of_unknown_length_add_nothing():
@@ -164,13 +165,13 @@ def test_a_null_among_what_counts_is_refused():
     table = pa.table({"y": [1, None, 0], "x": [0.0, 1.0, 2.0], "counts": [None, True, True]})
     assert refusal(table) == (
         ValueError,
-        "Argument `labels`: 1 values are null. Fill them or drop their rows, or leave them out by "
-        "`where`, a column of bool.",
+        "Argument `labels`: 1 value is null. Fill what is null, or drop its rows, or leave them "
+        "out by `where`, a column of bool.",
     )
     error, said = refusal(table, where="counts")
     assert (error, said) == (
         ValueError,
-        "Argument `where`: 1 values are null. Fill them or drop their rows.",
+        "Argument `where`: 1 value is null. Fill what is null, or drop its rows.",
     )
 
 
@@ -209,8 +210,8 @@ def test_a_name_must_be_that_of_one_column(role):
     table = pa.table([[1.0], [1.0], [1.0]], ["y", "x", "x"])
     error, said = refusal(table, **{"logits": "y", role: "z"})
     assert error is ValueError
-    assert said == f"Argument `{role}` names 'z', but none of the columns ['y', 'x', 'x'] are " + (
-        "called so."
+    assert said == f"Argument `{role}` names 'z', but none of the columns ['y', 'x', 'x'] " + (
+        "have that name."
     )
     assert refusal(table)[1].startswith("Argument `logits` names 'x', but 2 of the columns")
     for wrong in ([], [1], 3j):

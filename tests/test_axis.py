@@ -155,6 +155,7 @@ def test_results_go_to_out_however_it_lies(layout, dtype):
         ({"axis": -3}, ValueError, "from -2 to 1"),
         ({"axis": (0, -2)}, ValueError, "no axis twice"),
         ({"axis": 0.0}, TypeError, "`axis` must be None, an integer or a tuple"),
+        ({"axis": "time"}, TypeError, "got 'time'. Pass names of axes of a DataArray as `dim`"),
         ({"axis": True}, TypeError, "`axis` must be"),
         ({"axis": "rows"}, TypeError, "`axis` must be"),
         ({"axis": 0, "keepdims": None}, TypeError, "`keepdims` must be True or False"),

@@ -30,7 +30,7 @@ def test_an_axis_is_known_when_the_code_runs(axis):
 
 
 def test_axes_that_there_are_not_are_refused():
-    with pytest.raises(ValueError, match="names an axis that there is not"):
+    with pytest.raises(ValueError, match="names an axis that does not exist"):
         along(LABELS, LOGITS, WEIGHTS, 3)
     with pytest.raises(TypingError, match="`axis` must be None, an integer or a tuple"):
         along(LABELS, LOGITS, WEIGHTS, 0.5)

@@ -50,7 +50,7 @@ BAD = {
     "none.npz:x": "an archive without arrays",
     "short.npz:x": "not an archive of arrays, or one that is cut short",
     "text.npz:x": "EOF: reading magic string",
-    "all.parquet": "which column? Add :COLUMN",
+    "all.parquet": "which column? Add :COLUMN, one of x, n, lists, s",
     "all.parquet:z": "no column 'z'; its columns are x, n, lists, s",
     "all.parquet:s": "a column of struct<",
     "no.parquet:x": "Parquet magic bytes not found",

@@ -283,6 +283,21 @@ def test_catboost_takes_several_labels(topics):
     assert values["SigmoidCrossEntropy"] == pytest.approx(expected, abs=1e-6)
 
 
+def test_a_classifier_of_catboost_predicts_classes_if_it_is_told_them(patients):
+    cb = pytest.importorskip("catboost")
+    features, labels, _ = patients
+    model = cb.CatBoostClassifier(
+        iterations=2,
+        loss_function=boosting.catboost_objective(),
+        eval_metric=boosting.catboost_metric(),
+        class_names=[0, 1],
+        thread_count=1,
+        verbose=False,
+        allow_writing_files=False,
+    )
+    assert set(model.fit(features, labels).predict(features)) == {0, 1}
+
+
 # ---- Objectives by themselves ---------------------------------------------------------------
 
 

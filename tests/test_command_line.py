@@ -195,6 +195,11 @@ def test_versions(capsys):
     assert printed == capsys.readouterr().out
 
 
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"sce_numba {sce.__version__}\n"
+
+
 def test_interruption(monkeypatch, capsys):
     def interrupt():
         raise KeyboardInterrupt

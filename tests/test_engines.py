@@ -167,7 +167,7 @@ def test_spark_tells_what_can_not_be_read(spark):
     frame = spark.sql("SELECT 1.5 AS y, 0.5F AS x, CAST(NULL AS BOOLEAN) AS empty, now() AS time")
     told = {
         "y": "column 'y' is decimal128(2, 1). Cast it to float64.",
-        "empty": "Argument `labels`: 1 values are null. Fill them or drop their rows",
+        "empty": "Argument `labels`: 1 value is null. Fill what is null, or drop its rows",
         "time": "column 'time' is timestamp[us, tz=",
         "z": "Argument `labels` names 'z', but none of the columns",
     }

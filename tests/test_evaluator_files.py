@@ -405,6 +405,13 @@ def test_two_outputs_are_two_files(capsys):
     assert not Path("both.npy").exists()
 
 
+def test_a_page_is_not_called_something_else(capsys):
+    pytest.importorskip("matplotlib")
+    said = refusal(capsys, "labels.npy", "logits.npy", "--report", "page.pdf")
+    assert "--report page.pdf: what can be written is a page of HTML, FILE.html" in said
+    assert not Path("page.pdf").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [("", "it has no name"), (".", "a folder"), ("pipe.npy", "a pipe or device")],

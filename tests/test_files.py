@@ -390,7 +390,7 @@ def test_rows_with_nulls_cost_no_more_than_their_block(evaluate, data):
     found, said = evaluate("labels.npy", "all.parquet:x", "--on-error", "skip")
     assert found["rows_skipped"] < 200
     assert [problem["reason"] for problem in found["skipped"]] == [
-        "1 values are null; a mask for --where leaves them out",
+        "1 value is null; a mask for --where leaves them out",
         "its lists have between 3 and 7 values",
     ]
     for (first, stop), row in zip(
@@ -484,7 +484,7 @@ def test_an_arrow_list_that_ends_behind_its_values_is_refused(data, capsys, row)
 @pytest.mark.parametrize(
     ("operands", "words"),
     [
-        (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN)"),
+        (["labels.npy", "all.parquet"], "all.parquet (which column? Add :COLUMN, one of x, y, t)"),
         (["labels.npy", "all.parquet:z"], "no column 'z'; its columns are x, y, t"),
         (
             ["labels.npy", "all.parquet:t"],

@@ -47,6 +47,13 @@ def test_completion_offers_what_is_public():
     assert offered == {*sce.__all__, "boosting", "jax", "njit", "sklearn", "torch"}
 
 
+def test_what_must_be_imported_first_says_so():
+    said = run(
+        "import sce_numba as sce\ntry: sce.boosting\nexcept AttributeError as error: print(error)"
+    )
+    assert said == "module 'sce_numba' has no attribute 'boosting': import sce_numba.boosting first"
+
+
 def test_import_compiles_nothing():
     assert (
         run(

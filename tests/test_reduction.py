@@ -110,7 +110,7 @@ def test_losses_already_computed_are_weighed_and_reduced_whatever_their_number(s
 @pytest.mark.parametrize(
     ("key", "meant"),
     [
-        ("mean", "weighted_mean"),
+        ("MEAN", "weighted_mean"),
         ("sum", "weighted_sum"),
         ("SUM", "weighted_sum"),
         ("Reduction.MEAN", "weighted_mean"),
@@ -125,6 +125,12 @@ def test_losses_already_computed_are_weighed_and_reduced_whatever_their_number(s
 def test_the_string_of_a_constant_is_told_for_its_name(key, meant):
     with pytest.raises(ValueError, match=rf"\. Did you mean '{meant}'\?$"):
         Reduction.validate(key)
+
+
+def test_both_are_told_that_a_mean_may_be():
+    both = "'weighted_mean', or 'weighted_sum_over_batch_size', as in PyTorch"
+    with pytest.raises(ValueError, match=rf"\. Did you mean {both}\?$"):
+        Reduction.validate("mean")
 
 
 @pytest.mark.parametrize("key", ["average", "", 3, b"mean"])

@@ -160,7 +160,7 @@ def test_what_has_changed_between_two_calls_is_read_as_it_is(store):
         ("elsewhere/*.npy", " (No such file): give a .npy file"),
         ("bucket/notes:x", " (no data files in this folder or below it): names that end"),
         ("bucket/notes/a.txt", " (neither an array nor an archive of arrays; what can be read"),
-        ("bucket/all.parquet", " (which column? Add :COLUMN)"),
+        ("bucket/all.parquet", " (which column? Add :COLUMN, one of y, x, country)"),
         ("bucket/all.parquet:z", " (no column 'z'; its columns are y, x, country)"),
         ("bucket/short.npy", ", rows 999 to 999 (4 bytes are missing at its end)"),
         ("bucket/short.parquet:x", " (Parquet magic bytes not found in footer."),

@@ -197,6 +197,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     if page is not None:
         run.check_output("report", page)
     with output(page) if page is not None else nullcontext() as written:
+        if page and os.path.splitext(page)[1].lower() not in ("", ".html", ".htm"):
+            raise ValueError(f"--report {page}: what can be written is a page of HTML, FILE.html")
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)
         if run.has_failed:

@@ -9,6 +9,7 @@ import numpy as np
 from sce_numba.arguments import dtype_code
 from sce_numba.arrow_columns import with_lengths
 from sce_numba.kernels.dtypes import FLOAT_NAMES
+from sce_numba.messages import values_are
 
 from .operands import other_row_shape
 
@@ -196,5 +197,5 @@ def _without_nulls(role: str, array: np.ndarray, where: np.ndarray | None) -> np
     if (null if where is None else null & where).any():
         option = {"labels": "--ignore-label null", "where": ""}.get(role, "a mask for --where")
         mend = option and f"; {option} leaves them out"
-        raise UnfitError(role, f"{np.count_nonzero(null):,} values are null{mend}")
+        raise UnfitError(role, f"{values_are(np.count_nonzero(null))} null{mend}")
     return np.ma.getdata(array)

@@ -192,8 +192,6 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
                 "-:COLUMN"
             )
         if path.endswith(SUFFIXES):
-            if not member:
-                raise ValueError("which column? Add :COLUMN")
             return Shard(name, list(table_parts(path, member, as_groups)), path=path)
         archive = _is_archive(path)
         names = member_names(path) if archive else []

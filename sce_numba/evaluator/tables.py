@@ -189,6 +189,8 @@ class _Columns:
             return
         self.names = name.split(BETWEEN) if as_groups else _split(name, names) or name.split(",")
         for column in self.names:
+            if not name:
+                raise ValueError(f"which column? Add :COLUMN, one of {', '.join(names)}")
             if column not in names:
                 raise ValueError(f"no column {column!r}; its columns are {', '.join(names)}")
             if names.count(column) > 1:
