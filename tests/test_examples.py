@@ -63,16 +63,14 @@ def test_loss_is_scikit_learns_log_loss(packaged):
     assert sce.sigmoid_cross_entropy(labels, logits) == pytest.approx(np.mean(expected), abs=1e-6)
 
 
-def test_training_reaches_what_scikit_learn_reaches():
+def test_training_reaches_what_scikit_learn_reaches_and_draws_its_curve(tmp_path):
     pytest.importorskip("scipy", "1.11")
-    *_, difference, validation = printed_by("multilabel_training.py")
+    pytest.importorskip("matplotlib")
+    *_, difference, validation = printed_by(
+        "multilabel_training.py", "--plot", tmp_path / "curve.svg"
+    )
     assert abs(float(difference.split()[-1])) < 1e-6
     assert float(validation.split()[-1]) == pytest.approx(0.1036, abs=1e-3)
-
-
-def test_training_draws_its_curve(tmp_path):
-    pytest.importorskip("matplotlib")
-    printed_by("multilabel_training.py", "--plot", tmp_path / "curve.svg")
     assert "</svg>" in (tmp_path / "curve.svg").read_text()
 
 

@@ -154,7 +154,9 @@ def smoothed_and_mean(labels, logits, weights):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[THOROUGH] if name in ("F", "mixed", "three axes") else [])
+        pytest.param(
+            name, marks=[THOROUGH] if name in ("F", "mixed", "strided", "three axes") else []
+        )
         for name in layouts()
     ],
 )

@@ -182,7 +182,7 @@ NEEDED = {b"memcpy", b"_GLOBAL_OFFSET_TABLE_", b"__chkstk"}
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 @pytest.mark.parametrize(
-    "kind", [k if k == "losses" else pytest.param(k, marks=pytest.mark.thorough) for k in KINDS]
+    "kind", [k if k == "weights" else pytest.param(k, marks=pytest.mark.thorough) for k in KINDS]
 )
 def test_code_for_each_platform_calls_next_to_nothing_of_the_system(platform, kind):
     import llvmlite.binding as llvm

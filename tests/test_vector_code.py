@@ -23,6 +23,9 @@ PROCESSORS = {
 }
 
 
+THOROUGH = pytest.mark.thorough
+
+
 @pytest.fixture
 def machine(request, monkeypatch):
     """Return a machine of LLVM for another processor."""
@@ -34,8 +37,8 @@ def machine(request, monkeypatch):
     return target.create_target_machine(cpu=cpu, features=features, opt=3)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("form", [FORMS[0], pytest.param(FORMS[1], marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=THOROUGH)])
+@pytest.mark.parametrize("form", [FORMS[0], pytest.param(FORMS[1], marks=THOROUGH)])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("machine", "processor"), [(name, name) for name in PROCESSORS], indirect=["machine"]
