@@ -248,6 +248,15 @@ def test_csv_is_read_as_any_table(evaluate, name):
     assert found["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz"])
+def test_csv_may_have_semicolons(evaluate, name):
+    text = b"y;x;what\n1;0.5;a, b\n0;-2;c\n"
+    Path(name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    found, _ = evaluate(f"{name}:y", f"{name}:x", "--by", "what")
+    assert found["loss"] == pytest.approx(sce.sigmoid_cross_entropy([1, 0], [0.5, -2.0]))
+    assert [group["name"] for group in found["by"]["what"]] == ["a, b", "c"]
+
+
 @pytest.mark.parametrize("least", [-(2**63), 2**53, 2**63])
 @pytest.mark.parametrize("beside", [[], ["--by", "half"]])
 def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, beside):
@@ -267,7 +276,8 @@ def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, 
     [
         (b"", "cannot read bad.csv:x (Empty CSV file)"),
         (b"y\n1\n", "cannot read bad.csv:x (no column 'x'; its columns are y)"),
-        (b"x,y\n1,0\n1\n", "cannot read bad.csv:x (CSV parse error: "),
+        (b"x,y\n1,0\n1\n", "got 1: 1; each line must have as many fields as the first"),
+        ("x,y\n1,0\n".encode("utf-16"), "cannot read bad.csv:x (text in UTF-16: save it in UTF-8)"),
         (b"x,y\n" + b"1,0\n" * 400_000 + b"one,0\n", "cannot read bad.csv:x (In CSV column #0: "),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GROUPS = "what names groups are text, numbers, bool, dates and categories"
+FIELDS = "each line must have as many fields as the first; quote one with a separator in it"
 # What stands between the names of columns of groups; no argument of a command can hold it.
 BETWEEN = "\0"
 # What pyarrow reads of a column at once.
@@ -60,8 +62,14 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
 def _parts_of(path: str, column: str | None, as_groups: bool) -> list[TablePart]:
     if path.endswith(PARQUET):
         return list(_row_groups(path, column, as_groups))
-    read = _csv_rows if path.endswith(CSV) else _record_batches
-    return list(read(path, column, as_groups))
+    if not path.endswith(CSV):
+        return list(_record_batches(path, column, as_groups))
+    try:
+        return list(_csv_rows(path, column, as_groups))
+    except ValueError as error:
+        if "CSV parse error: Expected" not in str(error):
+            raise
+        raise ValueError(f"{error}; {FIELDS}") from None
 
 
 def _partitions(path: str) -> dict[str, str]:
@@ -269,14 +277,15 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
     import pyarrow as pa
     from pyarrow import csv
 
-    tabs = path.removesuffix(".gz").endswith(".tsv")
-    parse = csv.ParseOptions(delimiter="\t" if tabs else ",")
+    def unpacked(source: Any) -> Any:
+        return pa.CompressedInputStream(source, "gzip") if path.endswith(".gz") else source
+
+    with _source(path) as source:
+        parse = csv.ParseOptions(delimiter=_delimiter(path, unpacked(source).read(BUFFER)))
 
     def open_it(source: Any, **options: Any) -> Any:
-        if path.endswith(".gz"):
-            source = pa.CompressedInputStream(source, "gzip")
         convert = csv.ConvertOptions(strings_can_be_null=True, **options)
-        return csv.open_csv(source, parse_options=parse, convert_options=convert)
+        return csv.open_csv(unpacked(source), parse_options=parse, convert_options=convert)
 
     with _source(path) as source, open_it(source) as file:
         # The first block tells whether a column has numbers, but not whether they stay whole.
@@ -307,6 +316,17 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
                 break
     rows, size = size_as(types)
     yield TablePart(path, columns, rows, size, partial(read, types))
+
+
+def _delimiter(path: str, beginning: bytes) -> str:
+    """Return what stands between the fields of a CSV file."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("text in UTF-16: save it in UTF-8")
+    if path.removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    header = beginning.partition(b"\n")[0]
+    # So spreadsheets write it where numbers have decimal commas.
+    return ";" if b";" in header and b"," not in header else ","
 
 
 def _is_number(kind: Any) -> bool:
