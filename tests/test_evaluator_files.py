@@ -278,6 +278,8 @@ def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, 
         (b"y\n1\n", "cannot read bad.csv:x (no column 'x'; its columns are y)"),
         (b"x,y\n1,0\n1\n", "got 1: 1; each line must have as many fields as the first"),
         ("x,y\n1,0\n".encode("utf-16"), "cannot read bad.csv:x (text in UTF-16: save it in UTF-8)"),
+        (b"x,y\n1,0\n,0\nn/k,0\n", "but these are text; row 2 has 'n/k', which is no number)"),
+        (b"x;y\n1;0\n0,5;0\n", "but these are text; row 1 has '0,5', which is no number)"),
         (b"x,y\n" + b"1,0\n" * 400_000 + b"one,0\n", "cannot read bad.csv:x (In CSV column #0: "),
     ],
 )

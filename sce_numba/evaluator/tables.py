@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from sce_numba.arrow_columns import dtype_of, joined, side_by_side
+from sce_numba.messages import shown as shown_value
 
 from .places import is_remote, opened, shown
 
@@ -167,6 +168,19 @@ class TablePart:
             return whole  # type: ignore[no-any-return]
         rows = [side_by_side(batch, self.columns) for batch in pieces if len(batch)]
         return rows[0] if len(rows) == 1 else joined(np.concatenate, rows)
+
+    def first_text(self) -> str:
+        """Tell which of its texts is the first that is no number, or nothing if all are numbers."""
+        row = self.offset
+        with suppress(Exception):  # what is wrong with the file itself is told when it is read
+            for batch in self._reader(1 << 16):
+                batch.validate(full=True)  # as in read
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    for value in values:
+                        if isinstance(value, str) and not _is_numeral(value):
+                            return f"; row {row} has {shown_value(value)}, which is no number"
+                    row += 1
+        return ""
 
     def close(self) -> None:
         """Free what has been read; the next read starts anew."""
@@ -327,6 +341,14 @@ def _delimiter(path: str, beginning: bytes) -> str:
     header = beginning.partition(b"\n")[0]
     # So spreadsheets write it where numbers have decimal commas.
     return ";" if b";" in header and b"," not in header else ","
+
+
+def _is_numeral(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(kind: Any) -> bool:
