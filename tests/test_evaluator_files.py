@@ -271,6 +271,16 @@ def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, 
     assert not beside or [group["name"] for group in found["by"]["half"]] == ["0.5", "1"]
 
 
+def test_groups_of_csv_keep_their_leading_zeros(evaluate):
+    # The zeros come after the block that tells types.
+    ids = ["7"] * 600_000 + ["007", "", "0", "10", "08"]
+    Path("ids.csv").write_text("y,x,id,half\n" + "".join(f"1,1,{name},0.5\n" for name in ids))
+    found, _ = evaluate("ids.csv:y", "ids.csv:x", "--by", "id", "--by", "half")
+    groups = {group["name"]: group["elements"] for group in found["by"]["id"]}
+    assert groups == {"7": 600_000} | dict.fromkeys(["007", "null", "0", "10", "08"], 1)
+    assert [group["name"] for group in found["by"]["half"]] == ["0.5"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [

@@ -289,6 +289,7 @@ def _width(kind: Any) -> int:
 
 def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import csv
 
     def unpacked(source: Any) -> Any:
@@ -321,7 +322,17 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
             rows, size = rows + len(batch), size + batch.nbytes
         return rows, size
 
+    def has_leading_zeros(column: str) -> bool:
+        return any(
+            pc.any(pc.match_substring_regex(batch.column(0), r"^[+-]?0\d")).as_py()
+            for batch in read({column: pa.string()}, 0)
+        )
+
     for column, kind in types.items() if as_groups else ():
+        # 007 and 7 are two names, whatever comes of the numbers.
+        if kind == pa.float64() and has_leading_zeros(column):
+            types[column] = pa.string()
+            continue
         # Integers that are names, as those of customers, have digits that float64 lacks.
         for whole in (pa.int64(), pa.uint64()) if kind == pa.float64() else ():
             with suppress(pa.ArrowInvalid):
