@@ -52,6 +52,14 @@ def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
     return np.asarray(array)
 
 
+def refuse_mask(value: Any, name: str, instead: str) -> None:
+    """Refuse a masked array where there is no ``where``, and say what to pass instead."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"Argument `{name}` is a masked array, whose mask would be ignored. Pass {instead}."
+        )
+
+
 def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> np.ndarray:
     """Return logits (or losses) as an array, without a copy; refuse all but floats.
 
@@ -194,12 +202,9 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
 
 def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
     """Return a weight for each example so that it goes along the first axis of the logits."""
-    if isinstance(value, np.ma.MaskedArray):
-        # Whoever has weights of examples has no `where`.
-        raise TypeError(
-            "Argument `sample_weight` is a masked array, whose mask would be ignored. Pass "
-            "`sample_weight.filled(0)`, which leaves out what is masked."
-        )
+    refuse_mask(
+        value, "sample_weight", "`sample_weight.filled(0)`, which leaves out what is masked"
+    )
     array = as_array(value, "sample_weight")
     if dtype_code(array.dtype) is None:
         raise TypeError(
@@ -260,6 +265,15 @@ def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
             f"{array.dtype.name}."
         )
     return _broadcastable(value, array, "pos_weight", values)
+
+
+def as_lasting_pos_weight(value: ArrayLike | None) -> np.ndarray | None:
+    """Return a copy of ``pos_weight``, or None, for logits that are still to come."""
+    if value is None:
+        return None
+    refuse_mask(value, "pos_weight", "`pos_weight.filled(1)`, which weighs as usual what is masked")
+    pos_weight = np.array(as_array(value, "pos_weight"))
+    return as_pos_weight(pos_weight, pos_weight)
 
 
 def _broadcastable(
