@@ -76,7 +76,7 @@ def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> 
             exchanged = " Or are labels and logits exchanged?"
         raise TypeError(
             f"Argument `{name}` must be {dtypes.FLOAT_NAMES}, got {array.dtype.name}. "
-            f"{conversion(value)}{exchanged}"
+            f"{conversion(value)}{_about_none(array)}{exchanged}"
         )
     return array
 
@@ -111,8 +111,15 @@ def as_labels(value: ArrayLike, name: str) -> np.ndarray:
         raise TypeError(
             f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
             f"{array.dtype.name}. {conversion(value, name if text else '')}"
+            f"{'' if text else _about_none(array)}"
         )
     return array
+
+
+def _about_none(array: np.ndarray) -> str:
+    """Tell what the advice to convert it makes of an array that None is in."""
+    has_none = array.dtype.kind == "O" and any(one is None for one in array.flat)
+    return " None becomes NaN, which `where=` leaves out." if has_none else ""
 
 
 def as_labels_and_logits(
