@@ -52,6 +52,14 @@ def as_array(value: ArrayLike | None, name: str) -> np.ndarray:
     return np.asarray(array)
 
 
+def refuse_mask(value: Any, name: str, instead: str) -> None:
+    """Refuse a masked array where there is no ``where``, and say what to pass instead."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"Argument `{name}` is a masked array, whose mask would be ignored. Pass {instead}."
+        )
+
+
 def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> np.ndarray:
     """Return logits (or losses) as an array, without a copy; refuse all but floats.
 
@@ -68,7 +76,7 @@ def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> 
             exchanged = " Or are labels and logits exchanged?"
         raise TypeError(
             f"Argument `{name}` must be {dtypes.FLOAT_NAMES}, got {array.dtype.name}. "
-            f"{conversion(value)}{exchanged}"
+            f"{conversion(value)}{_about_none(array)}{exchanged}"
         )
     return array
 
@@ -103,8 +111,15 @@ def as_labels(value: ArrayLike, name: str) -> np.ndarray:
         raise TypeError(
             f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
             f"{array.dtype.name}. {conversion(value, name if text else '')}"
+            f"{'' if text else _about_none(array)}"
         )
     return array
+
+
+def _about_none(array: np.ndarray) -> str:
+    """Tell what the advice to convert it makes of an array that None is in."""
+    has_none = array.dtype.kind == "O" and any(one is None for one in array.flat)
+    return " None becomes NaN, which `where=` leaves out." if has_none else ""
 
 
 def as_labels_and_logits(
@@ -194,12 +209,9 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
 
 def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
     """Return a weight for each example so that it goes along the first axis of the logits."""
-    if isinstance(value, np.ma.MaskedArray):
-        # Whoever has weights of examples has no `where`.
-        raise TypeError(
-            "Argument `sample_weight` is a masked array, whose mask would be ignored. Pass "
-            "`sample_weight.filled(0)`, which leaves out what is masked."
-        )
+    refuse_mask(
+        value, "sample_weight", "`sample_weight.filled(0)`, which leaves out what is masked"
+    )
     array = as_array(value, "sample_weight")
     if dtype_code(array.dtype) is None:
         raise TypeError(
@@ -260,6 +272,15 @@ def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
             f"{array.dtype.name}."
         )
     return _broadcastable(value, array, "pos_weight", values)
+
+
+def as_lasting_pos_weight(value: ArrayLike | None) -> np.ndarray | None:
+    """Return a copy of ``pos_weight``, or None, for logits that are still to come."""
+    if value is None:
+        return None
+    refuse_mask(value, "pos_weight", "`pos_weight.filled(1)`, which weighs as usual what is masked")
+    pos_weight = np.array(as_array(value, "pos_weight"))
+    return as_pos_weight(pos_weight, pos_weight)
 
 
 def _broadcastable(

@@ -230,10 +230,7 @@ def catboost_metric(
 
 def _checked(label_smoothing: float, pos_weight: Any) -> tuple[float, Any]:
     smoothing = arguments.as_label_smoothing(label_smoothing)
-    if pos_weight is not None:
-        array = arguments.as_array(pos_weight, "pos_weight")
-        pos_weight = arguments.as_pos_weight(array, array).copy()
-    return smoothing, pos_weight
+    return smoothing, arguments.as_lasting_pos_weight(pos_weight)
 
 
 @dataclass(frozen=True, eq=False)
@@ -267,6 +264,9 @@ class _Parameters:
 
 
 def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, Any]:
+    for name, given in (("labels", labels), ("scores", scores)):
+        instead = f"`{name}.filled(0)`, and a sample weight of 0 for each example to leave out"
+        arguments.refuse_mask(given, name, instead)
     labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
     # LightGBM has None where there are no weights, the others may have none.
     if weights is None or (hasattr(weights, "__len__") and len(weights) == 0):

@@ -65,10 +65,7 @@ def sigmoid_cross_entropy_scorer(label_smoothing: float = 0, pos_weight: Any = N
     -0.4101
     """
     smoothing = arguments.as_label_smoothing(label_smoothing)
-    if pos_weight is not None:
-        array = arguments.as_array(pos_weight, "pos_weight")
-        pos_weight = arguments.as_pos_weight(array, array).copy()
-    return SigmoidCrossEntropyScorer(smoothing, pos_weight)
+    return SigmoidCrossEntropyScorer(smoothing, arguments.as_lasting_pos_weight(pos_weight))
 
 
 @dataclass
@@ -86,6 +83,8 @@ class SigmoidCrossEntropyScorer:
         y: Any,
         sample_weight: Any = None,
     ) -> float:
+        instead = "`y.filled(0)`, and a sample weight of 0 for each example to leave out"
+        arguments.refuse_mask(y, "y", instead)
         truth = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
         if truth.ndim == 2 and truth.shape[1] == 1:
             truth = truth[:, 0]

@@ -587,6 +587,20 @@ def test_what_to_convert_with_is_said_in_the_words_of_the_library():
         np.testing.assert_array_equal(as_array(labels, "labels"), [1, 0])
 
 
+def test_who_has_none_among_numbers_is_told_of_where():
+    said = r"`np\.array\(values, np\.float32\)`\. None becomes NaN, which `where=` leaves out\."
+    values, there = [1, None, 0], [True, False, True]
+    with pytest.raises(TypeError, match=rf"`multi_class_labels` .*{said}"):
+        sce.sigmoid_cross_entropy(values, [0.5, 1.0, -2.0])
+    with pytest.raises(TypeError, match=rf"`logits` .*{said}"):
+        sce.sigmoid_cross_entropy([1, 0, 0], values)
+    labels = np.array(values, np.float32)
+    loss = sce.sigmoid_cross_entropy(labels, [0.5, 1.0, -2.0], where=there)
+    assert loss == sce.sigmoid_cross_entropy([1, 0], [0.5, -2.0])
+    with pytest.raises(TypeError, match=r"np\.float32\)`\.$"):
+        sce.sigmoid_cross_entropy([1, 10**30, 0], [0.5, 1.0, -2.0])
+
+
 def test_tracers_of_jax_are_told_to_stay_outside():
     # A class as JAX has it, which need not be installed.
     tracer = type("Tracer", (), {"__module__": "jax._src.core"})

@@ -337,7 +337,6 @@ def test_bad_parameters_are_refused_when_they_are_given(make):
         ({"label_smoothing": 2}, ValueError),
         ({"label_smoothing": "no"}, TypeError),
         ({"pos_weight": "two"}, TypeError),
-        ({"pos_weight": np.ma.masked_array([1.0])}, TypeError),
     ):
         with pytest.raises(kind, match=f"`{next(iter(given))}`"):
             make(**given)
@@ -355,6 +354,28 @@ def test_operands_are_refused_by_the_names_that_they_have_here(make):
     ):
         with pytest.raises((ValueError, TypeError), match=f"`{name}` must"):
             make()(*given)
+
+
+@pytest.mark.parametrize("make", made_by("objective") + made_by("metric"))
+def test_a_masked_weight_of_positives_is_told_what_goes_without_a_mask(make):
+    masked = np.ma.masked_array([3.0, np.nan], [False, True])
+    with pytest.raises(TypeError, match=r"Pass `pos_weight.filled\(1\)`"):
+        make(pos_weight=masked)
+    assert make(pos_weight=masked.filled(1)).pos_weight.tolist() == [3.0, 1.0]
+
+
+@pytest.mark.parametrize("make", made_by("metric")[:1])
+def test_masked_examples_are_told_what_leaves_them_out(make):
+    labels, scores = np.array([1, 0, 1]), np.array([0.5, -1.0, np.nan])
+    mask = [False, False, True]
+    for name, given in (
+        ("labels", (np.ma.masked_array(labels, mask), scores)),
+        ("scores", (labels, np.ma.masked_array(scores, mask))),
+    ):
+        with pytest.raises(TypeError, match=rf"Pass `{name}.filled\(0\)`, and a sample weight"):
+            make()(*given)
+    filled = np.ma.masked_array(scores, mask).filled(0)
+    assert make()(labels, filled, [1.0, 1.0, 0.0]) == make()(labels[:2], scores[:2])
 
 
 @pytest.mark.parametrize("make", made_by("objective") + made_by("metric"))

@@ -125,6 +125,19 @@ def test_empty_and_scalar_arrays(evaluate, capsys):
     assert evaluate("scalar.npy", "scalar.npy")["loss"] == pytest.approx(np.log(2))
 
 
+def test_no_rows_have_neither_time_nor_speed(files, capsys):
+    assert main(["evaluate", "empty.npy", "empty.npy"]) == 0
+    names = [line[:21].rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert names == ["loss", "reduction", "shape", "divided by"]
+
+
+def test_few_elements_a_second_have_one_blank_before_their_name(files, capsys, monkeypatch):
+    monkeypatch.setattr("sce_numba.evaluator.result.Evaluation.elements", 1e-9)
+    assert main(["evaluate", "labels.npy", "logits.npy"]) == 0
+    speed = capsys.readouterr().out.splitlines()[-1][21:]
+    assert "  " not in speed
+
+
 def test_the_loss_of_half_precision_is_printed_in_double(evaluate):
     np.save("half.npy", np.ones(100_000, np.float16))
     np.save("zeros.npy", np.zeros(100_000, np.float16))

@@ -248,6 +248,15 @@ def test_csv_is_read_as_any_table(evaluate, name):
     assert found["loss"] == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("name", ["all.csv", "all.csv.gz"])
+def test_csv_may_have_semicolons(evaluate, name):
+    text = b"y;x;what\n1;0.5;a, b\n0;-2;c\n"
+    Path(name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
+    found, _ = evaluate(f"{name}:y", f"{name}:x", "--by", "what")
+    assert found["loss"] == pytest.approx(sce.sigmoid_cross_entropy([1, 0], [0.5, -2.0]))
+    assert [group["name"] for group in found["by"]["what"]] == ["a, b", "c"]
+
+
 @pytest.mark.parametrize("least", [-(2**63), 2**53, 2**63])
 @pytest.mark.parametrize("beside", [[], ["--by", "half"]])
 def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, beside):
@@ -262,12 +271,25 @@ def test_integers_of_csv_that_are_groups_have_all_their_digits(evaluate, least, 
     assert not beside or [group["name"] for group in found["by"]["half"]] == ["0.5", "1"]
 
 
+def test_groups_of_csv_keep_their_leading_zeros(evaluate):
+    # The zeros come after the block that tells types.
+    ids = ["7"] * 600_000 + ["007", "", "0", "10", "08"]
+    Path("ids.csv").write_text("y,x,id,half\n" + "".join(f"1,1,{name},0.5\n" for name in ids))
+    found, _ = evaluate("ids.csv:y", "ids.csv:x", "--by", "id", "--by", "half")
+    groups = {group["name"]: group["elements"] for group in found["by"]["id"]}
+    assert groups == {"7": 600_000} | dict.fromkeys(["007", "null", "0", "10", "08"], 1)
+    assert [group["name"] for group in found["by"]["half"]] == ["0.5"]
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
         (b"", "cannot read bad.csv:x (Empty CSV file)"),
         (b"y\n1\n", "cannot read bad.csv:x (no column 'x'; its columns are y)"),
-        (b"x,y\n1,0\n1\n", "cannot read bad.csv:x (CSV parse error: "),
+        (b"x,y\n1,0\n1\n", "got 1: 1; each line must have as many fields as the first"),
+        ("x,y\n1,0\n".encode("utf-16"), "cannot read bad.csv:x (text in UTF-16: save it in UTF-8)"),
+        (b"x,y\n1,0\n,0\nn/k,0\n", "but these are text; row 2 has 'n/k', which is no number)"),
+        (b"x;y\n1;0\n0,5;0\n", "but these are text; row 1 has '0,5', which is no number)"),
         (b"x,y\n" + b"1,0\n" * 400_000 + b"one,0\n", "cannot read bad.csv:x (In CSV column #0: "),
     ],
 )

@@ -303,6 +303,14 @@ def test_masked_weights_are_told_what_leaves_out_what_is_masked():
     assert weighted == pytest.approx(alone)
 
 
+def test_other_masks_are_refused_rather_than_ignored():
+    model = LogisticRegression().fit(FEATURES, LABELS)
+    with pytest.raises(TypeError, match=r"Pass `y.filled\(0\)`, and a sample weight of 0"):
+        SCORER(model, FEATURES, np.ma.masked_array(LABELS, LABELS == 0))
+    with pytest.raises(TypeError, match=r"Pass `pos_weight.filled\(1\)`"):
+        sigmoid_cross_entropy_scorer(pos_weight=np.ma.masked_array([1.0, 2.0], [True, False]))
+
+
 @pytest.mark.parametrize(
     ("labels", "kind"),
     [

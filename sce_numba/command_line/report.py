@@ -65,6 +65,7 @@ def _lines(found: Evaluation) -> dict[str, Any]:
         low, high = compared.interval
         sure = f"{compared.confidence:.0%} interval: {low:+.4g} to {high:+.4g}"
     bytes_a_second = found.bytes_read / found.seconds
+    elements_a_second = with_unit(found.elements / found.seconds, "")
     return {
         **{key.replace("_", " "): value for key, value in found.losses.items()},
         "partial": found.partial,
@@ -79,11 +80,12 @@ def _lines(found: Evaluation) -> dict[str, Any]:
         "elements ignored": found.elements_ignored,
         "baseline loss": compared and compared.loss,
         "difference": compared and f"{compared.difference:+.4g} ({sure})",
-        "labels dtype": found.labels_dtype,
-        "logits dtype": found.logits_dtype,
-        "time": with_unit(found.seconds, "s"),
-        "speed": f"{with_unit(bytes_a_second, 'B/s')}, "
-        f"{with_unit(found.elements / found.seconds, '')} elements/s",
+        "labels dtype": found.labels_dtype or None,
+        "logits dtype": found.logits_dtype or None,
+        "time": with_unit(found.seconds, "s") if found.elements else None,
+        "speed": f"{with_unit(bytes_a_second, 'B/s')}, {elements_a_second.rstrip()} elements/s"
+        if found.elements
+        else None,
         "rows skipped": found.rows_skipped or None,
     }
 

@@ -290,6 +290,8 @@ class Run:
                 check_dtype(role, part.dtype, self._labels.positive is not None)
         except UnfitError as error:
             shard.error = shard.error or str(error)
+            if isinstance(part, TablePart) and part.dtype.kind == "U" and role != "where":
+                shard.error += part.first_text()
 
     def _check_groups(self, shard: Shard) -> None:
         """Refuse arrays that don't name a group for each row; of tables, columns were checked."""

@@ -36,7 +36,10 @@ class Slices:
         local, names = category_codes(column)
         kinds = self._kinds or (Numbers() if names is None else Categories(self._name))
         if isinstance(kinds, Numbers) != (names is None):
-            raise ValueError(f"--by {self._name}: numbers in one file, and none in another")
+            raise ValueError(
+                f"--by {self._name}: numbers in one file, and none in another; in CSV files "
+                "numbers with leading zeros, as 007, are text: put the files into one"
+            )
         self._kinds = kinds
         if isinstance(kinds, Categories):
             assert names is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from urllib.parse import unquote
 import numpy as np
 
 from sce_numba.arrow_columns import dtype_of, joined, side_by_side
+from sce_numba.messages import shown as shown_value
 
 from .places import is_remote, opened, shown
 
@@ -22,6 +24,7 @@ SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
 # How the folders of a partitioned table name what is null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GROUPS = "what names groups are text, numbers, bool, dates and categories"
+FIELDS = "each line must have as many fields as the first; quote one with a separator in it"
 # What stands between the names of columns of groups; no argument of a command can hold it.
 BETWEEN = "\0"
 # What pyarrow reads of a column at once.
@@ -60,8 +63,14 @@ def table_parts(path: str, column: str, as_groups: bool = False) -> list[TablePa
 def _parts_of(path: str, column: str | None, as_groups: bool) -> list[TablePart]:
     if path.endswith(PARQUET):
         return list(_row_groups(path, column, as_groups))
-    read = _csv_rows if path.endswith(CSV) else _record_batches
-    return list(read(path, column, as_groups))
+    if not path.endswith(CSV):
+        return list(_record_batches(path, column, as_groups))
+    try:
+        return list(_csv_rows(path, column, as_groups))
+    except ValueError as error:
+        if "CSV parse error: Expected" not in str(error):
+            raise
+        raise ValueError(f"{error}; {FIELDS}") from None
 
 
 def _partitions(path: str) -> dict[str, str]:
@@ -159,6 +168,19 @@ class TablePart:
             return whole  # type: ignore[no-any-return]
         rows = [side_by_side(batch, self.columns) for batch in pieces if len(batch)]
         return rows[0] if len(rows) == 1 else joined(np.concatenate, rows)
+
+    def first_text(self) -> str:
+        """Tell which of its texts is the first that is no number, or nothing if all are numbers."""
+        row = self.offset
+        with suppress(Exception):  # what is wrong with the file itself is told when it is read
+            for batch in self._reader(1 << 16):
+                batch.validate(full=True)  # as in read
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    for value in values:
+                        if isinstance(value, str) and not _is_numeral(value):
+                            return f"; row {row} has {shown_value(value)}, which is no number"
+                    row += 1
+        return ""
 
     def close(self) -> None:
         """Free what has been read; the next read starts anew."""
@@ -267,16 +289,18 @@ def _width(kind: Any) -> int:
 
 def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
     import pyarrow as pa
+    import pyarrow.compute as pc
     from pyarrow import csv
 
-    tabs = path.removesuffix(".gz").endswith(".tsv")
-    parse = csv.ParseOptions(delimiter="\t" if tabs else ",")
+    def unpacked(source: Any) -> Any:
+        return pa.CompressedInputStream(source, "gzip") if path.endswith(".gz") else source
+
+    with _source(path) as source:
+        parse = csv.ParseOptions(delimiter=_delimiter(path, unpacked(source).read(BUFFER)))
 
     def open_it(source: Any, **options: Any) -> Any:
-        if path.endswith(".gz"):
-            source = pa.CompressedInputStream(source, "gzip")
         convert = csv.ConvertOptions(strings_can_be_null=True, **options)
-        return csv.open_csv(source, parse_options=parse, convert_options=convert)
+        return csv.open_csv(unpacked(source), parse_options=parse, convert_options=convert)
 
     with _source(path) as source, open_it(source) as file:
         # The first block tells whether a column has numbers, but not whether they stay whole.
@@ -298,7 +322,17 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
             rows, size = rows + len(batch), size + batch.nbytes
         return rows, size
 
+    def has_leading_zeros(column: str) -> bool:
+        return any(
+            pc.any(pc.match_substring_regex(batch.column(0), r"^[+-]?0\d")).as_py()
+            for batch in read({column: pa.string()}, 0)
+        )
+
     for column, kind in types.items() if as_groups else ():
+        # 007 and 7 are two names, whatever comes of the numbers.
+        if kind == pa.float64() and has_leading_zeros(column):
+            types[column] = pa.string()
+            continue
         # Integers that are names, as those of customers, have digits that float64 lacks.
         for whole in (pa.int64(), pa.uint64()) if kind == pa.float64() else ():
             with suppress(pa.ArrowInvalid):
@@ -307,6 +341,25 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
                 break
     rows, size = size_as(types)
     yield TablePart(path, columns, rows, size, partial(read, types))
+
+
+def _delimiter(path: str, beginning: bytes) -> str:
+    """Return what stands between the fields of a CSV file."""
+    if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise ValueError("text in UTF-16: save it in UTF-8")
+    if path.removesuffix(".gz").endswith(".tsv"):
+        return "\t"
+    header = beginning.partition(b"\n")[0]
+    # So spreadsheets write it where numbers have decimal commas.
+    return ";" if b";" in header and b"," not in header else ","
+
+
+def _is_numeral(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(kind: Any) -> bool:
