@@ -192,8 +192,12 @@ def test_other_alphas_and_gammas_are_refused_before_anything_is_written(name, va
 
 @njit
 def compiled(labels, logits, weights, where):
+    return (sce.sigmoid_focal_cross_entropy(labels, logits),)
+
+
+@njit
+def compiled_losses(labels, logits, weights, where):
     return (
-        sce.sigmoid_focal_cross_entropy(labels, logits),
         sce.sigmoid_focal_cross_entropy(
             labels, logits, None, 1.5, weights, 0.1, reduction="none", where=where
         ),
@@ -211,7 +215,14 @@ def compiled_gradients(labels, logits, weights, where):
 
 
 @pytest.mark.parametrize(
-    "function", [compiled, pytest.param(compiled_gradients, marks=pytest.mark.thorough)]
+    "function",
+    [
+        compiled,
+        *(
+            pytest.param(function, marks=pytest.mark.thorough)
+            for function in (compiled_losses, compiled_gradients)
+        ),
+    ],
 )
 def test_compiled_code_computes_the_same_bits(function):
     given = LABELS, LOGITS, WEIGHTS, LOGITS > -4

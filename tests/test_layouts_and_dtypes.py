@@ -243,7 +243,10 @@ def test_operands_broadcast_over_short_rows_are_those_that_are_copied(columns, d
                         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize(
+    "dtype",
+    ["float32", *(pytest.param(d, marks=pytest.mark.thorough) for d in ("float16", "float64"))],
+)
 @pytest.mark.parametrize("of_logits", ["<", ">"])
 @pytest.mark.parametrize("of_results", ["<", ">"])
 @pytest.mark.parametrize("shape", [(6, 5), (300, 500)])

@@ -423,11 +423,16 @@ def run(*arguments, **options):
 @pytest.mark.parametrize(
     "imports",
     [
-        "import sce_numba\nimport numpy as np\nfrom numba import njit\n",
-        "import numpy as np\nfrom numba import njit\nimport sce_numba\n",
-        "import numpy as np\nfrom numba import njit\nnjit(lambda: 1)()\nimport sce_numba\n",
+        pytest.param(
+            "import sce_numba\nimport numpy as np\nfrom numba import njit\n",
+            id="before Numba",
+            marks=THOROUGH,
+        ),
+        pytest.param(
+            "import numpy as np\nfrom numba import njit\nnjit(lambda: 1)()\nimport sce_numba\n",
+            id="after Numba has compiled",
+        ),
     ],
-    ids=["before Numba", "after Numba", "after Numba has compiled"],
 )
 def test_the_order_of_imports_does_not_matter(imports):
     assert run("-c", imports + USER.format(options="") + ASK) == ANSWER
@@ -473,6 +478,7 @@ def test_code_that_the_user_caches_is_compiled_once(runs_cached_code):
 
 
 @installed
+@pytest.mark.thorough
 def test_cached_code_that_calls_kernels_of_other_sources_is_compiled_anew(runs_cached_code):
     other = "from sce_numba.kernels import cache; cache.sources = lambda: b'other'"
     assert runs_cached_code(other) == [ANSWER, "True"]

@@ -100,7 +100,7 @@ def test_float64_is_within_2_ulp_for_hard_labels(double, label):
     assert worst_ulp(labels_like(double, label), double, np.longdouble) <= 2
 
 
-@pytest.mark.parametrize("smoothing", [0, 1e-4, 0.1])
+@pytest.mark.parametrize("smoothing", [0, pytest.param(1e-4, marks=pytest.mark.thorough), 0.1])
 @pytest.mark.parametrize("pos_weight", [pytest.param(0.3, marks=pytest.mark.thorough), 3.0])
 @pytest.mark.parametrize("dtype", [np.float32, pytest.param(np.float64, marks=needs_longdouble)])
 def test_losses_with_weighted_positives_are_within_4_ulp(dtype, pos_weight, smoothing):
