@@ -60,6 +60,12 @@ def refuse_mask(value: Any, name: str, instead: str) -> None:
         )
 
 
+def refuse_mask_of_examples(value: Any, name: str) -> None:
+    """Refuse a masked array where weights of examples are what leaves elements out."""
+    instead = f"`{name}.filled(0)`, and a sample weight of 0 for each example to leave out"
+    refuse_mask(value, name, instead)
+
+
 def as_floats(value: ArrayLike, name: str, labels: np.ndarray | None = None) -> np.ndarray:
     """Return logits (or losses) as an array, without a copy; refuse all but floats.
 
@@ -101,6 +107,17 @@ def as_integers(loss: Any, dtype: np.dtype[Any]) -> Any:
             f"{wrong}. Pass `losses.astype(np.float32)`."
         )
     return loss.astype(dtype)
+
+
+def as_numbers(value: ArrayLike, name: str) -> np.ndarray:
+    """Return weights as an array, without a copy; refuse what is no real number."""
+    array = as_array(value, name)
+    if dtype_code(array.dtype) is None:
+        raise TypeError(
+            f"Argument `{name}` must be bool, integer or float (of at most 64 bits), got "
+            f"{array.dtype.name}."
+        )
+    return array
 
 
 def as_labels(value: ArrayLike, name: str) -> np.ndarray:
@@ -191,12 +208,7 @@ def as_weights(value: ArrayLike, values: np.ndarray) -> tuple[float, np.ndarray 
         except OverflowError:
             raise ValueError("Argument `weights` must be less than 1.8e308.") from None
     else:
-        array = as_array(value, "weights")
-        if dtype_code(array.dtype) is None:
-            raise TypeError(
-                "Argument `weights` must be bool, integer or float (of at most 64 bits), got "
-                f"{array.dtype.name}."
-            )
+        array = as_numbers(value, "weights")
         if array.ndim:
             _check_broadcastable(value, array.shape, values.shape)
         if array.size != 1:
@@ -212,12 +224,7 @@ def as_sample_weight(value: Any, logits: np.ndarray) -> np.ndarray:
     refuse_mask(
         value, "sample_weight", "`sample_weight.filled(0)`, which leaves out what is masked"
     )
-    array = as_array(value, "sample_weight")
-    if dtype_code(array.dtype) is None:
-        raise TypeError(
-            "Argument `sample_weight` must be bool, integer or float (of at most 64 bits), got "
-            f"{array.dtype.name}."
-        )
+    array = as_numbers(value, "sample_weight")
     rows = len(logits)
     if array.shape not in ((rows,), (rows, 1)):
         raise ValueError(
@@ -265,12 +272,7 @@ def as_where(value: ArrayLike, values: np.ndarray) -> np.ndarray:
 
 def as_pos_weight(value: ArrayLike, values: np.ndarray) -> np.ndarray:
     """Return ``pos_weight``, which can be broadcast to the shape of the values, without a copy."""
-    array = as_array(value, "pos_weight")
-    if dtype_code(array.dtype) is None:
-        raise TypeError(
-            "Argument `pos_weight` must be bool, integer or float (of at most 64 bits), got "
-            f"{array.dtype.name}."
-        )
+    array = as_numbers(value, "pos_weight")
     return _broadcastable(value, array, "pos_weight", values)
 
 

@@ -264,9 +264,8 @@ class _Parameters:
 
 
 def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, Any]:
-    for name, given in (("labels", labels), ("scores", scores)):
-        instead = f"`{name}.filled(0)`, and a sample weight of 0 for each example to leave out"
-        arguments.refuse_mask(given, name, instead)
+    arguments.refuse_mask_of_examples(labels, "labels")
+    arguments.refuse_mask_of_examples(scores, "scores")
     labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
     # LightGBM has None where there are no weights, the others may have none.
     if weights is None or (hasattr(weights, "__len__") and len(weights) == 0):

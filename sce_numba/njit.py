@@ -19,7 +19,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 from llvmlite.binding import add_symbol
 from numba import TypingError, literal_unroll, types
 from numba.extending import (
@@ -62,7 +61,7 @@ from .kernels.flatten import (
     write_rows,
 )
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
-from .kernels.jobs import Job
+from .kernels.jobs import Job, type_of_function
 from .kernels.lanes import Lanes, rounded
 from .kernels.numba_internals import (
     AttributeTemplate,
@@ -448,10 +447,9 @@ def _whole(job: Job) -> Any:
         def codegen(context, builder, _signature, arguments):
             link = _Link(job)
             keep_with_code(context, builder, link)
-            count = 2 if job.needs_scratch else 1
-            kind = ir.FunctionType(ir.DoubleType(), [ir.IntType(64)] * count)
+            kind = type_of_function(job, "whole")
             function = get_or_insert_function(builder.module, kind, link.name)
-            return builder.call(function, arguments[:count])
+            return builder.call(function, arguments[: len(kind.args)])
 
         return types.float64(types.int64, types.int64), codegen
 

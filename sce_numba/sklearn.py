@@ -83,8 +83,7 @@ class SigmoidCrossEntropyScorer:
         y: Any,
         sample_weight: Any = None,
     ) -> float:
-        instead = "`y.filled(0)`, and a sample weight of 0 for each example to leave out"
-        arguments.refuse_mask(y, "y", instead)
+        arguments.refuse_mask_of_examples(y, "y")
         truth = np.asarray(y.toarray() if hasattr(y, "toarray") else y)
         if truth.ndim == 2 and truth.shape[1] == 1:
             truth = truth[:, 0]

@@ -328,13 +328,14 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
             for batch in read({column: pa.string()}, 0)
         )
 
-    for column, kind in types.items() if as_groups else ():
+    numbers = [column for column, kind in types.items() if kind == pa.float64()]
+    for column in numbers if as_groups else ():
         # 007 and 7 are two names, whatever comes of the numbers.
-        if kind == pa.float64() and has_leading_zeros(column):
+        if has_leading_zeros(column):
             types[column] = pa.string()
             continue
         # Integers that are names, as those of customers, have digits that float64 lacks.
-        for whole in (pa.int64(), pa.uint64()) if kind == pa.float64() else ():
+        for whole in (pa.int64(), pa.uint64()):
             with suppress(pa.ArrowInvalid):
                 size_as({column: whole})
                 types[column] = whole

@@ -188,12 +188,18 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, ir.Type]] = {
 NAMES = tuple(_FUNCTIONS)
 
 
-def write_function(job: Job, name: str, module: ir.Module) -> None:
-    """Write one of the functions of a job into a module, in the default environment."""
-    formula, count, result = _FUNCTIONS[name]
+def type_of_function(job: Job, name: str) -> ir.FunctionType:
+    """Return the type of one of the functions of a job, for LLVM."""
+    _, count, result = _FUNCTIONS[name]
     if name == "whole" and not job.needs_scratch:
         count = 1
-    kind = ir.FunctionType(result, [_INTEGER] * count)
+    return ir.FunctionType(result, [_INTEGER] * count)
+
+
+def write_function(job: Job, name: str, module: ir.Module) -> None:
+    """Write one of the functions of a job into a module, in the default environment."""
+    formula, *_ = _FUNCTIONS[name]
+    kind = type_of_function(job, name)
     function = ir.Function(module, kind, f"sce_numba.{job.name}.{name}")
     builder = ir.IRBuilder(function.append_basic_block())
     given = [Lanes(builder, value) for value in function.args]
