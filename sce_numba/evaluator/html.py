@@ -31,12 +31,27 @@ def page(evaluation: Evaluation) -> str:
         The same document for the same findings; how long they took is not in it.
     """
     require_matplotlib()
-    script = read("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     title = f"Sigmoid cross entropy of {text(evaluation.settings['logits'], LONGEST_NAME)}"
     figures = [figure(place, picture) for place, picture in enumerate(pictures(evaluation))]
     terms = (f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts(evaluation))
     first = "\n".join(terms)
+    return document(
+        title,
+        f"""<dl>
+{first}
+</dl>
+{notes(evaluation)}{comparison(evaluation.baseline)}<div class="pictures">
+{"".join(figures)}</div>
+<div class="tables">
+{"".join(tables(evaluation, ROWS))}{settings(evaluation)}</div>
+""",
+    )
+
+
+def document(title: str, main: str) -> str:
+    """Return a document of a title and what is below it, both HTML, that needs nothing else."""
+    script = read("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # The policy keeps whatever a name might smuggle in from being run or loaded.
     return f"""<!DOCTYPE html>
 <html lang="en">
@@ -53,14 +68,7 @@ style-src 'unsafe-inline'; script-src 'sha256-{digest}'">
 <body>
 <main>
 <h1>{title}</h1>
-<dl>
-{first}
-</dl>
-{notes(evaluation)}{comparison(evaluation.baseline)}<div class="pictures">
-{"".join(figures)}</div>
-<div class="tables">
-{"".join(tables(evaluation, ROWS))}{settings(evaluation)}</div>
-</main>
+{main}</main>
 <script>{script}</script>
 </body>
 </html>
