@@ -45,6 +45,7 @@ LOOPS = {
     "`NONE`": ("losses", USUAL, "_write_part"),
     "`NONE`, other dtypes or smoothing": ("losses", USUAL, "_write_part.1"),
     "a weight for each element": ("totals", BY_ELEMENT, "_sums.1"),
+    "a weight for each element, other dtypes or smoothing": ("totals", BY_ELEMENT, "_sums.2"),
     "the same, and gradient": ("slopes", BY_ELEMENT, "_differentiate"),
 }
 DTYPES = np.float32, np.float64

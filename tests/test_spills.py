@@ -14,13 +14,13 @@ BOUNDS = {
         "mean": (12, 30),
         "mean and gradient": (24, 40),
         "`NONE`": (60, 105),
-        "a weight for each element": (355, 210),
+        "a weight for each element": (45, 135),
     },
     "haswell": {
         "mean": (85, 220),
         "mean and gradient": (190, 315),
         "`NONE`": (365, 520),
-        "a weight for each element": (1730, 1035),
+        "a weight for each element": (375, 665),
     },
     "nehalem": {
         "mean": (1335, 1980),
@@ -30,7 +30,7 @@ BOUNDS = {
         "mean": (240, 370),
         "mean and gradient": (345, 445),
         "`NONE`": (750, 1000),
-        "a weight for each element": (3210, 1875),
+        "a weight for each element": (820, 1260),
     },
 }
 QUICK = {("znver4", "mean"), ("haswell", "mean")}

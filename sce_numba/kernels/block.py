@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .divisor import MEAN, SUM, SUM_BY_NONZERO_WEIGHTS
 from .dtypes import FLOAT64, MISSING
 from .elements import SIGMOID, Element, Formula
 from .fused import fma, two_sum
@@ -313,10 +314,10 @@ def values_of(dtype: Any, x: Any, element: Element, block: Block) -> Any:
 
 
 @apart("fffff")
-def _sums(dtype: Any, block: Block, sum_weights: Any, scaled: bool) -> tuple[Any, ...]:
+def _sums(dtype: Any, block: Block, reduction: Any, scaled: bool) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
-    Without ``sum_weights`` the last three stay 0.
+    What the reduction doesn't divide by stays 0.
     """
     size = block.size
     block = with_tails(block, step_of(dtype))
@@ -332,18 +333,18 @@ def _sums(dtype: Any, block: Block, sum_weights: Any, scaled: bool) -> tuple[Any
         values, w = in_precision(dtype, block.wide != 0, compute)
         total, lost = add_weighted_step(dtype, total, lost, values, w)
 
-        def counted() -> tuple[Any, ...]:
-            there = select(w != 0.0, constant(size, 1.0, dtype, step_of(dtype)), 0.0)
-            return (
-                *add_step(dtype, weight, weight_lost, w),
-                sum(split(there, step_of(dtype) // LANES), present),
-            )
-
-        return (
-            total,
-            lost,
-            *branch(sum_weights != 0, counted, lambda: (weight, weight_lost, present)),
+        weight, weight_lost = branch(
+            reduction == MEAN,
+            lambda: add_step(dtype, weight, weight_lost, w),
+            lambda: (weight, weight_lost),
         )
+
+        def counted() -> tuple[Any]:
+            there = select(w != 0.0, constant(size, 1.0, dtype, step_of(dtype)), 0.0)
+            return (sum(split(there, step_of(dtype) // LANES), present),)
+
+        (present,) = branch(reduction == SUM_BY_NONZERO_WEIGHTS, counted, lambda: (present,))
+        return total, lost, weight, weight_lost, present
 
     start = (zero,) * 4 + (constant(size, 0.0, dtype),)
     *sums, present = loop(steps_of(dtype, size), start, step)
@@ -510,14 +511,14 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
     """Return sum weight loss, and what it lost, for one weight."""
 
     def exact() -> Any:
-        return total_exact(block._replace(scale=weight), integer(weight, 0))[:2]
+        return total_exact(block._replace(scale=weight), integer(weight, SUM))[:2]
 
     def usual() -> tuple[Any, Any]:
         if block.formula.linear_part:
             total, lost = branch_on_usual(dtype, block, partial(total_merged, dtype))
         else:
             wide = is_wide(dtype, real(block.size, 1.0), block.z)
-            total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, 0), False)
+            total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, SUM), False)
         size = absolute(total)
         return branch(
             (size > TINY) & (size < np.inf), lambda: (weight * total, weight * lost), exact
@@ -528,24 +529,27 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
     return branch(mergeable, usual, exact)
 
 
-def total_exact(block: Block, sum_weights: Any) -> Any:
+def total_exact(block: Block, reduction: Any) -> Any:
     """Return the sums of ``total_weighted_loss``, computed in float64."""
-    return _sums(np.float64, block._replace(wide=0), sum_weights, True)
+    return _sums(np.float64, block._replace(wide=0), reduction, True)
 
 
-def total_weighted_loss(dtype: Any, block: Block, sum_weights: Any) -> tuple[Any, ...]:
+def total_weighted_loss(dtype: Any, block: Block, reduction: Any) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
-    Without ``sum_weights`` the last three are 0.
+    What the reduction doesn't divide by is 0.
     """
 
     def exact() -> Any:
-        return total_exact(block, sum_weights)
+        return total_exact(block, reduction)
+
+    def computed(known: Block) -> Any:
+        # Weights are float64 in sums, whatever they are.
+        wide = is_wide(dtype, real(block.size, 1.0), known.z, known.q)
+        return _sums(dtype, known._replace(wide=wide), reduction, False)
 
     def usual() -> tuple[Any, ...]:
-        # Weights are float64 in sums, whatever they are.
-        wide = is_wide(dtype, real(block.size, 1.0), block.z, block.q)
-        sums = _sums(dtype, block._replace(wide=wide), sum_weights, False)
+        sums = branch_on_usual(dtype, block, computed)
         size = absolute(sums[0])
         return branch((size > TINY) & (size < np.inf), lambda: sums, exact)
 

@@ -30,6 +30,7 @@ from .block import (
     total_exact,
     with_tails,
 )
+from .divisor import SUM
 from .dtypes import FLOAT64
 from .lanes import (
     absolute,
@@ -294,7 +295,7 @@ def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
 
         def exact() -> Any:
             alone = block._replace(scale=weight)
-            return total_exact(alone, integer(size, 0))[:2]
+            return total_exact(alone, integer(size, SUM))[:2]
 
         total, lost = branch((second != TOTAL) | good, lambda: (total, lost), exact)
         first.deliver()

@@ -15,7 +15,6 @@ from .block import (
     total_weights,
     write_block,
 )
-from .divisor import MEAN, SUM_BY_NONZERO_WEIGHTS
 from .dtypes import MISSING
 from .lanes import branch, integer, real, select, to_float64, when
 from .memory import on_stack
@@ -35,14 +34,13 @@ def totals(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
 
 def tile_totals(dtype: Any, form: Form, call: Call, scratch: Any, start: Any, size: Any) -> Sums:
     """Return the sums of a tile."""
-    reduction = call.number(REDUCTION)
-    counts = (reduction == MEAN) | (reduction == SUM_BY_NONZERO_WEIGHTS)
-    sum_weights = select(counts, integer(size, 1), 0)
     block, weight = open_tile(dtype, form, call, start, size, scratch)
     count = to_float64(size)
     if not form.by_element:
         return row_sums(*total_loss(dtype, block, weight), weight, count)
-    numerator, lost, total, total_lost, present = total_weighted_loss(dtype, block, sum_weights)
+    numerator, lost, total, total_lost, present = total_weighted_loss(
+        dtype, block, call.number(REDUCTION)
+    )
     if form.staged:
         (count,) = branch(
             block.keep.code != MISSING,
