@@ -25,9 +25,9 @@ from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 from .sums_along import SumsAlong
 
-# Rows, or elements, whose sums are held at a time, and of short rows so many more: each part takes
-# time of its own, by which a loss of 10^6 rows of 10 took a quarter longer.
-AT_A_TIME, SHORT_AT_A_TIME = 1 << 14, 1 << 17
+# Rows, or elements, whose sums are held at a time, and short rows: each part takes time of its own,
+# by which a loss of 10^6 rows of 10 took a sixth longer.
+AT_A_TIME, SHORT_AT_A_TIME = 1 << 14, 3 << 14
 # Groups that need not be told of by `num_groups`: so many in any case, or for each number given.
 # Where more are empty, the numbers are no codes but, say, those of customers.
 UNTOLD, UNTOLD_EACH = 1 << 20, 16

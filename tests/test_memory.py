@@ -50,6 +50,7 @@ wide = np.ones((8192, 4096), np.float32)
 gradient, other = np.zeros_like(logits), np.zeros_like(logits)
 kept = weights[0] > 0
 groups = np.arange(8192) % 1000
+short, many = logits.reshape(-1, 8), (np.arange(logits.size // 8) % 1000).astype(np.int32)
 
 def derived(weights=1.0, function=sce.sigmoid_cross_entropy_value_and_grad, **keywords):
     return extra_of(
@@ -61,6 +62,9 @@ print(json.dumps({
     "per class": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, weights, axis=0)),
     "per example": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, axis=-1)),
     "per group": extra_of(lambda: sce.sigmoid_cross_entropy(labels, logits, groups=groups)),
+    "per group of short rows": extra_of(
+        lambda: sce.sigmoid_cross_entropy(short, short, groups=many)
+    ),
     "gradient per class": derived(weights, axis=0, reduction="weighted_mean"),
     "[B, 1] weights": extra(labels, logits, weights[:, :1].copy()),
     "[1, C] weights": extra(labels, logits, weights[:1].copy()),
