@@ -11,16 +11,11 @@ from numpy.typing import ArrayLike
 from . import evaluation, numba_extension
 from .arguments import as_number
 from .array_libraries import dispatcher_for
-from .kernels.focal import FOCAL
+from .kernels.focal import FOCAL, parts_of
 from .losses import differentiated
 from .operands import checked, of_formula, recognised
 from .reduction import Reduction
 from .type_hints import AnyReduction, NoReduction, Plain, Reduced
-
-# The power of so much of gamma is a product; with more the error would grow less than the time.
-_FACTORS = 16.0
-# With a greater exponent a power of anything less than 1 is 0, as it is with this one.
-_GREATEST = 2.0**100
 
 
 @overload
@@ -265,14 +260,6 @@ def formula_of(alpha: Any, gamma: Any) -> tuple[Any, ...]:
         negative = 1.0 - positive
     exponent = as_number(gamma, "gamma", "of at least 0, and finite", sys.float_info.max)
     return FOCAL, positive, negative, *parts_of(exponent)
-
-
-def parts_of(gamma: float) -> tuple[float, float, float]:
-    """Return three numbers that add up to gamma, a whole one and one of float32 among them."""
-    whole = min(gamma // 1.0, _FACTORS)
-    rest = min(gamma - whole, _GREATEST)
-    short = np.float64(np.float32(rest))
-    return whole, short, rest - short
 
 
 numba_extension.functions_are_defined("focal_njit")

@@ -14,93 +14,82 @@ user once more it took LLVM several times as long as all else.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from llvmlite.binding import add_symbol
-from numba import TypingError, literal_unroll, types
+from numba import TypingError, types
 from numba.extending import (
     infer_getattr,
     intrinsic,
     lower_getattr_generic,
     overload,
-    register_jitable,
     typeof_impl,
 )
 
 from . import losses, nn
 from .arguments import dtype_code
 from .kernels import elements
-from .kernels.axis_sums import QUOTIENT
-from .kernels.axis_view import (
-    FIELDS,
-    PITCH,
-    RANGES,
-    axis_words,
-    flatten_axes,
-    fold_fastest,
-    is_along,
-    lies_without_gaps,
-    move_slower,
-    packed_rows,
-    run_of,
-    whole_rows,
-)
 from .kernels.cache import sources
 from .kernels.compile import OPTIONS, kernel
-from .kernels.divisor import SUM, check, divisor, is_known
+from .kernels.divisor import SUM, check
 from .kernels.dtypes import FLOAT32, FLOAT64, MISSING
-from .kernels.flatten import (
-    flatten,
-    groups_of,
-    join_axes,
-    lies_in_order,
-    words_of,
-    write_rows,
+from .kernels.focal import FOCAL
+from .kernels.frame import (
+    ALPHA,
+    ARRAYS,
+    AXES,
+    CHOSEN,
+    COMPUTED,
+    COUNT,
+    ENTRIES,
+    GAMMA,
+    KEEPDIMS,
+    KERNEL_COUNT,
+    KERNELS,
+    LENGTHS,
+    MISFIT,
+    NAMED,
+    NDIM,
+    PARAMETERS,
+    ROOM,
+    ROW,
+    SCRATCH_AT,
+    TWICE,
+    VALUE,
+    frame_words,
 )
 from .kernels.gradient import HESSIAN, LOSSES, TOTAL
 from .kernels.jobs import Job, type_of_function
 from .kernels.lanes import Lanes, rounded
+from .kernels.memory import get, on_stack, pointer, put
 from .kernels.numba_internals import (
     AttributeTemplate,
     as_dtype,
     get_or_insert_function,
     keep_with_code,
-    tuple_setitem,
 )
 from .kernels.operand import LINE
 from .kernels.softplus import exp_minus_abs_and_rest
 from .kernels.tiles import SCRATCH, Form, from_a_line_on
 from .kernels.view import (
     ADDRESSES,
-    BY_ELEMENT,
     CODE,
-    COLUMNS,
-    GRADIENT,
-    GROUPS,
-    ITEMSIZE,
     LABELS,
-    LAYOUT,
     LOGITS,
     LOST_TO,
     OPERANDS,
-    PLAIN,
     POS_WEIGHT,
-    RANK,
     REDUCTION,
     RESULT,
-    ROWS,
-    SCALE,
     SECOND,
-    SHAPE,
     SMOOTHING,
-    STRIDES,
     WEIGHT,
     WEIGHTS,
     WHERE,
-    WORDS,
 )
 from .loss_collections import GraphKeys
 from .reduction import CODES, Reduction
@@ -108,27 +97,6 @@ from .reduction import CODES, Reduction
 # Whatever the options of the caller: no fast-math flags come from there, and, as functions that
 # are called inherit no `parallel`, no parallel region begins here.
 _OPTIONS = OPTIONS | {"forceinline": False}
-_jitable = register_jitable(**_OPTIONS)
-for _function in (
-    groups_of,
-    join_axes,
-    write_rows,
-    lies_in_order,
-    flatten,
-    words_of,
-    is_along,
-    lies_without_gaps,
-    move_slower,
-    whole_rows,
-    packed_rows,
-    fold_fastest,
-    run_of,
-    flatten_axes,
-    axis_words,
-    is_known,
-    from_a_line_on,
-):
-    _jitable(_function)
 
 
 # ---- What is accepted -----------------------------------------------------------------------
@@ -144,7 +112,7 @@ def _given(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, types.Number, types.Boolean))
+    return isinstance(value, (int, float, types.Integer, types.Float, types.Boolean))
 
 
 def _refuse(value: Any, name: str, default: Any = None) -> None:
@@ -309,119 +277,20 @@ _derivatives_of_numbers = _of_numbers(_both)
 # ---- Arrays ---------------------------------------------------------------------------------
 
 
-def _as_array(value: Any) -> Any: ...
-
-
-@_overload(_as_array)
-def _ol_as_array(value: Any) -> Any:
-    """Return a number, or an array without axes, as an array with one; None as it is."""
-    if not _given(value):
-        return lambda value: None
-    if not isinstance(value, types.Array):
-        return lambda value: np.full(1, value)
-    return (lambda value: value) if value.ndim else (lambda value: value.reshape(1))
-
-
-def _enter(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any: ...
-
-
-@_overload(_enter)
-def _ol_enter(table: Any, row: Any, array: Any, shape: Any, name: Any) -> Any:
-    """Describe an array in its row, broadcast to a shape; return its address."""
-    if not _given(array):
-
-        def enter_none(table, row, array, shape, name):
-            table[row, CODE] = MISSING
-            return 0
-
-        return enter_none
-    dtype, rank, plain = as_dtype(array.dtype), array.ndim, int(array.aligned)
-    code, itemsize = dtype_code(dtype), dtype.itemsize
-    message = f"Argument `{name.literal_value}` can not be broadcast to the shape of the logits."
-
-    def enter(table, row, array, shape, name):
-        table[row, CODE], table[row, ITEMSIZE], table[row, PLAIN] = code, itemsize, plain
-        ahead = len(shape) - rank
-        if ahead < 0:
-            raise ValueError(message)
-        for axis in range(rank):
-            length = array.shape[axis]
-            if length != 1 and length != shape[ahead + axis]:
-                raise ValueError(message)
-            step = array.strides[axis] if length != 1 else 0
-            table[row, STRIDES + ahead + axis] = step
-        return _address_of(array)
-
-    return enter
-
-
-@intrinsic
-def _address_of(_typing, array):
-    """Return the address of the first element, 0 for None."""
-
-    def codegen(context, builder, signature, arguments):
-        if not _given(array):
-            return context.get_constant(types.int64, 0)
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        return builder.ptrtoint(data, context.get_value_type(types.int64))
-
-    return types.int64(array), codegen
-
-
-@intrinsic
-def _word(_typing, number):
-    """Return the bits of a float64 as a whole number."""
-
-    def codegen(context, builder, _signature, arguments):
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
-
-    return types.int64(types.float64), codegen
-
-
-@_jitable
-def _entered(labels, logits, weights, pos_weight, where, result, gradient):
-    """Return the words of a call, the table of its arrays, and a scalar weight."""
-    shape = logits.shape
-    table = np.zeros((OPERANDS, STRIDES + len(shape)), np.int64)
-    call = np.zeros(WORDS, np.int64)
-    weight = np.float64(weights.flat[0]) if weights.size == 1 else np.inf
-    # As in `arguments.as_weights`: one finite weight can be applied to the sum.
-    if np.isfinite(weight):
-        table[WEIGHTS, CODE] = MISSING
-    else:
-        call[ADDRESSES + WEIGHTS] = _enter(table, WEIGHTS, weights, shape, "weights")
-        weight = 1.0
-    call[ADDRESSES + LOGITS] = _enter(table, LOGITS, logits, shape, "logits")
-    call[ADDRESSES + LABELS] = _enter(table, LABELS, labels, shape, "labels")
-    call[ADDRESSES + POS_WEIGHT] = _enter(table, POS_WEIGHT, pos_weight, shape, "pos_weight")
-    call[ADDRESSES + WHERE] = _enter(table, WHERE, where, shape, "where")
-    call[ADDRESSES + RESULT] = _enter(table, RESULT, result, shape, "result")
-    call[ADDRESSES + GRADIENT] = _enter(table, GRADIENT, gradient, shape, "gradient")
-    return call, table, weight
-
-
-@_jitable
-def _call(labels, logits, weights, pos_weight, where, result, gradient, computed):
-    """Return the words of a call and of its layout (see ``kernels.view``), and a scalar weight."""
-    shape = logits.shape
-    given = labels, logits, weights, pos_weight, where, result, gradient
-    call, table, weight = _entered(*given)
-    words, axes = np.zeros(words_of(len(shape)), np.int64), np.zeros(len(shape) + 1, np.int64)
-    flatten(shape, table, computed, words, axes)
-    call[LAYOUT] = _address_of(words)
-    return call, words, weight
-
-
 class _Link:
-    """Makes a kernel known to LLVM by the name that compiled code calls it by.
+    """Makes a kernel, or an entry, known to LLVM by the name that compiled code calls it by.
 
     The code that a user caches is pickled with it: whoever loads that code has the kernel first.
     """
 
-    def __init__(self, job: Job) -> None:
-        self.job, self.name = job, job.symbols[0]
-        dtype: Any = job.dtype
-        add_symbol(self.name, kernel(job.kind, dtype, job.form).whole)
+    def __init__(self, job: Job | str) -> None:
+        self.job = job
+        if isinstance(job, str):
+            self.name, place = f"sce_numba.{job}", ENTRIES[job].address
+        else:
+            dtype: Any = job.dtype
+            self.name, place = job.symbols[0], kernel(job.kind, dtype, job.form).whole
+        add_symbol(self.name, place)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return relink, (sources(), pickle.dumps(self.job))
@@ -438,107 +307,199 @@ def relink(version: bytes, job: bytes) -> _Link:
     return _Link(pickle.loads(job))
 
 
+_WORD, _POINTER = ir.IntType(64), ir.IntType(8).as_pointer()
+
+
+def _linked(context: Any, builder: Any, job: Job | str, kind: ir.FunctionType) -> ir.Function:
+    """Return a kernel, or an entry, as a function that is called by its name."""
+    link = _Link(job)
+    keep_with_code(context, builder, link)
+    return get_or_insert_function(builder.module, kind, link.name)
+
+
+class _Frame:
+    """The code that writes a frame (see ``kernels.frame``), given what a function is called with.
+
+    These are the arrays or numbers in the order of their rows, then label smoothing, alpha, gamma,
+    the axes, and scratch memory.
+    """
+
+    def __init__(self, context: Any, builder: Any, kinds: Any, values: Any) -> None:
+        self.context, self.builder, self.kinds, self.values = context, builder, kinds, values
+        self.address = on_stack(self.whole(0), 8 * frame_words(kinds[LOGITS].ndim))
+        for word in (SECOND, LOST_TO):
+            self.put(word, 0)
+        for row in range(OPERANDS):
+            self.enter(row)
+        alpha, gamma, axis, scratch = kinds[OPERANDS + 1 :]
+        self.put(SMOOTHING, self.number(OPERANDS, types.float64))
+        self.put(PARAMETERS, 0 if not _given(gamma) else 2 if _given(alpha) else 1)
+        for word, kind, k in ((ALPHA, alpha, 1), (GAMMA, gamma, 2)):
+            if _given(kind):
+                self.put(word, self.number(OPERANDS + k, types.float64))
+        axes = _axes_of(axis)
+        named = on_stack(self.address, 8 * max(len(axes), 1))
+        for k, kind in enumerate(axes):
+            value = values[OPERANDS + 3]
+            own = builder.extract_value(value, k) if isinstance(axis, types.BaseTuple) else value
+            put(named, k, Lanes(builder, context.cast(builder, own, kind, types.int64)))
+        self.put(AXES, len(axes) if _given(axis) else -1)
+        self.put(NAMED, named)
+        self.put(SCRATCH_AT, self.array(OPERANDS + 4).data if _given(scratch) else 0)
+
+    def whole(self, number: int) -> Lanes:
+        return Lanes(self.builder, ir.Constant(_WORD, number))
+
+    def put(self, word: int, value: Any) -> None:
+        if isinstance(value, ir.Value):
+            value = Lanes(self.builder, self.builder.ptrtoint(value, _WORD))
+        put(self.address, word, value if isinstance(value, Lanes) else self.whole(value))
+
+    def number(self, k: int, kind: Any) -> Lanes:
+        """Return a number that was given, as one of another type."""
+        own = types.unliteral(self.kinds[k])
+        return Lanes(self.builder, self.context.cast(self.builder, self.values[k], own, kind))
+
+    def array(self, k: int) -> Any:
+        return self.context.make_array(self.kinds[k])(self.context, self.builder, self.values[k])
+
+    def enter(self, row: int) -> None:
+        """Write what is told of an array, or of a number as one without axes."""
+        kind, place = types.unliteral(self.kinds[row]), ARRAYS + ROW * row
+        if row == WEIGHTS:
+            self.put(WEIGHT, Lanes(self.builder, ir.Constant(ir.DoubleType(), np.inf)))
+        if not _given(kind):
+            self.put(ADDRESSES + row, 0)
+            for word, number in ((CODE, MISSING), (NDIM, 0), (LENGTHS, 0)):
+                self.put(place + word, number)
+            return
+        is_array = isinstance(kind, types.Array)
+        item = kind.dtype if is_array else kind
+        dtype = as_dtype(item)
+        described = [dtype_code(dtype), dtype.itemsize, int(not is_array or kind.aligned)]
+        lengths: list[ir.Value] = []
+        if is_array:
+            array = self.array(row)
+            data, ones = array.data, array.nitems
+            for part in (array.shape, array.strides):
+                lengths += [self.builder.extract_value(part, k) for k in range(kind.ndim)]
+        else:
+            stored = on_stack(self.address, 8)
+            data = pointer(stored, self.context.get_data_type(item))
+            self.context.pack_value(self.builder, item, self.number(row, item).value, data)
+            ones = ir.Constant(_WORD, 1)
+        memory = on_stack(self.address, 8 * max(len(lengths), 1))
+        for k, length in enumerate(lengths):
+            put(memory, k, Lanes(self.builder, length))
+        for word, number in enumerate((*described, len(lengths) // 2, memory)):
+            self.put(place + word, number)
+        self.put(ADDRESSES + row, data)
+        if row == WEIGHTS:
+            # One weight for all elements.
+            with self.builder.if_then(self.builder.icmp_signed("==", ones, ir.Constant(_WORD, 1))):
+                found = self.context.unpack_value(self.builder, item, data, align=1)
+                found = self.context.cast(self.builder, found, item, types.float64)
+                self.put(WEIGHT, Lanes(self.builder, found))
+
+    def call(self, entry: str, jobs: Sequence[Job], words: dict[int, int]) -> None:
+        """Call an entry, given kernels and other words."""
+        for word, number in words.items():
+            self.put(word, number)
+        for k in range(KERNEL_COUNT):
+            job = jobs[k] if k < len(jobs) else None
+            found = job and _linked(self.context, self.builder, job, type_of_function(job, "whole"))
+            self.put(KERNELS + k, found or 0)
+        kind = ir.FunctionType(ir.IntType(32), [_POINTER, _POINTER, _WORD])
+        # Neither a result nor an exception is put anywhere.
+        nowhere = pointer(on_stack(self.address, 8), ir.IntType(8))
+        function = _linked(self.context, self.builder, entry, kind)
+        self.builder.call(function, [nowhere, nowhere, self.address.value])
+
+    def value(self, word: int) -> ir.Value:
+        """Return what stands in the frame."""
+        return get(self.address, word, np.float64 if word == VALUE else np.int64).value
+
+
+def _jobs(kind: str, real: Any, *forms: Form) -> tuple[Job, ...]:
+    return tuple(Job(kind, np.float32 if real == types.float32 else np.float64, f) for f in forms)
+
+
 @cache
-def _whole(job: Job) -> Any:
-    """Return what runs a job in compiled code: a function of the addresses of call and scratch."""
+def _entry(entry: str, jobs: tuple[Job, ...], rank: int, *words: tuple[int, int]) -> Any:
+    """Return what calls an entry in compiled code; see ``_Frame``.
+
+    It returns the address of the frame, what doesn't fit, the value, how many numbers are needed as
+    memory, and the shape of results along axes, of a rank.
+    """
 
     @intrinsic
-    def whole(_typing, call, scratch):
-        def codegen(context, builder, _signature, arguments):
-            link = _Link(job)
-            keep_with_code(context, builder, link)
-            kind = type_of_function(job, "whole")
-            function = get_or_insert_function(builder.module, kind, link.name)
-            return builder.call(function, arguments[: len(kind.args)])
+    def call(
+        _typing, logits, labels, weights, where, pos_weight, result, gradient, smoothing, alpha,
+        gamma, axis, scratch,
+    ):  # fmt: skip
+        def codegen(context, builder, signature, arguments):
+            frame = _Frame(context, builder, signature.args, arguments)
+            frame.call(entry, jobs, dict(words))
+            lengths = [frame.value(ROOM + k) for k in range(rank)]
+            shape = context.make_tuple(builder, signature.return_type[4], lengths)
+            found = [frame.address.value, *map(frame.value, (MISFIT, VALUE, COUNT)), shape]
+            return context.make_tuple(builder, signature.return_type, found)
 
-        return types.float64(types.int64, types.int64), codegen
+        word, shape = types.int64, types.UniTuple(types.int64, rank) if rank else types.Tuple(())
+        returned = types.Tuple((word, word, types.float64, word, shape))
+        operands = logits, labels, weights, where, pos_weight, result, gradient
+        return returned(*operands, smoothing, alpha, gamma, axis, scratch), codegen
 
-    return whole
-
-
-def _job(kind: str, real: Any, form: Form) -> Job:
-    return Job(kind, np.float32 if real.instance_type == types.float32 else np.float64, form)
-
-
-def _runner(kind: str, formula: elements.Formula = elements.SIGMOID) -> Any:
-    """Return what runs a job in compiled code, given weight, smoothing and scale."""
-
-    def run(real: Any, call: Any, words: Any, numbers: Any) -> Any: ...
-
-    @_overload(run)
-    def _ol_run(real: Any, call: Any, words: Any, numbers: Any) -> Any:
-        # Which of the two is needed is known only in a call.
-        by_element = _whole(_job(kind, real, Form(True, True, formula)))
-        by_row = _whole(_job(kind, real, Form(True, False, formula)))
-
-        def run(real, call, words, numbers):
-            weight, smoothing, scale = numbers
-            call[WEIGHT], call[SMOOTHING] = _word(weight), _word(smoothing)
-            call[SCALE] = _word(scale)
-            scratch = np.empty(SCRATCH + LINE, np.uint8)
-            place = from_a_line_on(_address_of(scratch))
-            if words[BY_ELEMENT] != 0:
-                result = by_element(_address_of(call), place)
-            else:
-                result = by_row(_address_of(call), place)
-            _hold(words, scratch, call)
-            return result
-
-        return run
-
-    return run
+    return call
 
 
-_run_totals, _run_losses = _runner("totals"), _runner("losses")
-_run_slopes, _run_weights = _runner("slopes"), _runner("weights")
+def _scratch(size: Any) -> Any: ...
 
 
-@_jitable
-def _hold(*_arrays):
-    """Keep arrays, whose addresses are in use, until this is called."""
+@_overload(_scratch)
+def _ol_scratch(size: Any) -> Any:
+    """Return scratch memory, or None."""
+    return (lambda size: np.empty(size, np.uint8)) if size.literal_value else lambda size: None
 
 
-def _check_shapes(labels: Any, logits: Any, weights: Any, name: Any) -> Any: ...
+def _refuse_misfit(misfit: Any, name: Any) -> Any: ...
 
 
-@_overload(_check_shapes)
-def _ol_check_shapes(labels: Any, logits: Any, weights: Any, name: Any) -> Any:
-    """Refuse labels of another shape than the logits, and weights by TensorFlow's rule."""
-    message = (
+@_overload(_refuse_misfit)
+def _ol_refuse_misfit(misfit: Any, name: Any) -> Any:
+    """Raise an exception for what doesn't fit (see ``kernels.frame``)."""
+    labels = (
         f"Arguments `{name.literal_value}` and `logits` must have the same shape. Labels are not "
         "broadcast."
     )
-    weights_message = (
+    weights = (
         "weights can not be broadcast to values. Weights must be a scalar, or have as many "
         "dimensions as the values, each 1 or equal."
     )
-    one_rank = not _given(labels) or labels.ndim == logits.ndim
-    rank = weights.ndim if isinstance(weights, types.Array) else 0
-    if not one_rank:
 
-        def check(labels, logits, weights, name):
-            raise ValueError(message)
-    elif rank not in (0, logits.ndim):
+    def refuse(misfit, name):
+        if misfit == LABELS:
+            raise ValueError(labels)
+        if misfit == WEIGHTS:
+            raise ValueError(weights)
+        if misfit == SMOOTHING:
+            raise ValueError("Argument `label_smoothing` must be a number from 0 to 1.")
+        if misfit == ALPHA:
+            raise ValueError("Argument `alpha` must be a number from 0 to 1, or None.")
+        if misfit == GAMMA:
+            raise ValueError("Argument `gamma` must be a number of at least 0, and finite.")
+        if misfit == AXES:
+            raise ValueError("Argument `axis` names an axis that does not exist.")
+        if misfit == TWICE:
+            raise ValueError("Argument `axis` must name no axis twice.")
+        if misfit == POS_WEIGHT:
+            raise ValueError(
+                "Argument `pos_weight` can not be broadcast to the shape of the logits."
+            )
+        if misfit == WHERE:
+            raise ValueError("Argument `where` can not be broadcast to the shape of the logits.")
 
-        def check(labels, logits, weights, name):
-            raise ValueError(weights_message)
-    else:
-
-        def check(labels, logits, weights, name):
-            if labels is not None and labels.shape != logits.shape:
-                raise ValueError(message)
-            if rank:
-                for axis in range(logits.ndim):
-                    if weights.shape[axis] not in (1, logits.shape[axis]):
-                        raise ValueError(weights_message)
-
-    return check
-
-
-@_jitable
-def _check_smoothing(smoothing):
-    if not 0.0 <= smoothing <= 1.0:
-        raise ValueError("Argument `label_smoothing` must be a number from 0 to 1.")
+    return refuse
 
 
 def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
@@ -554,182 +515,97 @@ def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
     )
 
 
-def _row_runner(kind: str) -> Any:
-    """Return what runs a job for arrays without gaps, in one order, with one weight for all."""
-
-    def run(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any: ...
-
-    @_overload(run)
-    def _ol_run(real: Any, arrays: Any, weight: Any, smoothing: Any, code: Any) -> Any:
-        whole = _whole(_job(kind, real, Form(False, False)))
-        labels, logits, _ = arrays.types
-        first = SHAPE + 1
-        x, z, w, out = (first + (STRIDES + 1) * k for k in (LOGITS, LABELS, WEIGHTS, RESULT))
-        x_dtype, z_dtype = as_dtype(logits.dtype), as_dtype(labels.dtype)
-        x_code: Any = dtype_code(x_dtype)
-        z_code: Any = dtype_code(z_dtype)
-        x_size, z_size = x_dtype.itemsize, z_dtype.itemsize
-        length = words_of(1)
-
-        def run(real, arrays, weight, smoothing, code):
-            labels, logits, result = arrays
-            # Behind the words of the call is one for a weight that has to be an array's.
-            call, words = np.zeros(WORDS + 1, np.int64), np.zeros(length, np.int64)
-            words[ROWS], words[COLUMNS], words[RANK], words[SHAPE] = 1, logits.size, 1, logits.size
-            words[GROUPS] = groups_of(1, logits.size)
-            words[x + CODE], words[x + ITEMSIZE], words[x + STRIDES] = x_code, x_size, x_size
-            words[z + CODE], words[z + ITEMSIZE], words[z + STRIDES] = z_code, z_size, z_size
-            words[w + CODE], words[w + ITEMSIZE] = FLOAT64, 8
-            words[out + CODE], words[out + ITEMSIZE], words[out + STRIDES] = x_code, x_size, x_size
-            call[LAYOUT], call[REDUCTION] = _address_of(words), code
-            call[ADDRESSES + LOGITS] = _address_of(logits)
-            call[ADDRESSES + LABELS] = _address_of(labels)
-            call[ADDRESSES + RESULT] = _address_of(result)
-            factor = np.float64(weight)
-            if not np.isfinite(factor):
-                call[WORDS], factor = _word(factor), 1.0
-                call[ADDRESSES + WEIGHTS] = _address_of(call) + 8 * WORDS
-            call[WEIGHT], call[SMOOTHING] = _word(factor), _word(np.float64(smoothing))
-            value = whole(_address_of(call), 0)
-            _hold(words, call)
-            return value
-
-        return run
-
-    return run
-
-
-_total_row, _write_row = _row_runner("totals"), _row_runner("losses")
-
-
-@intrinsic
-def _divisor(_typing, reduction, weight, sum_of_weights, present, count):
-    """Return what a reduction divides by (see ``kernels.divisor``)."""
-
-    def codegen(_context, builder, _signature, arguments):
-        return divisor(*(Lanes(builder, value) for value in arguments)).value
-
-    return types.float64(types.int64, *[types.float64] * 4), codegen
+def _formula(gamma: Any) -> elements.Formula:
+    return FOCAL if _given(gamma) else elements.SIGMOID
 
 
 def _evaluate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    name: Any,
+    alpha: Any, gamma: Any, axis: Any, name: Any,
 ) -> Any: ...  # fmt: skip
 
 
 @_overload(_evaluate)
 def _ol_evaluate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    name: Any,
+    alpha: Any, gamma: Any, axis: Any, name: Any,
 ) -> Any:  # fmt: skip
     """Return the reduced loss, or the losses for ``None`` as the code of the reduction."""
-    real = logits.dtype
-    computed = _computed(real)
-    direct = _is_direct(labels, logits, weights) and not _given(pos_weight) and not _given(where)
+    real, formula = logits.dtype, _formula(gamma)
+    direct = _is_direct(labels, logits, weights)
+    direct = direct and not (_given(pos_weight) or _given(where) or _given(gamma))
+    forms = [Form(False, False)] if direct else [Form(True, e, formula) for e in (False, True)]
+    size = 0 if direct else SCRATCH + LINE
+    jobs = _jobs("totals" if _given(code) else "losses", real, *forms)
+    reduction = code.literal_value if _given(code) else SUM
+    words = {COMPUTED: _computed(real), REDUCTION: reduction}
+    run = _entry("evaluate_row" if direct else "evaluate", jobs, 0, *words.items())
 
-    def reduce_direct(labels, logits, weights, smoothing, code, pos_weight, where, name):
-        _check_shapes(labels, logits, weights, name)
-        _check_smoothing(smoothing)
-        if logits.size == 0:
-            return real(0.0)
-        return real(_total_row(real, (labels, logits, None), weights, smoothing, code))
+    def reduce(
+        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, axis, name
+    ):  # fmt: skip
+        found = run(
+            logits, labels, weights, where, pos_weight, None, None, smoothing, alpha, gamma, axis,
+            _scratch(size),
+        )  # fmt: skip
+        _refuse_misfit(found[1], name)
+        return real(found[2])
 
-    def reduce_any(labels, logits, weights, smoothing, code, pos_weight, where, name):
-        _check_shapes(labels, logits, weights, name)
-        _check_smoothing(smoothing)
-        x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
-        q, keep = _as_array(pos_weight), _as_array(where)
-        if x.size == 0:
-            return real(0.0)
-        call, words, weight = _call(z, x, w, q, keep, None, None, computed)
-        call[REDUCTION] = code
-        value = _run_totals(real, call, words, (weight, np.float64(smoothing), 1.0))
-        _hold(x, z, w, q, keep)
-        return real(value)
+    def write(
+        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, axis, name
+    ):  # fmt: skip
+        losses = np.empty_like(logits)
+        found = run(
+            logits, labels, weights, where, pos_weight, losses, None, smoothing, alpha, gamma,
+            axis, _scratch(size),
+        )  # fmt: skip
+        _refuse_misfit(found[1], name)
+        return losses
 
-    def write_direct(labels, logits, weights, smoothing, code, pos_weight, where, name):
-        _check_shapes(labels, logits, weights, name)
-        _check_smoothing(smoothing)
-        out = np.empty_like(logits)
-        if logits.size > 0:
-            _write_row(real, (labels, logits, out), weights, smoothing, SUM)
-        return out
-
-    def write_any(labels, logits, weights, smoothing, code, pos_weight, where, name):
-        _check_shapes(labels, logits, weights, name)
-        _check_smoothing(smoothing)
-        out = np.empty_like(logits)
-        x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
-        q, keep = _as_array(pos_weight), _as_array(where)
-        if x.size > 0:
-            call, words, weight = _call(z, x, w, q, keep, _as_array(out), None, computed)
-            _run_losses(real, call, words, (weight, np.float64(smoothing), 1.0))
-        _hold(x, z, w, q, keep)
-        return out
-
-    if _given(code):
-        return reduce_direct if direct else reduce_any
-    return write_direct if direct else write_any
-
-
-@_jitable
-def _denominator(real, call, words, weight, code, excluded, size):
-    """Return what the reduction divides by, as does ``evaluation.denominator``."""
-    if is_known(code, call[ADDRESSES + WEIGHTS] != 0, excluded):
-        count = np.float64(size)
-        return _divisor(code, weight, count, count, count)
-    call[REDUCTION] = code
-    return _run_weights(real, call, words, (weight, 0.0, 1.0))
+    return reduce if _given(code) else write
 
 
 def _differentiate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    second: Any,
+    alpha: Any, gamma: Any, second: Any, name: Any,
 ) -> Any: ...  # fmt: skip
 
 
 @_overload(_differentiate)
 def _ol_differentiate(
     labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    second: Any,
+    alpha: Any, gamma: Any, second: Any, name: Any,
 ) -> Any:  # fmt: skip
     """Return the gradient, and with it what ``second`` says: the loss, the losses or hessians."""
-    real = logits.dtype
-    computed = _computed(real)
-    excluded = _given(where)
+    real, size = logits.dtype, SCRATCH + LINE
+    jobs = _jobs("slopes", real, *(Form(True, each, _formula(gamma)) for each in (False, True)))
+    reduction = SUM
+    if _given(code):
+        jobs += _jobs("weights", real, *(Form(True, each) for each in (False, True)))
+        reduction = code.literal_value
+    words = {COMPUTED: _computed(real), REDUCTION: reduction, SECOND: second.literal_value}
+    run = _entry("evaluate", jobs, 0, *words.items())
 
-    def with_loss(labels, logits, weights, smoothing, code, pos_weight, where, second):
-        _check_shapes(labels, logits, weights, "multi_class_labels")
-        _check_smoothing(smoothing)
+    def with_loss(
+        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, second, name
+    ):  # fmt: skip
         gradient = np.empty_like(logits)
-        x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
-        q, keep = _as_array(pos_weight), _as_array(where)
-        if x.size == 0:
-            return gradient, real(0.0)
-        call, words, weight = _call(z, x, w, q, keep, None, _as_array(gradient), computed)
-        by = _denominator(real, call, words, weight, code, excluded, x.size)
-        if by == 0.0:
-            gradient[...] = 0
-            return gradient, real(0.0)
-        call[REDUCTION], call[SECOND] = SUM, second
-        numbers = weight, np.float64(smoothing), weight / by
-        value = _run_slopes(real, call, words, numbers)
-        _hold(x, z, w, q, keep)
-        return gradient, real(value / by)
+        found = run(
+            logits, labels, weights, where, pos_weight, None, gradient, smoothing, alpha, gamma,
+            None, _scratch(size),
+        )  # fmt: skip
+        _refuse_misfit(found[1], name)
+        return gradient, real(found[2])
 
-    def with_elements(labels, logits, weights, smoothing, code, pos_weight, where, second):
-        _check_shapes(labels, logits, weights, "multi_class_labels")
-        _check_smoothing(smoothing)
+    def with_elements(
+        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, second, name
+    ):  # fmt: skip
         gradient, others = np.empty_like(logits), np.empty_like(logits)
-        x, z, w = _as_array(logits), _as_array(labels), _as_array(weights)
-        q, keep = _as_array(pos_weight), _as_array(where)
-        if x.size > 0:
-            results = _as_array(others), _as_array(gradient)
-            call, words, weight = _call(z, x, w, q, keep, *results, computed)
-            call[REDUCTION], call[SECOND] = SUM, second
-            _run_slopes(real, call, words, (weight, np.float64(smoothing), weight))
-        _hold(x, z, w, q, keep)
+        found = run(
+            logits, labels, weights, where, pos_weight, others, gradient, smoothing, alpha, gamma,
+            None, _scratch(size),
+        )  # fmt: skip
+        _refuse_misfit(found[1], name)
         return gradient, others
 
     return with_loss if _given(code) else with_elements
@@ -764,73 +640,33 @@ def _flag(keepdims: Any) -> bool:
     return keepdims
 
 
-def _mark(axis: Any, reduced: Any) -> Any: ...
-
-
-@_overload(_mark)
-def _ol_mark(axis: Any, reduced: Any) -> Any:
-    """Put 1 for each axis that is reduced; refuse those that do not exist."""
-
-    def mark_one(axis, reduced):
-        rank = reduced.size
-        if not -rank <= axis < rank:
-            raise ValueError("Argument `axis` names an axis that does not exist.")
-        if reduced[axis] != 0:
-            raise ValueError("Argument `axis` must name no axis twice.")
-        reduced[axis] = 1
-
-    def mark_each(axis, reduced):
-        for own in literal_unroll(axis):
-            _mark(own, reduced)
-
-    def mark_none(axis, reduced):
-        pass
-
-    def mark_all(axis, reduced):
-        reduced[:] = 1
-
+def _axes_of(axis: Any) -> tuple[Any, ...]:
+    """Return the types of the axes that are named."""
     if not _given(axis):
-        return mark_all
-    if not isinstance(axis, (types.BaseTuple, tuple)):
-        return mark_one
-    return mark_each if _count_of_axes(axis, 0) else mark_none
+        return ()
+    named = axis.types if isinstance(axis, types.BaseTuple) else (axis,)
+    return tuple(map(types.unliteral, named))
 
 
-def _run_along(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any: ...
+@intrinsic
+def _finish(_typing, frame, result, sums, scratch, labels, logits, weights, pos_weight, where):
+    """Run the kernel that was chosen for a frame; until then its arrays are kept by being named."""
 
+    def codegen(context, builder, signature, arguments):
+        address: Any = Lanes(builder, arguments[0])
+        places: list[Any] = []
+        for kind, value in zip(signature.args[1:4], arguments[1:4], strict=True):
+            data = context.make_array(kind)(context, builder, value).data
+            places.append(Lanes(builder, builder.ptrtoint(data, _WORD)))
+        put(address, ADDRESSES + RESULT, places[0])
+        put(address, LOST_TO, places[1])
+        kind = ir.FunctionType(ir.DoubleType(), [_WORD, _WORD])
+        scratch_at: Any = from_a_line_on(places[2])
+        builder.call(pointer(get(address, CHOSEN), kind), [address.value, scratch_at.value])
+        return context.get_dummy_value()
 
-@_overload(_run_along)
-def _ol_run_along(real: Any, call: Any, words: Any, numbers: Any, options: Any) -> Any:
-    """Run the loop that the plan is for; ``options`` is whether it is along, and the plan's place.
-
-    Code that takes weights by element is made only where there may be such.
-    """
-    row_along, row_across = (
-        _whole(_job(kind, real, Form(kind == "along", False))) for kind in ("along", "across")
-    )
-    each_along, each_across = (
-        _whole(_job(kind, real, Form(kind == "along", True))) for kind in ("along", "across")
-    )
-
-    def run(real, call, words, numbers, options):
-        along, plan = options
-        call[WEIGHT], call[SMOOTHING] = _word(numbers[0]), _word(numbers[1])
-        sums = np.empty(FIELDS * words[plan + PITCH] * words[plan + RANGES], np.float64)
-        call[LOST_TO], call[SECOND] = _address_of(sums), QUOTIENT
-        scratch = np.empty(SCRATCH + LINE, np.uint8)
-        place = from_a_line_on(_address_of(scratch))
-        if words[BY_ELEMENT] != 0:
-            if along:
-                each_along(_address_of(call), place)
-            else:
-                each_across(_address_of(call), place)
-        elif along:
-            row_along(_address_of(call), place)
-        else:
-            row_across(_address_of(call), place)
-        _hold(sums, scratch, words, call)
-
-    return run
+    operands = labels, logits, weights, pos_weight, where
+    return types.void(frame, result, sums, scratch, *operands), codegen
 
 
 def _evaluate_along(
@@ -847,53 +683,34 @@ def _ol_evaluate_along(
     """Return the losses along axes."""
     real, keep = logits.dtype, _flag(keepdims)
     left = max(logits.ndim - _count_of_axes(axis, logits.ndim), 0)
-    ones = (1,) * (logits.ndim if keep else left)
     if not _given(code):
         raise TypingError("Argument `axis` needs a reduction, got `Reduction.NONE`.")
+    jobs: tuple[Job, ...] = ()
+    for kind in ("along", "across"):
+        jobs += _jobs(kind, real, *(Form(kind == "along", each) for each in (False, True)))
+    words = {COMPUTED: _computed(real), REDUCTION: code.literal_value, KEEPDIMS: int(keep)}
+    prepare = _entry("prepare", jobs, logits.ndim if keep else left, *words.items())
+    size = SCRATCH + LINE
 
     def scalar(
         labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
     ):  # fmt: skip
-        _mark(axis, np.zeros(logits.ndim, np.int64))
-        return _evaluate(labels, logits, weights, smoothing, code, pos_weight, where, name)
+        return _evaluate(
+            labels, logits, weights, smoothing, code, pos_weight, where, None, None, axis, name
+        )
 
     def several(
         labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
     ):  # fmt: skip
-        _check_shapes(labels, logits, weights, name)
-        _check_smoothing(smoothing)
-        reduced = np.zeros(logits.ndim, np.int64)
-        _mark(axis, reduced)
-        shape, place = ones, 0
-        for k in range(logits.ndim):
-            if reduced[k] == 0:
-                shape = tuple_setitem(shape, place, logits.shape[k])
-            if reduced[k] == 0 or keep:
-                place += 1
+        frame, misfit, _, count, shape = prepare(
+            logits, labels, weights, where, pos_weight, None, None, smoothing, None, None, axis,
+            None,
+        )  # fmt: skip
+        _refuse_misfit(misfit, name)
         result = np.zeros(shape, real)
-        if logits.size == 0:
-            return result
-        z, w = _as_array(labels), _as_array(weights)
-        q, excluded = _as_array(pos_weight), _as_array(where)
-        call, table, weight = _entered(z, logits, w, q, excluded, None, None)
-        # The results have the shape of the logits, without a step along what is reduced.
-        table[RESULT, CODE], table[RESULT, ITEMSIZE] = table[LOGITS, CODE], result.itemsize
-        table[RESULT, PLAIN], step = 1, result.itemsize
-        for k in range(logits.ndim - 1, -1, -1):
-            if reduced[k] == 0 and logits.shape[k] != 1:
-                table[RESULT, STRIDES + k] = step
-                step *= logits.shape[k]
-        call[ADDRESSES + RESULT], call[REDUCTION] = _address_of(result), code
-        words = np.zeros(axis_words(logits.ndim), np.int64)
-        axes = np.zeros(logits.ndim + 2, np.int64)
-        by_element = not np.isfinite(w).all()
-        others = 1 - reduced, np.zeros_like(reduced)
-        along = flatten_axes(logits.shape, table, reduced, *others, by_element, words, axes)
-        call[LAYOUT] = _address_of(words)
-        plan = SHAPE + words[RANK] + OPERANDS * (STRIDES + words[RANK])
-        numbers = weight, np.float64(smoothing)
-        _run_along(real, call, words, numbers, (along, plan))
-        _hold(logits, z, w, q, excluded)
+        if logits.size > 0:
+            sums, scratch = np.empty(count, np.float64), _scratch(size)
+            _finish(frame, result, sums, scratch, labels, logits, weights, pos_weight, where)
         return result
 
     return several if left or keep else scalar
@@ -917,7 +734,7 @@ def _ol_sigmoid_cross_entropy_with_logits(
         return _loss_of_numbers(labels, logits, None)
 
     def of_arrays(_sentinel=None, labels=None, logits=None, name=None, out=None):
-        return _evaluate(labels, logits, 1.0, 0.0, None, None, None, "labels")
+        return _evaluate(labels, logits, 1.0, 0.0, None, None, None, None, None, None, "labels")
 
     return of_numbers if _are_numbers(labels, logits) else of_arrays
 
@@ -938,7 +755,9 @@ def _ol_weighted_cross_entropy_with_logits(
         return _loss_of_numbers(labels, logits, pos_weight)
 
     def of_arrays(labels, logits, pos_weight, name=None, out=None):
-        return _evaluate(labels, logits, 1.0, 0.0, None, pos_weight, None, "labels")
+        return _evaluate(
+            labels, logits, 1.0, 0.0, None, pos_weight, None, None, None, None, "labels"
+        )
 
     return of_numbers if numbers else of_arrays
 
@@ -950,7 +769,8 @@ def _ol_sigmoid_cross_entropy_gradient(labels: Any, logits: Any) -> Any:
 
     # Without a second result there is nothing that the blocks of the kernels could do better.
     def of_contiguous(labels, logits):
-        _check_shapes(labels, logits, 1.0, "labels")
+        if labels.shape != logits.shape:
+            _refuse_misfit(LABELS, "labels")
         gradient = np.empty_like(logits)
         x, z, result = logits.reshape(-1), labels.reshape(-1), gradient.reshape(-1)
         for i in range(x.size):
@@ -958,7 +778,9 @@ def _ol_sigmoid_cross_entropy_gradient(labels: Any, logits: Any) -> Any:
         return gradient
 
     def of_arrays(labels, logits):
-        return _differentiate(labels, logits, 1.0, 0.0, None, None, None, HESSIAN)[0]
+        return _differentiate(
+            labels, logits, 1.0, 0.0, None, None, None, None, None, HESSIAN, "multi_class_labels"
+        )[0]
 
     if _are_numbers(labels, logits):
         return of_numbers
@@ -993,8 +815,8 @@ def _ol_sigmoid_cross_entropy(
         keepdims=False,
     ):  # fmt: skip
         return _evaluate(
-            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where,
-            "multi_class_labels",
+            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, None,
+            None, None, "multi_class_labels",
         )  # fmt: skip
 
     def along(
@@ -1037,8 +859,9 @@ def _ol_sigmoid_cross_entropy_value_and_grad(
         loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, grad_out=None,
     ):  # fmt: skip
         gradient, loss = _differentiate(
-            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, second
-        )
+            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, None,
+            None, second, "multi_class_labels",
+        )  # fmt: skip
         return loss, gradient
 
     return of_arrays
@@ -1082,8 +905,9 @@ def _ol_sigmoid_cross_entropy_gradient_hessian(
         grad_out=None, hess_out=None,
     ):  # fmt: skip
         return _differentiate(
-            multi_class_labels, logits, weights, label_smoothing, None, pos_weight, where, HESSIAN
-        )
+            multi_class_labels, logits, weights, label_smoothing, None, pos_weight, where, None,
+            None, HESSIAN, "multi_class_labels",
+        )  # fmt: skip
 
     return of_arrays
 
@@ -1110,7 +934,7 @@ def _ol_compute_weighted_loss(
         losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,
         keepdims=False,
     ):  # fmt: skip
-        return _evaluate(None, losses, weights, 0.0, code, None, None, "losses")
+        return _evaluate(None, losses, weights, 0.0, code, None, None, None, None, None, "losses")
 
     def along(
         losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,

@@ -490,5 +490,6 @@ def test_kernels_are_called_rather_than_compiled_once_more():
     function = call("sigmoid_cross_entropy(z, x)")
     function(LABELS, LOGITS, 1.0)
     (code,) = function.inspect_llvm().values()
+    assert re.search(r"declare i32 @\"?sce_numba\.evaluate_row", code)
     assert re.search(r"declare double @\"?sce_numba\.totals_float64\.whole", code)
     assert not re.search(r"define.*sce_numba\.totals", code)

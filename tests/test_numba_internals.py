@@ -35,7 +35,6 @@ PARTS = [
     "numba.core.registry cpu_target.target_context.refresh",
     "numba.core.registry cpu_target.typing_context.refresh",
     "numba.core.typing.templates AttributeTemplate",
-    "numba.cpython.unsafe.tuple tuple_setitem",
     "numba.np.numpy_support as_dtype",
     "numba.np.ufunc.parallel _get_num_threads",
     "numba.np.ufunc.parallel _set_num_threads",
@@ -142,16 +141,6 @@ def test_a_value_is_pickled_with_the_code_of_whoever_calls_what_it_belongs_to(in
 def test_types_of_arrays_are_dtypes_of_numpy(internals):
     assert internals.as_dtype(types.float32) == np.dtype(np.float32)
     assert internals.as_dtype(types.boolean) == np.dtype(bool)
-
-
-def test_an_item_of_a_tuple_can_be_replaced_in_compiled_code(internals):
-    replace = internals.tuple_setitem
-
-    @numba.njit
-    def replaced(items, k, value):
-        return replace(items, k, value)
-
-    assert replaced((1, 2, 3), 1, 7) == (1, 7, 3)
 
 
 def imported(tree):

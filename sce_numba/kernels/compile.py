@@ -256,7 +256,10 @@ def compile_all(dtypes: Collection[Any]) -> int:
     jobs += [kernel(kind, dtype) for kind in FORMS for dtype in dtypes]
     for code in jobs:
         code.group  # noqa: B018
-    _DEAL.loop  # noqa: B018
+    from .frame import ENTRIES  # which are made of what is here
+
+    for loop in (_DEAL, *ENTRIES.values()):
+        loop.address  # noqa: B018
     return len(jobs)
 
 
@@ -280,19 +283,45 @@ def call_group(typing, function, call, group, partials, scratch):
     return types.void(*[types.int64] * 5), codegen
 
 
-class _Deal(_Lazy):
-    """The loop over groups, compiled by Numba when it is first called.
+class ByNumba(_Lazy):
+    """A function of whole numbers that Numba compiles, kept on disk.
 
     What Numba makes of it is called by its address as well, so that a process which finds the code
     on disk need not get Numba's compiler ready.
     """
 
-    _parts = ("loop",)
+    _parts: tuple[str, ...] = ("address",)
+    address: int
+
+    def __init__(self, function: Callable[..., Any], count: int, **options: Any) -> None:
+        self._function, self._count, self._options = function, count, options
 
     def _make(self, _name: str) -> None:
         versions = sys.implementation.cache_tag, numba.__version__
+        self.address = _code(self._function.__name__, versions, self._loaded, self._compiled)
+
+    def _compiled(self) -> bytes:
+        """Return the name of the compiled function and its object file."""
+        name, code = object_code(self._function, (types.int64,) * self._count, **self._options)
+        return name.encode() + b"\0" + code
+
+    def _loaded(self, code: bytes) -> int:
+        name, _, objects = code.partition(b"\0")
+        (found,) = machine_code.load([name.decode()], objects)
+        return found
+
+
+class _Deal(ByNumba):
+    """The loop over groups, compiled by Numba when it is first called."""
+
+    _parts = ("address", "loop")
+
+    def _make(self, name: str) -> None:
+        if name == "address":
+            super()._make(name)
+            return
         call = function_type(ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4)
-        function = call(_code("deal", versions, self._loaded, self._compiled))
+        function = call(self.address)
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
 
         def loop(*arguments: Any) -> None:
@@ -301,16 +330,9 @@ class _Deal(_Lazy):
 
         self.loop = loop
 
-    def _compiled(self) -> bytes:
-        """Return the name of the compiled function and its object file."""
-        name, code = object_code(deal, (types.int64,) * 6, parallel=True, **OPTIONS)
-        return name.encode() + b"\0" + code
-
     def _loaded(self, code: bytes) -> int:
         numba.get_num_threads()  # starts the threads, and makes what the code calls known to LLVM
-        name, _, objects = code.partition(b"\0")
-        (found,) = machine_code.load([name.decode()], objects)
-        return found
+        return super()._loaded(code)
 
 
-_DEAL = _Deal()
+_DEAL = _Deal(deal, 6, parallel=True, **OPTIONS)

@@ -46,6 +46,10 @@ from .lanes import (
 )
 from .softplus import FORMATS, RAISED, exp_minus_abs_and_rest, log1p, sign_of
 
+# The power of so much of gamma is a product; with more the error would grow less than the time.
+_FACTORS = 16.0
+# With a greater exponent a power of anything less than 1 is 0, as it is with this one.
+_GREATEST = 2.0**100
 # A number in two parts.
 _Pair = tuple[Any, Any]
 
@@ -101,6 +105,14 @@ def _shares(element: Element, t: Any, d: Any) -> _Shares:
 def _times(one: _Pair, two: _Pair) -> _Pair:
     product, lost = _exact_product(one[0], two[0])
     return product, fma(one[0], two[1], fma(one[1], two[0], lost))
+
+
+def parts_of(gamma: float) -> tuple[float, float, float]:
+    """Return three numbers that add up to gamma, a whole one and one of float32 among them."""
+    whole = min(gamma // 1.0, _FACTORS)
+    rest = min(gamma - whole, _GREATEST)
+    short = np.float64(np.float32(rest))
+    return whole, short, rest - short
 
 
 def _power(dtype: Any, q: _Pair, parameters: _Parameters) -> _Pair:

@@ -16,7 +16,6 @@ from numba.core.cgutils import get_or_insert_function
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 from numba.core.typing.templates import AttributeTemplate
-from numba.cpython.unsafe.tuple import tuple_setitem
 from numba.np.numpy_support import as_dtype
 from numba.np.ufunc import parallel
 
@@ -33,7 +32,6 @@ __all__ = [
     "refresh",
     "set_number_of_threads",
     "target",
-    "tuple_setitem",
 ]
 
 
