@@ -17,7 +17,6 @@ from .kernels.axis_view import SHORTEST
 from .kernels.compile import kernel
 from .kernels.divisor import SUM
 from .kernels.group_sums import GROUP_FIELDS
-from .kernels.parallel import one_thread
 from .kernels.view import LABELS, LOGITS, RESULT
 from .layout import RowLayout, computed_in
 from .messages import shown
@@ -257,6 +256,5 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
         rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
         layout = RowLayout(own.size)
         rest = 1.0, 0.0, SUM, QUOTIENT, 0
-        with one_thread():
-            evaluation.reduce_along(rows, layout, job, *rest)
+        evaluation.reduce_along(rows, layout, job, *rest)
     return parts

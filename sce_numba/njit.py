@@ -34,7 +34,7 @@ from . import losses, nn
 from .arguments import dtype_code
 from .kernels import elements
 from .kernels.cache import sources
-from .kernels.compile import OPTIONS, kernel
+from .kernels.compile import kernel
 from .kernels.divisor import SUM, check
 from .kernels.dtypes import FLOAT32, FLOAT64, MISSING
 from .kernels.focal import FOCAL
@@ -42,6 +42,7 @@ from .kernels.frame import (
     ALPHA,
     ARRAYS,
     AXES,
+    CALLED,
     CHOSEN,
     COMPUTED,
     COUNT,
@@ -94,16 +95,11 @@ from .kernels.view import (
 from .loss_collections import GraphKeys
 from .reduction import CODES, Reduction
 
-# Whatever the options of the caller: no fast-math flags come from there, and, as functions that
-# are called inherit no `parallel`, no parallel region begins here.
-_OPTIONS = OPTIONS | {"forceinline": False}
-
-
 # ---- What is accepted -----------------------------------------------------------------------
 
 
 def _overload(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    decorate = overload(function, jit_options=_OPTIONS | options, strict=False, prefer_literal=True)
+    decorate = overload(function, jit_options=CALLED | options, strict=False, prefer_literal=True)
     return decorate
 
 

@@ -75,9 +75,10 @@ def frame_words(rank: int) -> int:
     return ROOM + 4 * rank + OPERANDS * (STRIDES + rank) + rank + 2 + axis_words(rank)
 
 
-# Whatever the options of the caller: no fast-math flags come from there.
-_OPTIONS = OPTIONS | {"forceinline": False}
-_jitable = register_jitable(**_OPTIONS)
+# Whatever the options of the caller: no fast-math flags come from there, and, as functions that
+# are called inherit no `parallel`, no parallel region begins here.
+CALLED = OPTIONS | {"forceinline": False}
+_jitable = register_jitable(**CALLED)
 for _function in (
     flatten.groups_of,
     flatten.join_axes,
@@ -199,6 +200,29 @@ def _array(frame, row):
 
 
 @_jitable
+def _size(lengths):
+    """Return the number of elements."""
+    size = 1
+    for axis in range(len(lengths)):
+        size *= lengths[axis]
+    return size
+
+
+@_jitable
+def _settle_weight(frame):
+    """Leave a finite weight of all elements out of the arrays; tell whether it is one.
+
+    As in `arguments.as_weights`: it can be applied to the sum.
+    """
+    is_one = np.isfinite(_real(frame[WEIGHT]))
+    if is_one:
+        frame[ADDRESSES + WEIGHTS] = 0
+    else:
+        frame[WEIGHT] = _word(1.0)
+    return is_one
+
+
+@_jitable
 def _misfit(frame, reduced):
     """Return what of shapes and numbers doesn't fit; put 1 for each axis that is reduced."""
     lengths, _ = _array(frame, LOGITS)
@@ -237,12 +261,8 @@ def _enter(frame, lengths, table):
     for row in (LOGITS, LABELS, WEIGHTS, POS_WEIGHT, WHERE, RESULT, GRADIENT):
         place = ARRAYS + ROW * row
         table[row, CODE] = frame[place + CODE]
-        if row == WEIGHTS:
-            # As in `arguments.as_weights`: one finite weight can be applied to the sum.
-            if np.isfinite(_real(frame[WEIGHT])):
-                table[row, CODE], frame[ADDRESSES + row] = MISSING, 0
-            else:
-                frame[WEIGHT] = _word(1.0)
+        if row == WEIGHTS and _settle_weight(frame):
+            table[row, CODE] = MISSING
         if table[row, CODE] == MISSING:
             continue
         table[row, ITEMSIZE], table[row, PLAIN] = frame[place + ITEMSIZE], frame[place + PLAIN]
@@ -282,9 +302,7 @@ def evaluate(address):
     frame, flags, table, axes, words = _opened(address)
     lengths, _ = _array(frame, LOGITS)
     frame[VALUE], frame[MISFIT] = 0, _misfit(frame, flags[0])
-    size = 1
-    for axis in range(len(lengths)):
-        size *= lengths[axis]
+    size = _size(lengths)
     if frame[MISFIT] != 0 or size == 0:
         return
     frame[MISFIT] = _enter(frame, lengths, table)
@@ -326,9 +344,7 @@ def evaluate_row(address):
     frame = _words_at(address, frame_words(rank))
     lengths, _ = _array(frame, LOGITS)
     frame[VALUE], frame[MISFIT] = 0, _misfit(frame, frame[ROOM : ROOM + rank])
-    size = 1
-    for axis in range(rank):
-        size *= lengths[axis]
+    size = _size(lengths)
     if frame[MISFIT] != 0 or size == 0:
         return
     words = frame[ROOM : ROOM + words_of(1)]
@@ -339,10 +355,7 @@ def evaluate_row(address):
         place, own = ARRAYS + ROW * row, SHAPE + 1 + (STRIDES + 1) * row
         words[own + CODE], words[own + ITEMSIZE] = frame[place + CODE], frame[place + ITEMSIZE]
         words[own + STRIDES] = frame[place + ITEMSIZE] if row != WEIGHTS else 0
-    if np.isfinite(_real(frame[WEIGHT])):
-        frame[ADDRESSES + WEIGHTS] = 0
-    else:
-        frame[WEIGHT] = _word(1.0)
+    _settle_weight(frame)
     frame[LAYOUT] = address + 8 * ROOM
     frame[VALUE] = _word(_run(frame[KERNELS], address, 0))
 
@@ -382,9 +395,8 @@ def prepare(address):
     lengths, _ = _array(frame, LOGITS)
     shape, reduced = flags[0], flags[1]
     frame[COUNT], frame[MISFIT] = 0, _misfit(frame, reduced)
-    place, size = 0, 1
+    place, size = 0, _size(lengths)
     for axis in range(len(lengths)):
-        size *= lengths[axis]
         if reduced[axis] == 0 or frame[KEEPDIMS] != 0:
             shape[place] = lengths[axis] if reduced[axis] == 0 else 1
             place += 1
@@ -414,6 +426,6 @@ def prepare(address):
 
 
 ENTRIES = {
-    function.__name__: ByNumba(function, 1, **_OPTIONS)
+    function.__name__: ByNumba(function, 1, **CALLED)
     for function in (evaluate, evaluate_row, prepare)
 }
