@@ -145,7 +145,7 @@ def _run(
     results = arrays[RESULT] if wanted == QUOTIENT else arrays[RESULT][0]
     arrays = arrays | {RESULT: results.reshape(kept)}
     by_element = WEIGHTS in arrays and _must_be_read(arrays[WEIGHTS], axes)
-    key = axes.reduced, by_element, *key_of(arrays.items())
+    key = axes.reduced, by_element, *key_of(arrays)
     layout: Any = found(key) or remember(key, _Layout(arrays, axes, by_element))
     sums = np.empty(layout.numbers)
     place = address(sums) if layout.numbers else 0
@@ -229,7 +229,7 @@ def reduce(given: Operands, axes: Axes, out: np.ndarray | None = None) -> Any:
     shape = axes.shape(logits.shape)
     if len(axes.reduced) == logits.ndim:
         # All elements: what is returned without axes.
-        value = evaluation.evaluate(*given)
+        value = evaluation.evaluate(given)
         if out is not None:
             out[...] = value
         elif shape:

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from .arguments import as_out
-from .kernels.array_address import address
+from .kernels.array_address import address, handle
 from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
 from .kernels.parallel import CROSSOVER, one_thread, run
-from .kernels.view import GRADIENT, LABELS, LOGITS, OPERANDS, RESULT, WEIGHTS, WHERE, WORDS
+from .kernels.view import ADDRESSES, GRADIENT, LABELS, LOGITS, RESULT, WEIGHTS, WHERE, WORDS
 from .layout import Layout, RowLayout, computed_in
+from .operands import Operands
 
 # The words of a call, in the order of `kernels.view`.
 _pack = struct.Struct(f"={WORDS - 3}q3d").pack
@@ -26,18 +27,10 @@ _SAFE = 65504.0
 _FIRST_OF_OTHERS = 256
 
 
-def _places(arrays: dict[int, np.ndarray]) -> list[int]:
-    """Return the addresses of all operands of the kernels, 0 for those that aren't there."""
-    places = [0] * OPERANDS
-    for row in arrays:
-        places[row] = address(arrays[row])
-    return places
-
-
 def _run(
     layout: Layout | RowLayout,
     code: Kernel,
-    places: list[int],
+    arrays: dict[int, np.ndarray],
     weight: float,
     smoothing: float,
     reduction: int = SUM,
@@ -45,31 +38,29 @@ def _run(
     second: int = TOTAL,
     lost: int = 0,
 ) -> float:
-    """Run a job on arrays that lie as the layout says, at these places."""
-    call = _pack(layout.address, *places, reduction, second, lost, weight, smoothing, scale)
+    """Run a job on arrays that lie as the layout says."""
+    words = [layout.address, 0, 0, 0, 0, 0, 0, 0, reduction, second, lost, weight, smoothing, scale]
+    for row, array in arrays.items():
+        words[ADDRESSES + row] = handle(array)
+    call = _pack(*words)
     if layout.size < CROSSOVER:
         return code.serial(call)
     return run(code, layout.size, call, layout.groups)
 
 
-def evaluate(
-    arrays: dict[int, np.ndarray],
-    layout: Layout | None,
-    weight: float,
-    smoothing: float,
-    reduction: int | None,
-    out: np.ndarray | None = None,
-) -> Any:
-    """Return the loss of operands (see ``operands``), or their losses, in ``out`` if given."""
+def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
+    """Return the loss of operands, or their losses, in ``out`` if given."""
+    arrays, layout, weight, smoothing, reduction = given
     if reduction is not None:
-        check_out(out)
+        if out is not None:
+            refuse_out()
         value, code = 0.0, check(reduction)
         if layout is not None:
-            value = _run(layout, layout.totals, _places(arrays), weight, smoothing, code)
+            value = _run(layout, layout.totals, arrays, weight, smoothing, code)
         return as_scalar(value, arrays[LOGITS].dtype)
     layout = enter_results(arrays, layout, (RESULT, out, "out"))
     if layout is not None:
-        _run(layout, layout.losses, _places(arrays), weight, smoothing)
+        _run(layout, layout.losses, arrays, weight, smoothing)
     return arrays[RESULT] if out is None else out
 
 
@@ -85,7 +76,7 @@ def reduce_along(
 ) -> None:
     """Write results of a reduction along axes, given the address of memory for sums (``axes``)."""
     rest = weight, smoothing, check(reduction), 1.0, wanted, sums
-    _run(layout, code, _places(arrays), *rest)
+    _run(layout, code, arrays, *rest)
 
 
 def sums(
@@ -96,13 +87,12 @@ def sums(
     reduction: int,
 ) -> tuple[float, float, float]:
     """Return the sum of the weighted losses, what the reduction divides it by, what it lost."""
-    places = _places(arrays)
-    by = _denominator(arrays, layout, places, weight, reduction)
+    by = denominator(arrays, layout, weight, reduction)
     if layout is None:
         return 0.0, by, 0.0
     lost = ctypes.c_double()
     to = ctypes.addressof(lost)
-    numerator = _run(layout, layout.totals, places, weight, smoothing, lost=to)
+    numerator = _run(layout, layout.totals, arrays, weight, smoothing, lost=to)
     return numerator, by, lost.value
 
 
@@ -114,13 +104,13 @@ def differentiate_loss(
     reduction: int,
 ) -> Any:
     """Write the gradient of the reduced loss to its place in ``arrays``, and return the loss."""
-    places, value = _places(arrays), 0.0
-    by = _denominator(arrays, layout, places, weight, reduction)
+    value = 0.0
+    by = denominator(arrays, layout, weight, reduction)
     if by == 0:
         arrays[GRADIENT][...] = 0
     elif layout is not None:
         scale = weight / by
-        value = _run(layout, layout.slopes, places, weight, smoothing, SUM, scale) / by
+        value = _run(layout, layout.slopes, arrays, weight, smoothing, SUM, scale) / by
     return as_scalar(value, arrays[LOGITS].dtype)
 
 
@@ -141,7 +131,7 @@ def differentiate_sum(
     if divisor == 0 or layout is None:
         return 0.0
     rest = weight, smoothing, SUM, weight / divisor, TOTAL, lost
-    return _run(layout, layout.slopes, _places(arrays), *rest)
+    return _run(layout, layout.slopes, arrays, *rest)
 
 
 def differentiate_elements(
@@ -154,23 +144,13 @@ def differentiate_elements(
     """Write weighted gradients and, as results, what is the ``second`` to be computed."""
     if layout is not None:
         rest = weight, smoothing, SUM, weight, second
-        _run(layout, layout.slopes, _places(arrays), *rest)
+        _run(layout, layout.slopes, arrays, *rest)
 
 
 def denominator(
     arrays: dict[int, np.ndarray], layout: Layout | None, weight: float, reduction: int
 ) -> float:
     """Return what the reduction divides by, which weights and ``where`` alone decide."""
-    return _denominator(arrays, layout, _places(arrays), weight, reduction)
-
-
-def _denominator(
-    arrays: dict[int, np.ndarray],
-    layout: Layout | None,
-    places: list[int],
-    weight: float,
-    reduction: int,
-) -> float:
     check(reduction)
     if layout is None or is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
         count = float(arrays[LOGITS].size)
@@ -179,14 +159,14 @@ def _denominator(
     counted = layout.counted(arrays)
     # A broadcast weight counts once for each of its uses.
     uses = layout.size // counted.size
-    return uses * _run(counted, counted.weights, places, weight, 0.0, reduction)
+    return uses * _run(counted, counted.weights, arrays, weight, 0.0, reduction)
 
 
 def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
     """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
     dtype: Any = layout.computed
     with one_thread():
-        _run(layout, kernel("bins", dtype), _places(arrays), 1.0, 0.0, second=address(table))
+        _run(layout, kernel("bins", dtype), arrays, 1.0, 0.0, second=address(table))
 
 
 def add_margins(
@@ -201,7 +181,7 @@ def add_margins(
     dtype: Any = layout.computed
     rest = weight, smoothing, check(reduction)
     with one_thread():
-        _run(layout, kernel("margins", dtype), _places(arrays), *rest, second=address(sums))
+        _run(layout, kernel("margins", dtype), arrays, *rest, second=address(sums))
 
 
 def add_to_slices(
@@ -210,15 +190,12 @@ def add_to_slices(
     """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
     arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
     computed: Any = computed_in(dtype).type
-    _run(RowLayout(len(rows)), kernel("slices", computed), _places(arrays), 1.0, 0.0)
+    _run(RowLayout(len(rows)), kernel("slices", computed), arrays, 1.0, 0.0)
 
 
-def check_out(out: np.ndarray | None) -> None:
+def refuse_out() -> None:
     """Refuse memory for element losses, which are reduced."""
-    if out is not None:
-        raise ValueError(
-            "Argument `out` holds element losses: it needs `reduction=Reduction.NONE`."
-        )
+    raise ValueError("Argument `out` holds element losses: it needs `reduction=Reduction.NONE`.")
 
 
 def enter_results(
@@ -251,7 +228,7 @@ def result_like(logits: np.ndarray) -> np.ndarray:
 def as_scalar(value: float, dtype: np.dtype[Any]) -> Any:
     """Return a float64 rounded, once, to a scalar of ``dtype``."""
     own = dtype.num < _FIRST_OF_OTHERS
-    if own and abs(value) < _SAFE:  # `errstate` takes longer than all the rest
+    if own and -_SAFE < value < _SAFE:  # `errstate` takes longer than all the rest
         return dtype.type(value)
     with np.errstate(over="ignore"):
         if own or np.isnan(value):

@@ -146,7 +146,7 @@ def sigmoid_focal_cross_entropy(
         given = checked(
             labels, logits, weights, label_smoothing, reduction, None, where, labels_name="labels"
         )
-    return evaluation.evaluate(*of_formula(given, formula), out)
+    return evaluation.evaluate(of_formula(given, formula), out)
 
 
 @overload

@@ -205,7 +205,7 @@ def sigmoid_cross_entropy(
     elif by_group:
         loss = grouping.evaluate(given, groups, num_groups, out)
     else:
-        loss = evaluation.evaluate(*given, out)
+        loss = evaluation.evaluate(given, out)
     record(
         loss, scope, loss_collection, reduction, several=(by_axis or by_group) and np.ndim(loss) > 0
     )
@@ -370,7 +370,8 @@ def differentiated(
         evaluation.differentiate_elements(arrays, layout, weight, smoothing, LOSSES)
         loss = arrays[view.RESULT] if out is None else out
     else:
-        evaluation.check_out(out)
+        if out is not None:
+            evaluation.refuse_out()
         layout = evaluation.enter_results(arrays, layout, *results)
         loss = evaluation.differentiate_loss(arrays, layout, weight, smoothing, code)
     return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
@@ -611,7 +612,7 @@ def compute_weighted_loss(
     elif by_group:
         loss = grouping.evaluate(given, groups, num_groups)
     else:
-        loss = evaluation.evaluate(*given)
+        loss = evaluation.evaluate(given)
     if dtype.kind in "iu":
         loss = arguments.as_integers(loss, dtype)
     record(

@@ -84,7 +84,7 @@ def sigmoid_cross_entropy_with_logits(
                 sigmoid_cross_entropy_with_logits, labels=labels, logits=logits, out=out
             )
         given = checked(labels, logits, labels_name="labels")
-    losses: np.ndarray = evaluation.evaluate(*given, out)
+    losses: np.ndarray = evaluation.evaluate(given, out)
     return losses
 
 
@@ -169,7 +169,7 @@ def weighted_cross_entropy_with_logits(
         if dispatch is not None:
             return dispatch(weighted_cross_entropy_with_logits, **operands, out=out)
         given = checked(labels, logits, pos_weight=pos_weight, labels_name="labels")
-    losses: np.ndarray = evaluation.evaluate(*given, out)
+    losses: np.ndarray = evaluation.evaluate(given, out)
     return losses
 
 

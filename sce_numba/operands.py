@@ -64,7 +64,7 @@ def recognised(
     layout = remembered(arrays)
     if layout is None:
         return None
-    return arrays, layout, weight, float(label_smoothing), code
+    return arrays, layout, weight, label_smoothing, code
 
 
 def checked(

@@ -47,7 +47,7 @@ def margins_of(given: Operands) -> Margins:
     places = padded(logits.shape[-1]) * FIELDS
     sums = np.zeros(2 * places + math.prod(logits.shape[:-1]) * FIELDS)
     if logits.size:
-        key = "margins", *key_of(arrays.items())
+        key = "margins", *key_of(arrays)
         layout = found(key) or remember(key, _Layout(arrays))
         add_margins(arrays, layout, weight, smoothing, reduction or SUM_OVER_BATCH_SIZE, sums)
     classes = sums[: 2 * places].reshape(2, FIELDS, -1)[..., : logits.shape[-1]]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .lanes import select
 from .memory import get
 
 # Rows of the layout; the address of an array that is not given is 0.
@@ -25,9 +26,11 @@ WEIGHT, SMOOTHING, SCALE = 11, 12, 13
 WORDS = 14
 
 # Words of a layout: rows and columns of the view (a tile never crosses a row), whether the weight
-# varies along a row, whether arrays have to be gathered, groups of tiles, axes; then the lengths of
-# the axes, then the arrays' rows, then the float64 numbers that the formula of the loss takes.
-ROWS, COLUMNS, BY_ELEMENT, STAGED, GROUPS, RANK, SHAPE = 0, 1, 2, 3, 4, 5, 6
+# varies along a row, whether arrays have to be gathered, groups of tiles, axes, and where in the
+# objects that a call has for its arrays their addresses are, 0 if it has these themselves (see
+# ``array_address``); then the lengths of the axes, then the arrays' rows, then the float64 numbers
+# that the formula of the loss takes.
+ROWS, COLUMNS, BY_ELEMENT, STAGED, GROUPS, RANK, FIELD, SHAPE = 0, 1, 2, 3, 4, 5, 6, 7
 CODE, ITEMSIZE, PLAIN, SWAPPED, STRIDES = 0, 1, 2, 3, 4
 
 
@@ -77,14 +80,17 @@ class Call(NamedTuple):
 
     def array(self, row: int) -> Array:
         """Return one of the arrays."""
-        shape = self.layout + 8 * SHAPE
-        table = shape + self.rank * 8
-        place = table + (self.rank + STRIDES) * (8 * row)
-        return Array(get(self.address, ADDRESSES + row), place, shape, self.rank)
+        shape, place = self.layout + 8 * SHAPE, self.address + 8 * (ADDRESSES + row)
+        held, field = get(place), get(self.layout, FIELD)
+        place = select((held != 0) & (field != 0), held + field, place)
+        return Array(get(place), self._row(row), shape, self.rank)
+
+    def _row(self, row: int) -> Any:
+        return self.layout + 8 * SHAPE + self.rank * 8 + (self.rank + STRIDES) * (8 * row)
 
     def parameter(self, k: int) -> Any:
         """Return one of the numbers that the formula of the loss takes."""
-        return get(self.array(OPERANDS).row, k, np.float64)
+        return get(self._row(OPERANDS), k, np.float64)
 
     def number(self, word: int) -> Any:
         """Return one of the numbers that go with the arrays."""
