@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import struct
 from typing import Any
 
@@ -151,15 +152,20 @@ def denominator(
     arrays: dict[int, np.ndarray], layout: Layout | None, weight: float, reduction: int
 ) -> float:
     """Return what the reduction divides by, which weights and ``where`` alone decide."""
-    check(reduction)
     if layout is None or is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
-        count = float(arrays[LOGITS].size)
-        known: float = divisor(reduction, weight, count, count, count)
-        return known
+        return _divisor_of_all(reduction, weight, arrays[LOGITS].size)
     counted = layout.counted(arrays)
     # A broadcast weight counts once for each of its uses.
     uses = layout.size // counted.size
-    return uses * _run(counted, counted.weights, arrays, weight, 0.0, reduction)
+    return uses * _run(counted, counted.weights, arrays, weight, 0.0, check(reduction))
+
+
+@functools.lru_cache(256)
+def _divisor_of_all(reduction: int, weight: float, size: int) -> float:
+    """Return the divisor where all elements have one weight."""
+    count = float(size)
+    known: float = divisor(check(reduction), weight, count, count, count)
+    return known
 
 
 def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
