@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from reference import REDUCTIONS
 
 import sce_numba as sce
+from sce_numba import evaluation, losses
 from sce_numba import layout as layouts
-from sce_numba import losses
+from sce_numba.kernels import array_address
 from sce_numba.kernels.array_address import address
 from sce_numba.kernels.tiles import Form
 from sce_numba.kernels.view import (
     COLUMNS,
+    FIELD,
     LABELS,
     LOGITS,
     OPERANDS,
@@ -28,8 +30,9 @@ from sce_numba.kernels.view import (
     WEIGHTS,
     WHERE,
 )
-from sce_numba.layout import layout_of
+from sce_numba.layout import Layout, layout_of
 from sce_numba.operands import recognised
+from sce_numba.reduction import CODES
 
 
 def shape_of(layout):
@@ -120,6 +123,17 @@ def test_what_has_to_be_gathered_or_left_out_is_staged():
 )
 def test_the_address_is_that_of_the_array_interface(array):
     assert address(array) == array.__array_interface__["data"][0]
+
+
+def test_a_call_may_tell_addresses_rather_than_objects(monkeypatch):
+    labels, logits = np.float32([[0, 1], [1, 0]]), np.float32([[1, 2], [3, 4]])
+    operands = {LOGITS: logits, LABELS: labels}
+    expected = sce.sigmoid_cross_entropy(labels, logits)
+    assert Layout(operands).words[FIELD] == array_address.FIELD
+    monkeypatch.setattr(array_address, "FIELD", 0)
+    monkeypatch.setattr(evaluation, "handle", array_address.address)
+    given = operands, Layout(operands), 1.0, 0.0, CODES[sce.Reduction.SUM_BY_NONZERO_WEIGHTS]
+    assert evaluation.evaluate(given) == expected
 
 
 def test_a_layout_that_is_remembered_holds_no_address():
