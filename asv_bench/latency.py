@@ -117,6 +117,8 @@ def worker(peer: str, job: str, size: int, gap: float, calls: int, setting: str)
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     for _ in range(5):
         call()
+    print(flush=True)  # ready: processes that run at once begin at once
+    sys.stdin.read()
     seconds = []
     for _ in range(calls):
         if gap:
@@ -175,10 +177,12 @@ def measured(peer: str, *rest: Any, setting: str) -> tuple[str, list[float]]:
             except OSError as error:
                 raise RuntimeError(f"no control group: {error.strerror}") from None
             enter = functools.partial(processes.write_text, "0")  # 0 is who writes
+        start, go = os.pipe()
         running = [
             subprocess.Popen(
                 command,
                 env=environment,
+                stdin=start,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -186,6 +190,11 @@ def measured(peer: str, *rest: Any, setting: str) -> tuple[str, list[float]]:
             )
             for _ in range(count)
         ]
+        os.close(start)
+        for process in running:
+            assert process.stdout
+            process.stdout.readline()
+        os.close(go)
         outputs = [process.communicate() for process in running]
     for process, (_, error) in zip(running, outputs, strict=True):
         if process.returncode:

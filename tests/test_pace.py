@@ -49,6 +49,11 @@ def test_a_slow_call_that_the_others_make_up_for_takes_nothing_from_the_threads(
     assert found.count(False) <= LEARNT + 4000 / EVERY
 
 
+def test_two_slow_calls_that_calls_before_them_made_up_for_take_nothing_from_the_threads():
+    found = calls(Pace(), 4000, 1.0, lambda call: 3.0 if call % 100 in (98, 99) else 0.6)
+    assert found.count(False) <= LEARNT + 4000 / EVERY
+
+
 def test_slow_calls_that_the_others_do_not_make_up_for_end_the_use_of_threads():
     found = calls(Pace(), 4000, 1.0, lambda call: 8.0 if call % 10 == 9 else 0.6)
     assert found.count(True) < 400

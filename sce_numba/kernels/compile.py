@@ -206,16 +206,16 @@ class Kernel(_Lazy):
         return self._parallel
 
     def _parallel(self, call: bytes, groups: int) -> float:
-        partials = np.zeros((groups, PARTIAL))
-        to, scratch, row = address(partials), 0, 0
+        threads = number_of_threads()
+        partials = np.zeros(groups * PARTIAL + threads * (LINE // 8))
+        to, scratch = address(partials), 0
         if self.job.needs_scratch:
-            row = SCRATCH
-            memory = np.empty(row * number_of_threads() + LINE, np.uint8)
+            memory = np.empty(threads * SCRATCH + LINE, np.uint8)
             scratch = from_a_line_on(address(memory))
-        _DEAL.loop(self.group, call, groups, to, scratch, row)
+        _DEAL.loop(self.group, call, groups, to, scratch, threads)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
-        if partials[0, -1] != groups:
+        if partials[PARTIAL - 1] != groups:
             raise MemoryError("A thread could not do its part, most likely for want of memory.")
         return result
 
@@ -263,11 +263,35 @@ def compile_all(dtypes: Collection[Any]) -> int:
     return len(jobs)
 
 
-def deal(function, call, groups, partials, scratch, row):
-    """Deal out groups of tiles to threads, each with a row of scratch memory of its own."""
-    for group in prange(groups):
-        own = scratch + numba.get_thread_id() * row
-        call_group(function, call, np.int64(group), partials, own)
+def deal(function, call, groups, partials, scratch, threads):
+    """Deal out groups of tiles to threads, each with scratch memory of its own.
+
+    A thread begins with neighbours that are its own in each call, as they may be in its cache, and
+    then helps the others, one of which may have had to be woken, or to share its CPU.  How many of
+    its own are taken is counted behind what groups leave, in a line of the caches for each thread.
+    """
+    for index in prange(threads):
+        thread = np.int64(index)
+        for k in range(threads):
+            part = (thread + k) % threads
+            first, stop = groups * part // threads, groups * (part + 1) // threads
+            taken = partials + groups * (8 * PARTIAL) + part * LINE
+            group = first + take(taken)
+            while group < stop:
+                call_group(function, call, group, partials, scratch + thread * SCRATCH)
+                group = first + take(taken)
+
+
+@intrinsic
+def take(typing, place):
+    """Return a whole number in memory, which is one more for whoever asks next."""
+
+    def codegen(context, builder, _signature, arguments):
+        word = ir.IntType(64)
+        pointer = builder.inttoptr(arguments[0], word.as_pointer())
+        return builder.atomic_rmw("add", pointer, word(1), "monotonic")
+
+    return types.int64(types.int64), codegen
 
 
 @intrinsic

@@ -23,13 +23,17 @@ TIMED = 8
 # slow for a few calls.
 SHARE, AT_FIRST, SHORTEST, LONGEST = 96, 8, 8, 1 << 14
 
+# Slow calls are made up for by what threads gained before, up to what so many calls on one thread
+# take: more would hide for long that other work has come.
+CREDIT = 8
+
 
 class Pace:
     """What has been seen of one loop at sizes between two powers of two, in seconds an element."""
 
     def __init__(self) -> None:
         self.alone = float("inf")
-        # What threads cost more than one since they last paid, and of that the worst call.
+        # What threads cost more than one, less than 0 while they pay, and of that the worst call.
         self._lost = self._worst = 0.0
         self._doubted = False
         self._learnt = 0
@@ -64,10 +68,13 @@ class Pace:
         have to be after a pause.
         """
         self._left -= 1
+        if self._learnt == 0:
+            return
         more = pace - self.alone
         self._lost += more
         if self._lost <= 0:
-            self._lost = self._worst = 0.0
+            self._lost = max(self._lost, -CREDIT * self.alone)
+            self._worst = 0.0
             return
         self._worst = max(self._worst, more)
         if self._lost > self._worst:

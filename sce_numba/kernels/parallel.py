@@ -39,10 +39,10 @@ from .pace import LARGEST, TIMED, Pace
 # took as long as one for 2^15 float32 elements, and three quarters of the time for 2^16.
 CROSSOVER = 1 << 16
 
-# How often GNU OpenMP looks whether there is work before a thread falls asleep: for 1 to 2 ms,
-# which outlasts the pause between two calls of a loop.  Its own default is ten times as long, a
-# time slice of the scheduler, in which the thread that is waited for may be without a CPU.
-SPINS = 30_000
+# How often GNU OpenMP looks whether there is work before a thread falls asleep: for up to half a
+# millisecond, which outlasts a short pause between two calls.  Where another process is at the CPU
+# of a thread that is waited for, a call takes as much longer; its own default is thirty times that.
+SPINS = 10_000
 
 # Seconds for which a count of CPUs holds: counting takes a twentieth of the shortest parallel call.
 COUNT_HOLDS = 0.01
