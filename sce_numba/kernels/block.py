@@ -18,6 +18,7 @@ import numpy as np
 from .divisor import MEAN, SUM, SUM_BY_NONZERO_WEIGHTS
 from .dtypes import FLOAT64, MISSING
 from .elements import SIGMOID, Element, Formula
+from .from_memory import to_float64_from_memory
 from .fused import fma, two_sum
 from .lanes import (
     LANES,
@@ -99,6 +100,7 @@ class Block(NamedTuple):
     scale: Any
     wide: Any
     tails: Any  # memory for what is left after whole steps, ``TAILS`` times ``TAIL`` bytes
+    smooth: Any  # whether b is other than 0
     formula: Formula = SIGMOID
     parameters: tuple[Any, ...] = ()  # the numbers that the formula takes
 
@@ -172,7 +174,7 @@ def merge_step(dtype: Any, u: Any, t: Any) -> Any:
     """Return (1 + u) times all 1 + t of a step, less 1, in float64."""
     for _ in range((step_of(dtype) // LANES).bit_length() - 1):
         t = merge(*split(t, 2))
-    return merge(u, to_float64(t))
+    return merge(u, to_float64_from_memory(t))
 
 
 def sum_merged(u: Any, total: Any, lost: Any) -> tuple[Any, Any]:
@@ -206,7 +208,7 @@ def read_pair(dtype: Any, k: Any, block: Block, ahead: Any) -> tuple[Any, Callab
     def element(computed: Any) -> Element:
         labels = load(computed, at_z, z.code if computed is dtype else FLOAT64, width)
         a, b = spread(block.a, computed, width), spread(block.b, computed, width)
-        return Element(computed, to_dtype(logits, computed), labels, a, b, block.b != 0.0)
+        return Element(computed, to_dtype(logits, computed), labels, a, b, block.smooth)
 
     return logits, element
 
@@ -224,7 +226,9 @@ def total_merged(dtype: Any, block: Block) -> tuple[Any, Any]:
     def step(k: Any, u: Any, total: Any, lost: Any, r: Any, exponent: Any) -> tuple[Any, ...]:
         x, element = read_pair(dtype, k, block, ahead=is_late_for(size))
         (linear,) = in_precision(
-            dtype, block.z.code == FLOAT64, lambda own: (to_float64(linear_part(element(own))),)
+            dtype,
+            block.z.code == FLOAT64,
+            lambda own: (to_float64_from_memory(linear_part(element(own))),),
         )
         total, lost = add_step(dtype, total, lost, linear)
         u = merge_step(dtype, u, end_exp_minus_abs_normal(dtype, r, exponent))
@@ -298,7 +302,7 @@ def read_step(
         w * spread(block.scale, weights, width) if scaled else w,
     )
     a, b = spread(block.a, dtype, width), spread(block.b, dtype, width)
-    options = block.b != 0.0, block.q.code != MISSING, positives, logits_dtype, block.parameters
+    options = block.smooth, block.q.code != MISSING, positives, logits_dtype, block.parameters
     in_one_piece = isinstance(block.x.code, int)
     return x, Element(dtype, to_dtype(x, dtype), z, a, b, *options, in_one_piece), w, included
 
@@ -328,7 +332,7 @@ def _sums(dtype: Any, block: Block, reduction: Any, scaled: bool) -> tuple[Any, 
     ) -> tuple[Any, ...]:
         def compute(computed: Any) -> tuple[Any, Any]:
             x, element, w, _ = read_step(dtype, computed, k, block, np.float64, scaled)
-            return to_float64(values_of(dtype, x, element, block)), w
+            return to_float64_from_memory(values_of(dtype, x, element, block)), w
 
         values, w = in_precision(dtype, block.wide != 0, compute)
         total, lost = add_weighted_step(dtype, total, lost, values, w)
@@ -497,14 +501,21 @@ def branch_on_usual(
 ) -> tuple[Any, ...]:
     """Return what ``compute`` makes of a block, by code of its own for the usual ones.
 
-    Those are without smoothing, with logits and labels of the dtype that is computed in.  What
-    need not be asked in each step leaves the instructions of a step in one piece.
+    Those have logits and labels of the dtype that is computed in; whether labels are smoothed is
+    known as well.  What need not be asked in each step leaves its instructions in one piece.
     """
     code, itemsize = own_format(dtype)
     x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
-    usual = (block.x.code == code) & (block.z.code == code) & (block.b == 0.0)
-    known = block._replace(x=x, z=z, b=real(block.size, 0.0))
-    return branch(usual, lambda: compute(known), lambda: compute(block))
+    usual = (block.x.code == code) & (block.z.code == code)
+
+    def known() -> tuple[Any, ...]:
+        return branch(
+            block.smooth,
+            lambda: compute(block._replace(x=x, z=z, smooth=True)),
+            lambda: compute(block._replace(x=x, z=z, smooth=False)),
+        )
+
+    return branch(usual, known, lambda: compute(block))
 
 
 def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:

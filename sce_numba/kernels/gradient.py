@@ -32,6 +32,7 @@ from .block import (
 )
 from .divisor import SUM
 from .dtypes import FLOAT64
+from .from_memory import to_float64_from_memory
 from .lanes import (
     absolute,
     apart,
@@ -109,12 +110,11 @@ def _differentiate_merged(dtype: Any, block: Block, target: _Target) -> tuple[An
         def compute(computed: Any) -> tuple[Any, Any]:
             element = element_in(computed)
             slopes = block.formula.gradient(element, t, d) * spread(block.scale, computed, width)
-            return rounded(slopes, dtype), to_float64(linear_part(element))
+            _put(dtype, k, size, rounded(slopes, dtype), target)
+            return add_step(dtype, total, lost, to_float64_from_memory(linear_part(element)))
 
-        slopes, linear = in_precision(dtype, block.z.code == FLOAT64, compute)
-        _put(dtype, k, size, slopes, target)
+        total, lost = in_precision(dtype, block.z.code == FLOAT64, compute)
         (kept,) = branch(left < width, lambda: (select(before(left, width), t, 0.0),), lambda: (t,))
-        total, lost = add_step(dtype, total, lost, linear)
         return merge_step(dtype, u, kept), total, lost
 
     return sum_merged(*loop(steps_of(dtype, size), (zero, zero, zero), step))

@@ -63,7 +63,7 @@ def weights(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sum
         weight, w, keep = open_weights(dtype, form, call, start, size, scratch, tails)
         if not form.by_element:
             return row_sums(none, none, weight, to_float64(size))
-        rest = one, none, one, integer(size, 0), tails
+        rest = one, none, one, integer(size, 0), tails, False
         block = Block(size, ABSENT, ABSENT, w, ABSENT, keep, *rest)
         total, lost, present, count = total_weights(dtype, block)
         return Sums(none, none, total + lost, present, count)

@@ -45,6 +45,12 @@ def uses_ymm() -> bool:
     return "%ymm" in assembly and "%zmm" not in assembly
 
 
+def is_intel() -> bool:
+    """Tell whether it is one of Intel, or of no maker in particular."""
+    triple, name, _ = numba_internals.target()
+    return triple.startswith("x86_64") and not name.startswith("znver")
+
+
 def reads_ahead() -> bool:
     """Tell whether the processor fetches long runs before loops that sum them need the memory.
 
@@ -52,5 +58,4 @@ def reads_ahead() -> bool:
     (Ice Lake) are late: asked early, they take 0.77 to 0.87 of the time for sums of arrays from
     memory, and 0.71 for element losses.  Others are not asked, as none was measured.
     """
-    triple, name, _ = numba_internals.target()
-    return not triple.startswith("x86_64") or name.startswith("znver")
+    return not is_intel()

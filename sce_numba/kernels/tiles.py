@@ -156,7 +156,7 @@ def open_tile(
         q = read_across(call.array(POS_WEIGHT), start, size, place)
         q = in_own_dtype(dtype, q, size, scratch + (CONVERTED + 1) * ROW, tails)
     smoothing = call.number(SMOOTHING)
-    rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails
+    rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails, smoothing != 0.0
     parameters = tuple(call.parameter(k) for k in range(form.formula.parameters))
     operands = size, taken(LOGITS), taken(LABELS), w, q, keep
     return Block(*operands, *rest, form.formula, parameters), weight
