@@ -139,7 +139,7 @@ def _run(
     reduction: int,
     wanted: int,
 ) -> None:
-    """Write results; of ``PARTS`` there are three behind one another."""
+    """Write results; of parts there are as many as are wanted, behind one another."""
     # An array of the logits' shape in which whatever is reduced takes no step.
     kept = axes.shape(arrays[LOGITS].shape, keepdims=True)
     results = arrays[RESULT] if wanted == QUOTIENT else arrays[RESULT][0]
@@ -245,24 +245,36 @@ def reduce(given: Operands, axes: Axes, out: np.ndarray | None = None) -> Any:
     return out
 
 
-def sums(given: Operands, axes: Axes, memory: np.ndarray | None = None) -> np.ndarray:
+def sums(
+    given: Operands, axes: Axes, memory: np.ndarray | None = None, wanted: int = PARTS
+) -> np.ndarray:
     """Return the sum of the weighted losses of each result, what that lost, and the divisor.
 
-    They are written to ``memory`` if that is given.
+    Those of them that are wanted are written to ``memory`` if that is given.
     """
     arrays, _, weight, smoothing, reduction = given
     assert reduction is not None
     logits = arrays[LOGITS]
     count = math.prod(axes.shape(logits.shape))
-    if memory is None or memory.size < 3 * count:
-        memory = np.empty(3 * count)
-    parts = memory[: 3 * count].reshape(3, count)
+    if memory is None or memory.size < wanted * count:
+        memory = np.empty(wanted * count)
+    parts = memory[: wanted * count].reshape(wanted, count)
     if logits.size > 0:
-        _run(arrays | {RESULT: parts}, axes, weight, smoothing, reduction, PARTS)
+        _run(arrays | {RESULT: parts}, axes, weight, smoothing, reduction, wanted)
     else:
-        parts[:] = 0
-        parts[2] = reduction == SUM
+        parts[:2] = 0
+        parts[2:] = reduction == SUM
     return parts
+
+
+def known_denominator(given: Operands, axes: Axes) -> float | None:
+    """Return what all results are divided by, where their number of elements decides it."""
+    arrays, _, weight, _, reduction = given
+    assert reduction is not None
+    if not is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
+        return None
+    count = float(math.prod(arrays[LOGITS].shape[axis] for axis in axes.reduced))
+    return float(divisor(reduction, weight, count, count, count))
 
 
 def denominators(given: Operands, axes: Axes) -> np.ndarray:
@@ -273,9 +285,9 @@ def denominators(given: Operands, axes: Axes) -> np.ndarray:
     arrays, _, weight, _, reduction = given
     assert reduction is not None
     logits = arrays[LOGITS]
-    if is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
-        count = float(math.prod(logits.shape[axis] for axis in axes.reduced))
-        return np.full((1,) * logits.ndim, divisor(reduction, weight, count, count, count))
+    known = known_denominator(given, axes)
+    if known is not None:
+        return np.full((1,) * logits.ndim, known)
     counted = {row: arrays[row] for row in (WEIGHTS, WHERE) if row in arrays}
     counted = {LOGITS: np.broadcast_to(np.float32(1.0), logits.shape), **counted}
     parts = sums((counted, None, weight, 0.0, reduction), axes)

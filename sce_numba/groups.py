@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 
 from . import arguments, axes, evaluation
 from .array_libraries import readable
-from .axes import Axes, as_results, cut, parts_of, sums
+from .axes import Axes, as_results, cut, known_denominator, parts_of, sums
 from .exact_sums import ExactSums
-from .kernels.axis_sums import QUOTIENT
+from .kernels.axis_sums import PARTS
 from .kernels.axis_view import SHORTEST
 from .kernels.compile import kernel
 from .kernels.divisor import SUM
@@ -24,9 +24,9 @@ from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
 from .sums_along import SumsAlong
 
-# Rows, or elements, whose sums are held at a time, and short rows: each part takes time of its own,
-# by which a loss of 10^6 rows of 10 took a sixth longer.
-AT_A_TIME, SHORT_AT_A_TIME = 1 << 14, 3 << 14
+# Rows, or elements, whose sums are held at a time; and numbers that are held of short rows: fewer
+# parts take less time.
+AT_A_TIME, HELD = 1 << 14, 7 << 15
 # Groups that need not be told of by `num_groups`: so many in any case, or for each number given.
 # Where more are empty, the numbers are no codes but, say, those of customers.
 UNTOLD, UNTOLD_EACH = 1 << 20, 16
@@ -244,17 +244,18 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
         # One group for all elements; the first axis stands for none.
         reduced = reduced[1:]
         codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
-    job = kernel("groups", dtype)
+    job, along = kernel("groups", dtype), Axes(reduced, True)
+    by = known_denominator(given, along)
+    fields = PARTS if by is None else GROUP_FIELDS[dtype] // 2
     # A shorter row is added up as a whole, and its sum the same whatever part it is in.
-    is_short = arrays[LOGITS].size < 2 * SHORTEST * codes.size
-    most = SHORT_AT_A_TIME if is_short and len(reduced) == len(shape) - 1 else AT_A_TIME
-    memory = np.empty(3 * min(most, codes.size))
+    is_short = arrays[LOGITS].size < 2 * SHORTEST * codes.size and len(reduced) == len(shape) - 1
+    # With sums go codes, those of the part before not yet let go.
+    most = HELD // (fields + 2) if is_short else AT_A_TIME
+    memory = np.empty(fields * min(most, codes.size))
     for part in parts_of(codes.shape, shape, most):
         own = np.ascontiguousarray(cut(codes, part), np.int64)
         chosen = {row: cut(array, part) for row, array in arrays.items()}
-        sums_of_rows = sums((chosen, None, weight, smoothing, code), Axes(reduced, True), memory)
+        sums_of_rows = sums((chosen, None, weight, smoothing, code), along, memory, fields)
         rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
-        layout = RowLayout(own.size)
-        rest = 1.0, 0.0, SUM, QUOTIENT, 0
-        evaluation.reduce_along(rows, layout, job, *rest)
+        evaluation.reduce_along(rows, RowLayout(own.size), job, by or 0.0, 0.0, SUM, fields, 0)
     return parts

@@ -91,6 +91,16 @@ def test_neighbours_are_folded_where_that_pays(shape, axis):
     assert layout.words[plan + FOLDED] == (shape[-1] if folds else 1)
 
 
+@pytest.mark.parametrize("length", [*range(1, 21), 47, 64, 130, 255])
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 300])
+def test_how_short_rows_are_read_cannot_be_seen(rows, length):
+    rng = np.random.default_rng(0)
+    logits = rng.standard_normal((rows, length), np.float32) * 6
+    labels = np.array(rng.random((rows, length)) < 0.3, np.float32)
+    expected = sce.sigmoid_cross_entropy(labels != 0, logits, axis=-1)
+    np.testing.assert_array_equal(sce.sigmoid_cross_entropy(labels, logits, axis=-1), expected)
+
+
 @pytest.mark.parametrize(
     ("shape", "axis"), [((300, 400, 7), (0, 2)), ((3000, 3, 20), (0, 2)), ((400, 1025), 0)]
 )
@@ -126,12 +136,13 @@ rng = np.random.default_rng(0)
 for shape, axis in [
     ((9, 1025), 0), ((9, 129), 0), ((70, 20), 0), ((5, 9, 65), 1), ((40, 30, 7), (0, 2)),
     ((90, 10, 10), 1), ((50, 7, 3), 1), ((90, 10), -1), ((3, 300), 1), ((90, 129), -1),
+    ((90, 7), -1),
 ]:
     logits = rng.standard_normal(shape).astype(np.float32)
-    labels = rng.random(shape) < 0.5
-    expected = sce.sigmoid_cross_entropy(labels, logits, axis=axis)
-    found = sce.sigmoid_cross_entropy(at_the_end(labels), at_the_end(logits), axis=axis)
-    np.testing.assert_array_equal(found, expected)
+    for labels in (rng.random(shape) < 0.5, rng.random(shape).astype(np.float32)):
+        expected = sce.sigmoid_cross_entropy(labels, logits, axis=axis)
+        found = sce.sigmoid_cross_entropy(at_the_end(labels), at_the_end(logits), axis=axis)
+        np.testing.assert_array_equal(found, expected)
 """
 
 

@@ -41,8 +41,8 @@ from .lanes import (
     when,
 )
 from .memory import copy
-from .operand import ABSENT, load_each, store
-from .planes import ROWS, Plane, bunch_of, load_apart, plane
+from .operand import ABSENT, store
+from .planes import ROWS, Plane, bunch_of, load_apart, plane, turnable, turned
 from .softplus import (
     COARSE,
     begin_exp_minus_abs_normal,
@@ -69,18 +69,11 @@ class _Way(NamedTuple):
     merged: bool  # whether logarithms are merged
     precise: bool = False  # whether exponentials keep the digits that float32 loses
     weighted: bool = False  # whether there are weights that vary within a result
+    turned: bool = False  # whether all rows are added at once, turned round; without smoothing
 
 
 def _place(state: Any, field: int, k: Any) -> Any:
     return state + field * FIELD + k * BYTES
-
-
-def _fetch(
-    computed: Any, source: Plane, first: Any, rows: int, k: Any, **options: Any
-) -> list[Any]:
-    """Return a vector of each of some rows."""
-    places = [source.at(first + j, k) for j in range(rows)]
-    return load_each(computed, places, source.operand.code, LANES, **options)
 
 
 @apart("")
@@ -103,6 +96,8 @@ def _add_rows(
     place = start, rows, size
 
     def opened(operand: int) -> Plane:
+        if way.turned:
+            return turned(way.computed, call.array(operand), start)
         return plane(call.array(operand), plan, *place, scratch + operand * ROW)
 
     smoothing = call.number(SMOOTHING)
@@ -118,10 +113,16 @@ def _add_rows(
         fields, most = [*range(FIELDS)], ROWS // 2
 
     def add_column(k: Any) -> None:
+        # Turned round, the last vector begins so early that there are elements for all lanes.
+        column = least(k * LANES, size - LANES) if way.turned else k * LANES
+
+        def place_of(field: int) -> Any:
+            return state + field * FIELD + column * 8
+
         sums = branch(
             first,
             lambda: (zero,) * len(fields),
-            lambda: tuple(vector(_place(state, field, k)) for field in fields),
+            lambda: tuple(vector(place_of(field)) for field in fields),
         )
         done, count = integer(size, 0), most
         while count:
@@ -132,16 +133,16 @@ def _add_rows(
                 for source in (x, z):
                     for ahead in range(count):
                         source.ask(row + ahead, k)
-                return step(count, row, k, *sums)
+                return step(count, row, column, *sums)
 
             sums = loop(whole, sums, following)
             done, count = done + whole * count, count // 2
         if way.merged:
             sums = branch(last, lambda: _used_up(way.computed, *sums), lambda: sums)
             if 1 not in fields:
-                store(zero, _place(state, 1, k))
+                store(zero, place_of(1))
         for field, value in zip(fields, sums, strict=True):
-            store(value, _place(state, field, k))
+            store(value, place_of(field))
 
     for_each((size + (LANES - 1)) // LANES, add_column)
     return ()
@@ -150,14 +151,14 @@ def _add_rows(
 def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
     """Return what adds rows to product, sum, and what that lost in float64, of a vector."""
     computed = way.computed
-    smooth = shared[1] != 0.0
-    wide = smooth | (z.operand.code == FLOAT64)
+    smooth = not way.turned and shared[1] != 0.0
+    wide = not way.turned and smooth | (z.operand.code == FLOAT64)
 
     # All rows in one vector: side by side, they keep the processor busier than one after the other.
-    def linear(first: Any, k: Any, rows: int, logits: Any) -> tuple[Any]:
+    def linear(first: Any, column: Any, rows: int, logits: Any) -> tuple[Any]:
         def compute(dtype: Any) -> tuple[Any]:
             a, b = (spread(number, dtype, rows * LANES) for number in shared)
-            labels = joined(_fetch(dtype, z, first, rows, k))
+            labels = joined(z.load_each(dtype, first, rows, column))
             element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
             return (to_float64(linear_part(element)),)
 
@@ -168,10 +169,10 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
             return end_exp_minus_abs_normal(computed, *begin_exp_minus_abs_normal(computed, logits))
         return exp_minus_abs_wide(logits)
 
-    def step(rows: int, first: Any, k: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
-        logits = joined(_fetch(computed, x, first, rows, k, floats_only=True))
+    def step(rows: int, first: Any, column: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+        logits = joined(x.load_each(computed, first, rows, column, floats_only=True))
         rest = lost[0] if lost else None
-        for value in split(linear(first, k, rows, logits)[0], rows):
+        for value in split(linear(first, column, rows, logits)[0], rows):
             total, rest = add_to(total, rest, computed, value)
         factors = split(factor(logits), rows)
         while len(factors) > 1:
@@ -196,12 +197,12 @@ def _weighted_step(
     # The dtype of losses, and that of their logarithms.
     wide, narrow = (np.float64, COARSE) if way.precise else (computed, computed)
 
-    def add_row(sums: Sums, row: Any, k: Any, flags: Any, *given: Any) -> Sums:
+    def add_row(sums: Sums, row: Any, column: Any, flags: Any, *given: Any) -> Sums:
         logits, labels, weights = (select(flags, v, 0.0) for v in given)
         a, b = (spread(number, wide) for number in shared)
 
         def positives() -> Any:
-            return select(flags, _fetch(wide, q, row, 1, k)[0], 0.0)
+            return select(flags, q.load_each(wide, row, 1, column)[0], 0.0)
 
         def losses() -> tuple[Any]:
             has_q, x = q.operand.code != MISSING, to_dtype(logits, wide)
@@ -223,13 +224,13 @@ def _weighted_step(
         counts = sums.present + present, sums.count + counted
         return Sums(total, lost, sums.weight + weights, *counts)
 
-    def step(rows: int, first: Any, k: Any, *sums: Any) -> tuple[Any, ...]:
-        place = first, rows, k
-        flags = [mask != 0.0 for mask in _fetch(computed, keep, *place, flags_only=True)]
-        logits, labels = _fetch(computed, x, *place, floats_only=True), _fetch(wide, z, *place)
-        weights = _fetch(np.float64, w, *place)
+    def step(rows: int, first: Any, column: Any, *sums: Any) -> tuple[Any, ...]:
+        place = first, rows, column
+        flags = [mask != 0.0 for mask in keep.load_each(computed, *place, flags_only=True)]
+        logits, labels = x.load_each(computed, *place, floats_only=True), z.load_each(wide, *place)
+        weights = w.load_each(np.float64, *place)
         for j, given in enumerate(zip(flags, logits, labels, weights, strict=True)):
-            sums = tuple(add_row(Sums(*sums), first + j, k, *given))
+            sums = tuple(add_row(Sums(*sums), first + j, column, *given))
         return sums
 
     return step
@@ -269,7 +270,20 @@ def _add_range(
         _add_rows(way, call, place, rows, size, state, scratch, row == first, full)
         return following, select(full, integer(row, 0), since)
 
-    loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
+    def in_bunches() -> None:
+        loop_while((first, integer(size, 0)), lambda row, _: row < stop, bunch)
+
+    if way.merged and way.precise:
+        place = first * plan.lines + base, stop - first, size
+        fits = call.number(SMOOTHING) == 0.0
+        for array in arrays:
+            fits = fits & turnable(way.computed, array, plan, *place)
+        # These are the first rows and the last.
+        at_once = way._replace(turned=True), call, *place, state, scratch, True, True
+        when(fits, lambda: _add_rows(*at_once))
+        when(fits == 0, in_bunches)
+    else:
+        in_bunches()
     left = least(plan.rest - column, size)
 
     def rest() -> None:

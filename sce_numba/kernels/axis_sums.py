@@ -39,8 +39,9 @@ from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
 # Bytes of a vector of sums, and from one field of a strip to the next: a few lines more than fields
 # take, lest they compete for the same lines of a cache.  Results that are written at a time.
 BYTES, FIELD, WRITTEN = 8 * LANES, 8 * TOGETHER + 5 * LINE, 256
-# What is asked for: results, or for each of them numerator, what it lost, and divisor, as float64.
-QUOTIENT, PARTS = 0, 1
+# What is asked for: results, or for each of them numerator, what it lost, and divisor, as float64;
+# or so many of these, the first ones.
+QUOTIENT, PARTS = 0, 3
 
 
 def for_each_strip(
@@ -101,7 +102,7 @@ def _write_some(
     """Write at most ``WRITTEN`` results."""
     plan = plan_of(call)
     itemsize = own_format(dtype)[1]
-    raw, values = on_stack(size, 8 * WRITTEN + LINE), on_stack(size, 3 * 8 * WRITTEN)
+    raw, values = on_stack(size, 8 * WRITTEN + LINE), on_stack(size, PARTS * 8 * WRITTEN)
     step = select(plan.pitch == 0, integer(size, 0), plan.pitch * (8 * FIELDS))
     weights = read(kept_of(call, plan, WEIGHTS), start, size, raw) if alike else None
     reduced = to_float64(plan.reduced)
@@ -151,16 +152,13 @@ def _write_some(
 
     array = kept_of(call, plan, RESULT)
 
-    def hand_over() -> None:
-        for j in range(3):
-            part = array._replace(address=array.address + plan.kept * (8 * j))
-            write(np.float64, part, start, size, values + j * (8 * WRITTEN), raw, none)
+    def hand_over(j: Any) -> None:
+        part = array._replace(address=array.address + plan.kept * 8 * j)
+        write(np.float64, part, start, size, values + j * (8 * WRITTEN), raw, none)
 
-    when(
-        call.number(SECOND) == QUOTIENT,
-        lambda: write(dtype, array, start, size, values, raw, none),
-    )
-    when(call.number(SECOND) != QUOTIENT, hand_over)
+    wanted = call.number(SECOND)
+    when(wanted == QUOTIENT, lambda: write(dtype, array, start, size, values, raw, none))
+    for_each(wanted, hand_over)
     return ()
 
 

@@ -1,25 +1,26 @@
 """Add the sums of rows to those of the groups that the rows belong to, one after the other.
 
-The call has the sums of ``n`` rows where the logits of others are (``FIELDS`` times ``n`` float64),
-codes of groups where the labels are (int64), and the sums of the groups as results, all that a
-group has side by side.  In float64 kernels each is followed by what its rounding lost.
+The call has the sums of ``n`` rows where the logits of others are (``n`` float64 for each part of
+them, see ``axis_sums``), codes of groups where the labels are (int64), and the sums of the groups
+as results, all that a group has side by side.  In float64 kernels each is followed by what its
+rounding lost.  Where divisors are not among the parts, that of all rows is the weight of the call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from .axis_sums import PARTS
 from .fused import two_sum
-from .lanes import absolute, for_each, least, select
+from .lanes import absolute, for_each, least, real, select, when
 from .memory import get, put
 from .streaming import prefetch_line
 from .tiles import Form, Sums, no_sums
-from .view import LABELS, LOGITS, RESULT, Call
+from .view import LABELS, LOGITS, RESULT, SECOND, WEIGHT, Call
 
-# Numerator and what it lost, and denominator.
-FIELDS = 3
 # For a group: numerator and denominator, each with what it lost if that matters.
 GROUP_FIELDS = {np.float32: 2, np.float64: 4}
 # The sums of groups are asked for so many rows early: there may be more than the caches hold.
@@ -30,6 +31,9 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
     """Add up rows, of which the call has as many as the view has columns."""
     rows, codes, groups = (call.array(row).address for row in (LOGITS, LABELS, RESULT))
     count, size = call.columns, 8 * GROUP_FIELDS[dtype]
+
+    def field(number: int, k: Any) -> Any:
+        return get(rows + (count * number + k) * 8, 0, np.float64)
 
     def add(place: Any, value: Any, rest: Any) -> None:
         if dtype is np.float32:
@@ -42,14 +46,16 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
         put(place, 0, total)
         put(place, 1, lost)
 
-    def row(k: Any) -> None:
-        prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
-        place = groups + get(codes, k) * size
-        numerator, lost, by = (
-            get(rows + (count * field + k) * 8, 0, np.float64) for field in range(FIELDS)
-        )
-        add(place, numerator, lost)
-        add(place + size // 2, by, numerator * 0.0)
+    def add_all(divisor: Callable[[Any], Any]) -> None:
+        def row(k: Any) -> None:
+            prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
+            place = groups + get(codes, k) * size
+            add(place, field(0, k), None if dtype is np.float32 else field(1, k))
+            add(place + size // 2, divisor(k), real(k, 0.0))
 
-    for_each(count, row)
+        for_each(count, row)
+
+    by, are_parts = call.number(WEIGHT), call.number(SECOND) == PARTS
+    when(are_parts, lambda: add_all(lambda k: field(PARTS - 1, k)))
+    when(are_parts == 0, lambda: add_all(lambda _: by))
     return no_sums(group)

@@ -2,7 +2,7 @@
 
 Rows whose columns lie together are used in place.  Where it is the rows' neighbours in a column
 that lie together, squares of 16 by 16 elements are read and turned round on their way to scratch
-memory.  All else is gathered row by row.
+memory, or, of the usual dtype, as they are added up.  All else is gathered row by row.
 """
 
 from __future__ import annotations
@@ -15,11 +15,22 @@ from llvmlite import ir
 
 from .axis_view import GATHERED, TOGETHER, Plan
 from .block import BLOCK
-from .lanes import LANES, Lanes, apart, branch, for_each, integer, least, select, when
+from .lanes import (
+    LANES,
+    Lanes,
+    apart,
+    branch,
+    for_each,
+    from_bits,
+    integer,
+    least,
+    select,
+    when,
+)
 from .memory import at, pointer
-from .operand import LINE, Operand
+from .operand import LINE, Operand, load_each, own_format
 from .staging import address_in_place, end_of, gather, offset_of
-from .streaming import prefetch_line
+from .streaming import AHEAD, prefetch_line
 from .view import Array
 
 # Rows of a step, at most.
@@ -57,7 +68,8 @@ def _rows_in_place(array: Array, plan: Plan, start: Any, rows: Any, size: Any) -
 class Plane(NamedTuple):
     """Rows of elements, so many bytes apart; and what memory to ask for while they are read.
 
-    That is the line at ``next`` and those ``next_row`` and ``next_vector`` bytes apart.
+    That is the line at ``next`` and those ``next_row`` and, for 16 columns, ``next_vector`` bytes
+    apart.
     """
 
     operand: Operand
@@ -66,10 +78,26 @@ class Plane(NamedTuple):
     next_row: Any = 0
     next_vector: Any = 0
     in_place: Any = 1
+    column: Any = None  # bytes from one column to the next, where rows are turned round
 
-    def at(self, row: Any, vector: Any) -> Any:
-        """Return the address of a vector of a row."""
-        return self.operand.address + row * self.step + vector * (self.operand.itemsize * LANES)
+    def load_each(
+        self, dtype: Any, first: Any, rows: int, column: Any, **options: Any
+    ) -> list[Any]:
+        """Return a vector of each of some rows, from a column on."""
+        if self.column is not None:
+            return self._turned(first, rows, column)
+        place = self.operand.address + first * self.step + column * self.operand.itemsize
+        places = [place + j * self.step for j in range(rows)]
+        return load_each(dtype, places, self.operand.code, LANES, **options)
+
+    def _turned(self, first: Any, rows: int, column: Any) -> list[Any]:
+        # Of fewer than four rows those before them are read as well.
+        place = self.operand.address + (first - (ROWS - rows)) * self.step + column * self.column
+        lines = [
+            load_apart([place + (k + j) * self.column for k in range(0, LANES, 4)], 4, ROWS)
+            for j in range(4)
+        ]
+        return [from_bits(row) for row in _turned(lines)[-rows:]]
 
     def ask(self, row: Any, vector: Any) -> None:
         """Ask for memory that is read after these rows.
@@ -129,7 +157,7 @@ def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
 def load_apart(addresses: list[Any], size: int, count: int = 1) -> Any:
     """Return a vector of elements of ``size`` bytes at some addresses, as many at each."""
     if not isinstance(addresses[0], Lanes):
-        return np.concatenate([at(address, count, f"u{size}") for address in addresses])
+        return np.concatenate([at(address, count, f"i{size}") for address in addresses])
     builder, kind = addresses[0].builder, ir.VectorType(ir.IntType(8 * size), count)
     parts = [builder.load(pointer(address, kind), align=1) for address in addresses]
     while len(parts) > 1:
@@ -144,7 +172,7 @@ def load_apart(addresses: list[Any], size: int, count: int = 1) -> Any:
 
 def _store(value: Any, address: Any, size: int) -> None:
     if not isinstance(value, Lanes):
-        at(address, LANES, f"u{size}")[:] = value
+        at(address, LANES, f"i{size}")[:] = value
         return
     value.builder.store(value.value, pointer(address, value.value.type), align=1)
 
@@ -258,3 +286,23 @@ def plane(array: Array, plan: Plan, start: Any, rows: Any, size: Any, scratch: A
     """
     address, code, itemsize, *rest = _plane(array, plan, start, rows, size, scratch)
     return Plane(Operand(address, code, itemsize), *rest)
+
+
+def turned(dtype: Any, array: Array, start: Any) -> Plane:
+    """Return rows as ``plane`` does, that are turned round as they are read.
+
+    They must be ``turnable``.
+    """
+    code, itemsize = own_format(dtype)
+    address, step = array.address + offset_of(array, start), array.stride(array.rank - 1)
+    ahead = address + AHEAD, LINE, step * LANES
+    return Plane(Operand(address, code, itemsize), itemsize, *ahead, column=step)
+
+
+def turnable(dtype: Any, array: Array, plan: Plan, start: Any, rows: Any, size: Any) -> Any:
+    """Tell whether neighbours in a column lie together, in ``dtype``, and enough of both."""
+    code, itemsize = own_format(dtype)
+    run, above = array.length(array.rank - 1), array.stride(plan.first - 1)
+    fits = (array.address != 0) & (array.code == code) & array.is_plain & (above == itemsize)
+    fits = fits & (plan.packed == 1) & (plan.inner == plan.length) & (start % run + size <= run)
+    return fits & (rows >= ROWS) & (size >= LANES)

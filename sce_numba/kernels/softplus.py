@@ -191,10 +191,12 @@ def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
 
 def exp_minus_abs_wide(x: Any) -> Any:
     """Return exp(-|x|) of float32 with the digits that rounding to it loses, in float64."""
-    r, shifted = _reduced(np.float32, _size_bits(np.float32, x, FORMATS[np.float32].normal))
-    wide = 1.0 + to_float64(_exp_reduced_less_one(np.float32, r))
-    n = to_int64(bits(shifted))
-    return from_bits(bits(wide) + (n << FORMATS[np.float64].fraction))
+    wide = FORMATS[np.float64]
+    # With the bias of float64, n is the exponent of 2^n.
+    size_bits = _size_bits(np.float32, x, FORMATS[np.float32].normal)
+    r, shifted = _reduced(np.float32, size_bits, wide.bias)
+    power = from_bits(to_int64(bits(shifted)) << wide.fraction)
+    return fma(power, to_float64(_exp_reduced_less_one(np.float32, r)), power)
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
