@@ -152,16 +152,16 @@ def test_rows_and_classes_have_the_sums_of_their_elements(shape, weights, dtype)
         inner, outer = tuple(range(1, len(shape))), tuple(range(len(shape) - 1))
         expected = np.stack([field.sum(axis=inner) for field in fields], axis=1)
         tolerance = 1e-6 if dtype != np.float64 else 1e-13
-        np.testing.assert_allclose(rows.own.rows, expected, rtol=tolerance)
+        np.testing.assert_allclose(rows.sums.rows, expected, rtol=tolerance)
         if outer:
             expected = np.stack([field.sum(axis=outer) for field in fields])
-            np.testing.assert_allclose(rows.own.classes.sum(axis=0), expected, rtol=tolerance)
+            np.testing.assert_allclose(rows.sums.classes.sum(axis=0), expected, rtol=tolerance)
 
 
 def test_the_sum_of_many_rows_has_all_its_digits():
     labels, logits = np.zeros((100_000, 1)), np.full((100_000, 1), 0.1)
     rows = Rows(Formula(sce.Reduction.SUM, 0.0, None), labels, logits, 1.0, None)
-    total = rows.own.classes.sum(axis=0)[0, 0]
+    total = rows.sums.classes.sum(axis=0)[0, 0]
     assert total == pytest.approx(100_000 * np.logaddexp(0, 0.1), rel=2**-51, abs=0)
 
 

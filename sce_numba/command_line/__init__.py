@@ -1,1 +1,1 @@
-"""What ``python -m sce_numba`` does."""
+"""The commands of ``python -m sce_numba``."""

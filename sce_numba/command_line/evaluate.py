@@ -1,4 +1,4 @@
-"""``evaluate``: the loss of arrays in files, which need not fit into memory."""
+"""The command ``evaluate``: the loss of arrays in files, which need not fit into memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dataclasses import fields
 from typing import Any
 
 import sce_numba as sce
-from sce_numba.evaluator.blocks import told
+from sce_numba.evaluator.blocks import problem_lines
 from sce_numba.evaluator.outputs import output
 from sce_numba.evaluator.pictures import require_matplotlib
 from sce_numba.evaluator.run import Run, Settings
@@ -26,7 +26,7 @@ from .streams import say
 REDUCTIONS = ", ".join(reduction.name for reduction in sce.Reduction)
 STOPPED = 1
 INTERRUPTED = 130
-# Worst rows that may be asked for.
+# The most worst rows that may be asked for.
 MOST = 100_000
 
 FILES = """\
@@ -125,7 +125,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument(
         "--worst",
-        type=parse_number,
+        type=parse_count,
         default=0,
         metavar="N",
         help="show the N rows of greatest loss",
@@ -160,21 +160,21 @@ def parse_reduction(text: str) -> sce.Reduction:
     return reduction
 
 
-def parse_number(text: str) -> int:
-    """Accept how many rows are wanted."""
+def parse_count(text: str) -> int:
+    """Accept a number of rows."""
     try:
-        number = int(text)
+        count = int(text)
     except ValueError:
-        number = -1
-    if not 0 <= number <= MOST:
+        count = -1
+    if not 0 <= count <= MOST:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of rows from 0 to {MOST:,}")
-    return number
+    return count
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    # Arrow reads this when it is loaded. Its other allocators keep tens of megabytes of what was
-    # freed; in a process of others, the choice is theirs.
+    # Arrow reads this when it is loaded. Its other allocators keep tens of megabytes after they are
+    # freed. Only the command sets it: elsewhere the process isn't ours.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     try:
         return _evaluate(arguments)
@@ -184,7 +184,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    given = {
+    settings = {
         each.name: getattr(arguments, each.name)
         for each in fields(Settings)
         if each.name in arguments
@@ -192,8 +192,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     page = arguments.report
     if page is not None:
         require_matplotlib()
-        given |= {"distributions": True, "by_class": given["by_class"] or None}
-    run = Run(Settings(**given))
+        settings |= {"distributions": True, "by_class": settings["by_class"] or None}
+    run = Run(Settings(**settings))
     if page is not None:
         run.check_output("report", page)
     with output(page) if page is not None else nullcontext() as written:
@@ -202,8 +202,8 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         with interrupts() as interrupted, progress(run.rows) as update:
             run.until(interrupted.is_set, update)
         if run.has_failed:
-            raise ValueError("; ".join(told(run.problems)))
-        for line in told(run.problems):
+            raise ValueError("; ".join(problem_lines(run.problems)))
+        for line in problem_lines(run.problems):
             say(f"{'skipped' if run.skips else 'stopped'}: {line}")
         if not run.skips and run.problems:
             status, why = STOPPED, "stopped by an error"
@@ -211,31 +211,31 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             status, why = INTERRUPTED, "interrupted"
         else:
             status, why = 0, ""
-        found = run.result(why)
+        result = run.result(why)
         if written is not None:
-            written.file.write(found.to_html().encode())
+            written.file.write(result.to_html().encode())
             written.finish()
-    for line in found.warnings:
+    for line in result.warnings:
         say(f"warning: {line}")
-    sys.stdout.writelines(as_json(found) if arguments.json else as_lines(found))
+    sys.stdout.writelines(as_json(result) if arguments.json else as_lines(result))
     return status
 
 
 @contextmanager
 def interrupts() -> Iterator[threading.Event]:
-    """Note the first Ctrl-C; the second one interrupts as usual."""
+    """Yield an event that the first Ctrl-C sets; the second one interrupts as usual."""
     noted = threading.Event()
 
     def note(_number: int, _frame: Any) -> None:
         noted.set()
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
 
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    previous = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
         yield noted
         return
     signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

@@ -1,4 +1,4 @@
-"""The command ``compile``: fill the cache, for images and for nodes that share a folder."""
+"""The command ``compile``: fill the cache, for container images and shared folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sce_numba.kernels.dtypes import FLOAT64, FLOATS
 
 from . import streams
 
-# Logits of which dtypes are computed in which.
+# The dtype that logits of each dtype are computed in.
 DTYPES = {
     DTYPES_OF_ARRAYS[code].name: np.float64 if code == FLOAT64 else np.float32 for code in FLOATS
 }
@@ -41,7 +41,7 @@ def add_to(commands: Any) -> None:
 
 
 def run(parser: Any, arguments: argparse.Namespace) -> None:
-    """Compile, and say how long it took and how many bytes there are."""
+    """Compile all kernels, and print how long it took and the size of the cache."""
     folder = cache_folder()
     if folder is None:
         parser.error(f"{why_not()}; set NUMBA_CACHE_DIR to one that only you can write to")

@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def progress(rows: int) -> Iterator[Callable[[int], Any]]:
-    """Yield a function that is to be told of every number of rows that are done."""
+    """Yield a function to call with every number of rows that are done."""
     if sys.stderr.isatty():
         try:
             from tqdm import tqdm

@@ -1,6 +1,6 @@
-"""What an evaluation found, as lines for people and as JSON for machines.
+"""The result of an evaluation, as lines for people and as JSON for machines.
 
-Both come piece by piece: there may be a million classes.
+Both are generated piece by piece: there may be a million classes.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from sce_numba.evaluator.units import with_unit
 from sce_numba.messages import printable
 
 
-def as_json(found: Evaluation) -> Iterator[str]:
-    """Write a result as one JSON object, whose last list is that of the classes."""
-    yield json_text(found.head() | {"by_class": []}).removesuffix("]}")
-    for number, row in enumerate(found.by_class()):
-        yield (", " if number else "") + json_text(row)
+def as_json(result: Evaluation) -> Iterator[str]:
+    """Yield a result as one JSON object, whose last list is that of the classes."""
+    yield json_text(result.head() | {"by_class": []}).removesuffix("]}")
+    for index, row in enumerate(result.by_class()):
+        yield (", " if index else "") + json_text(row)
     yield "]}\n"
 
 
 def json_text(value: Any) -> str:
-    """Write one value as JSON."""
+    """Return a value as JSON."""
     return json.dumps(_json_value(value), allow_nan=False)
 
 
 def _json_value(value: Any) -> Any:
-    """Spell a number that JSON cannot hold as Python and JavaScript both read it back."""
+    """Return a value with numbers that JSON lacks as strings that Python and JavaScript parse."""
     if isinstance(value, dict):
         return {key: _json_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -44,54 +44,54 @@ def _json_value(value: Any) -> Any:
     return float(value)
 
 
-def as_lines(found: Evaluation) -> Iterator[str]:
-    """Write a result as aligned lines, and groups as tables below them."""
-    for key, value in _lines(found).items():
+def as_lines(result: Evaluation) -> Iterator[str]:
+    """Yield a result as aligned lines, with groups as tables below them."""
+    for key, value in _lines(result).items():
         if value is not None and value != []:
             yield f"{key:<21}{value}\n"
-    if found.classes:
-        yield from _table("class", found.classes)
-    for column, groups in found.slices.items():
+    if result.classes:
+        yield from _table("class", result.classes)
+    for column, groups in result.slices.items():
         yield from _table(column, groups)
-    if found.worst:
+    if result.worst:
         yield f"\n{'worst row':>12} {'loss':>25}  file, row in it\n"
-        for row in found.worst:
+        for row in result.worst:
             yield f"{row.row:>12} {row.loss!s:>25}  {printable(row.file)}, {row.row_in_file}\n"
 
 
-def _lines(found: Evaluation) -> dict[str, Any]:
-    compared = found.baseline
-    if compared:
-        low, high = compared.interval
-        sure = f"{compared.confidence:.0%} interval: {low:+.4g} to {high:+.4g}"
-    bytes_a_second = found.bytes_read / found.seconds
-    elements_a_second = with_unit(found.elements / found.seconds, "")
+def _lines(result: Evaluation) -> dict[str, Any]:
+    baseline = result.baseline
+    if baseline:
+        low, high = baseline.interval
+        interval = f"{baseline.confidence:.0%} interval: {low:+.4g} to {high:+.4g}"
+    bytes_a_second = result.bytes_read / result.seconds
+    elements_a_second = with_unit(result.elements / result.seconds, "")
     return {
-        **{key.replace("_", " "): value for key, value in found.losses.items()},
-        "partial": found.partial,
-        "reduction": found.settings["reduction"],
-        "shape": " x ".join(map(str, found.shape)) or "scalar",
+        **{key.replace("_", " "): value for key, value in result.losses.items()},
+        "partial": result.partial,
+        "reduction": result.settings["reduction"],
+        "shape": " x ".join(map(str, result.shape)) or "scalar",
         **{
-            words: found.settings[name]
-            for name, (words, *usual) in _TOLD.items()
-            if found.settings[name] not in usual
+            words: result.settings[name]
+            for name, (words, *usual) in _SHOWN.items()
+            if result.settings[name] not in usual
         },
-        "divided by": f"{found.denominator:.17g}" if found.denominator != 1 else None,
-        "elements ignored": found.elements_ignored,
-        "baseline loss": compared and compared.loss,
-        "difference": compared and f"{compared.difference:+.4g} ({sure})",
-        "labels dtype": found.labels_dtype or None,
-        "logits dtype": found.logits_dtype or None,
-        "time": with_unit(found.seconds, "s") if found.elements else None,
+        "divided by": f"{result.denominator:.17g}" if result.denominator != 1 else None,
+        "elements ignored": result.elements_ignored,
+        "baseline loss": baseline and baseline.loss,
+        "difference": baseline and f"{baseline.difference:+.4g} ({interval})",
+        "labels dtype": result.labels_dtype or None,
+        "logits dtype": result.logits_dtype or None,
+        "time": with_unit(result.seconds, "s") if result.elements else None,
         "speed": f"{with_unit(bytes_a_second, 'B/s')}, {elements_a_second.rstrip()} elements/s"
-        if found.elements
+        if result.elements
         else None,
-        "rows skipped": found.rows_skipped or None,
+        "rows skipped": result.rows_skipped or None,
     }
 
 
-# Settings that are told, how, and unless they are as usual.
-_TOLD: dict[str, tuple[Any, ...]] = {
+# The settings that are shown: their names in words, and default values, which are not shown.
+_SHOWN: dict[str, tuple[Any, ...]] = {
     "weights": ("weights", "1", 1.0),
     "pos_weight": ("weight of positives", None),
     "label_smoothing": ("label smoothing", 0.0),

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full or read by nobody."""
+"""Standard streams that are closed, full or broken pipes."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from sce_numba.messages import printable
 
 
 def replace_closed() -> None:
-    """Open the null device in place of closed streams, lest a file take their numbers.
+    """Open the null device in place of closed streams, lest a file get their descriptors.
 
-    What is written to number 2, by whatever library, would go into that file.
+    What any library writes to descriptor 2 would go into that file.
     """
-    for number in range(3):
+    for descriptor in range(3):
         try:
-            os.fstat(number)
+            os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free, which is this one.
+            # It gets the lowest free descriptor, which is this one.
             os.open(os.devnull, os.O_RDWR)
     if sys.stderr is None:
-        # Without it Python prints what is for stderr on stdout.
+        # Without it, Python prints on stdout what is for stderr.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115
 
 
 def write_what_can_be() -> None:
-    """Have standard output take any text: a name may have letters that its encoding lacks."""
+    """Have standard output escape letters that its encoding lacks, as a name may have some."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, if that can be."""
+    """Print a line on standard error, if it can be written to."""
     with suppress(OSError):
         print(printable(line), file=sys.stderr, flush=True)
 
 
 def tell_of_compilation() -> None:
-    """Have somebody who waits at a terminal told that code is being compiled."""
+    """Log on a terminal that code is being compiled, for somebody who waits."""
     if sys.stderr is not None and sys.stderr.isatty():
         logger = logging.getLogger("sce_numba")
         logger.addHandler(logging.StreamHandler(sys.stderr))
@@ -48,7 +48,7 @@ def tell_of_compilation() -> None:
 
 
 def drop_unwritten() -> None:
-    """Forget what a stream does not take: Python writes it again, and complains, on its way out."""
+    """Discard output that can't be written: at exit Python would write it again, and complain."""
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()

@@ -1,4 +1,4 @@
-"""Rows of an array in memory, read a block at a time as those of files are."""
+"""An array in memory, read a block of rows at a time, with the interface of files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ArrayPart:
         self.row_bytes = math.prod(self.shape[1:]) * array.itemsize
 
     def read(self, start: int, stop: int, _memory: np.ndarray) -> np.ndarray:
-        """Return rows, which are not copied."""
+        """Return rows without a copy."""
         return np.atleast_1d(self._array)[start:stop]
 
     def close(self) -> None:

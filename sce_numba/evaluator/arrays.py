@@ -1,4 +1,4 @@
-"""``evaluate``: the loss of arrays or files, and whatever else one pass over them can tell."""
+"""``evaluate``: the loss of arrays or files, and all else that one pass over them can tell."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sce_numba.arrow_columns import missing_in
 from sce_numba.messages import shown
 from sce_numba.reduction import Reduction
 
-from .blocks import told
+from .blocks import problem_lines
 from .result import Evaluation
 from .run import Run, Settings
 
@@ -89,7 +89,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        What was found.
+        The loss, and all that was asked for.
 
     Raises
     ------
@@ -103,12 +103,12 @@ def evaluate(
     >>> rng = np.random.default_rng(0)
     >>> logits = rng.normal(0, 2, (1000, 3))
     >>> labels = rng.random(logits.shape) < 1 / (1 + np.exp(-logits))
-    >>> found = sce.evaluate(labels, logits, by={"half": np.arange(1000) // 500}, worst=1)
-    >>> found
+    >>> result = sce.evaluate(labels, logits, by={"half": np.arange(1000) // 500}, worst=1)
+    >>> result
     Evaluation(loss=0.46488..., reduction='weighted_sum_by_nonzero_weights', shape=(1000, 3))
-    >>> print(found.classes.loss.round(3), found.slices["half"].names)
+    >>> print(result.classes.loss.round(3), result.slices["half"].names)
     [0.484 0.459 0.451] ['0', '1']
-    >>> print(round(found.calibration.expected_error, 3), found.worst[0].row)
+    >>> print(round(result.calibration.expected_error, 3), result.worst[0].row)
     0.013 632
     """
     if on_error not in ("stop", "skip"):
@@ -123,17 +123,17 @@ def evaluate(
         "pos_weight": pos_weight,
         "baseline": baseline,
     }
-    read = _operands(operands, positive is not None)
+    checked = _operands(operands, positive is not None)
     settings = Settings(
-        **read,
+        **checked,
         label_smoothing=arguments.as_label_smoothing(label_smoothing),
         reduction=Reduction(reduction),
-        ignore_label=[_text(value) for value in _several(ignore_label)],
-        positive=None if positive is None else _text(positive),
-        by=_columns(by, logits, read["logits"]),
+        ignore_label=[_label_text(value) for value in _as_list(ignore_label)],
+        positive=None if positive is None else _label_text(positive),
+        by=_group_columns(by, logits, checked["logits"]),
         by_class=by_class,
         class_names=class_names if class_names is not None else columns_of(logits) or None,
-        worst=_count(worst),
+        worst=_row_count(worst),
         per_row=None if per_row is None else os.fspath(per_row),
         on_error=on_error,
         distributions=True,
@@ -142,11 +142,11 @@ def evaluate(
         run = Run(settings)
         run.until(lambda: False)
     except (ValueError, TypeError) as error:
-        raise type(error)(_in_python(str(error))) from error
+        raise type(error)(_with_argument_names(str(error))) from error
     if run.has_failed or (run.problems and on_error == "stop"):
-        raise ValueError(_in_python("; ".join(told(run.problems))))
-    found = run.result()
-    return replace(found, warnings=[_in_python(line) for line in found.warnings])
+        raise ValueError(_with_argument_names("; ".join(problem_lines(run.problems))))
+    result = run.result()
+    return replace(result, warnings=[_with_argument_names(line) for line in result.warnings])
 
 
 def _is_path(value: Any) -> bool:
@@ -154,30 +154,30 @@ def _is_path(value: Any) -> bool:
 
 
 def _operands(given: dict[str, Any], takes_text: bool) -> dict[str, Any]:
-    """Return operands as the settings have them; those in memory are checked against each other."""
-    found = {name: os.fspath(value) for name, value in given.items() if _is_path(value)}
-    arrays = {name: value for name, value in given.items() if name not in found}
+    """Return operands for the settings: paths, and arrays that are checked against each other."""
+    paths = {name: os.fspath(value) for name, value in given.items() if _is_path(value)}
+    arrays = {name: value for name, value in given.items() if name not in paths}
     if not are_plain(arrays):
         check_order(arrays)
         if any(map(has_names, arrays.values())):
             arrays = importlib.import_module("sce_numba.xarray").by_position(arrays)
-    read: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for name in ("labels", "logits"):
         if name in arrays:
-            text = takes_text and name == "labels"
-            as_one = arguments.as_floats if name == "logits" else arguments.as_labels
-            read[name] = (_as_text if text else as_one)(arrays[name], name)
-    if len(read) == 2 and not takes_text:
-        arguments.as_labels_and_logits(read["labels"], "labels", read["logits"])
-    logits = read.get("logits")
-    for name in arrays.keys() - read.keys():
+            is_text = takes_text and name == "labels"
+            convert = arguments.as_floats if name == "logits" else arguments.as_labels
+            checked[name] = (_as_text if is_text else convert)(arrays[name], name)
+    if len(checked) == 2 and not takes_text:
+        arguments.as_labels_and_logits(checked["labels"], "labels", checked["logits"])
+    logits = checked.get("logits")
+    for name in arrays.keys() - checked.keys():
         if arrays[name] is not None or name == "weights":
-            read[name] = _beside(name, arrays[name], logits)
-    return found | read
+            checked[name] = _checked_operand(name, arrays[name], logits)
+    return paths | checked
 
 
 def _as_text(value: Any, name: str) -> np.ndarray:
-    """Return labels of which one is to be the positive; objects as the text that they are."""
+    """Return labels with a positive value among them; objects that are strings become text."""
     array = arguments.as_array(value, name)
     if array.dtype.kind != "O":
         return array
@@ -188,8 +188,8 @@ def _as_text(value: Any, name: str) -> np.ndarray:
     return np.ma.masked_array(texts, missing) if missing.any() else texts
 
 
-def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
-    """Return an operand that goes with the logits, where these are in memory."""
+def _checked_operand(name: str, value: Any, logits: np.ndarray | None) -> Any:
+    """Return an operand that is checked against the logits, if these are in memory."""
     array = arguments.as_floats(value, name) if name == "baseline" else None
     if array is None:
         array = arguments.as_array(value, name)
@@ -203,8 +203,8 @@ def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
     if logits is None:
         return array
     if name == "weights":
-        weight, several = arguments.as_weights(array, logits)
-        return weight if several is None else several
+        weight, several_weights = arguments.as_weights(array, logits)
+        return weight if several_weights is None else several_weights
     if name == "where":
         return np.broadcast_to(arguments.as_where(array, logits), logits.shape)
     if array.shape != logits.shape:
@@ -215,19 +215,19 @@ def _beside(name: str, value: Any, logits: np.ndarray | None) -> Any:
     return array
 
 
-def _several(values: Any) -> Sequence[Any]:
+def _as_list(values: Any) -> Sequence[Any]:
     return [values] if isinstance(values, str) or not np.iterable(values) else list(values)
 
 
-def _text(value: Any) -> str:
-    """Return a label as the command line has it."""
+def _label_text(value: Any) -> str:
+    """Return a label as it is spelled on the command line."""
     if value is None:
         return "null"
     return str(int(value) if isinstance(value, bool | np.bool_) else value)
 
 
-def _columns(by: Any, given: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
-    """Return columns of groups by their names, or names alone, of columns in files."""
+def _group_columns(by: Any, given_logits: Any, logits: Any) -> Sequence[str] | dict[str, Any]:
+    """Return columns that name groups: values by name, or names alone of columns in files."""
     if by is None or isinstance(by, str):
         return [by] if by else []
     if isinstance(by, list | tuple) and all(isinstance(name, str) for name in by):
@@ -238,20 +238,20 @@ def _columns(by: Any, given: Any, logits: Any) -> Sequence[str] | dict[str, Any]
             "Argument `by` must be a mapping of names to values, a frame, or names of columns in "
             f"files, got {type(by).__name__}. Pass for example `by={{'group': values}}`."
         )
-    found: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for name in names or by:
         values = by[name]
         if _is_path(values):
-            found[str(name)] = os.fspath(values)
+            columns[str(name)] = os.fspath(values)
             continue
         if isinstance(logits, np.ndarray):
-            check_order({"logits": given, f"by[{name!r}]": values})
-        found[str(name)] = _column(name, values, logits)
-    return found
+            check_order({"logits": given_logits, f"by[{name!r}]": values})
+        columns[str(name)] = _group_column(name, values, logits)
+    return columns
 
 
-def _column(name: Any, values: Any, logits: Any) -> np.ndarray:
-    """Return values as an array, whose mask is kept."""
+def _group_column(name: Any, values: Any, logits: Any) -> np.ndarray:
+    """Return a column that names groups as an array, with its mask if it has one."""
     try:
         array = with_mask(values)
     except ValueError as error:
@@ -272,18 +272,18 @@ def _column(name: Any, values: Any, logits: Any) -> np.ndarray:
     return array
 
 
-def _count(worst: Any) -> int:
+def _row_count(worst: Any) -> int:
     try:
-        number = operator.index(worst)
+        count = operator.index(worst)
     except TypeError:
-        number = -1
-    if number < 0:
+        count = -1
+    if count < 0:
         raise ValueError(f"Argument `worst` must be a number of rows, got {shown(worst)}.")
-    return number
+    return count
 
 
-def _in_python(said: str) -> str:
-    """Return what is said of the options of the command line, with the names of arguments."""
-    # Names of files may have dashes, too.
+def _with_argument_names(message: str) -> str:
+    """Return a message of the command line with arguments of Python in place of its options."""
+    # Names of files may contain dashes, too.
     option = r"(?<!\S)--([a-z]+(?:-[a-z]+)*)(?=[\s:]|$)"
-    return re.sub(option, lambda n: f"`{n[1].replace('-', '_')}`", said)
+    return re.sub(option, lambda match: f"`{match[1].replace('-', '_')}`", message)

@@ -13,12 +13,12 @@ import numpy as np
 
 from .operands import Part, Shard, other_row_shape, reason_of
 
-# Large beside the cost of a block, small beside the cache that its evaluation finds it in.
+# Large enough to amortise the overhead of a block, small enough to stay in the cache.
 BLOCK_BYTES = 1 << 21
-# So many blocks are read before their use: tables are decoded in pages, some blocks take longer.
+# How many blocks are read in advance: tables are decoded in pages, so some blocks take longer.
 AHEAD = 2
-# Mistakes of one kind that are told one by one; of more, the first is told and the others counted.
-TOLD = 3
+# Problems of one kind that are listed; of more, the first is listed and the others are counted.
+LISTED = 3
 # The files of each operand, by its name; labels come first.
 Operands: TypeAlias = dict[str, list[Shard]]
 
@@ -39,7 +39,7 @@ class Piece:
 
 @dataclass
 class Problem:
-    """Rows that could not be evaluated, from the first to before the last, and why."""
+    """Rows ``[start, stop)`` of a file that could not be evaluated, or all of them, and why."""
 
     role: str
     file: str
@@ -48,11 +48,11 @@ class Problem:
 
     @property
     def kind(self) -> tuple[str, str]:
-        """What problems of one kind share: all but names of files and numbers."""
+        """What problems of one kind share: their reason without file names and numbers."""
         return self.role, re.sub(r"\S*(\d|/|\.\w)\S*", "", self.reason)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what the report has of it."""
+        """Return the problem as the report shows it."""
         return {"file": self.file, "rows": self.rows, "reason": self.reason}
 
     def __str__(self) -> str:
@@ -60,7 +60,7 @@ class Problem:
         return f"cannot read {self.file}{where} ({self.reason})"
 
     def absorb(self, other: Problem) -> bool:
-        """Take in a problem of the rows that follow, if it is the same."""
+        """Extend this problem by the same one in the rows that follow; tell whether it was."""
         same = (self.file, self.reason) == (other.file, other.reason)
         if not (same and self.rows and other.rows and self.rows[1] == other.rows[0]):
             return False
@@ -68,14 +68,14 @@ class Problem:
         return True
 
 
-def told(problems: list[Problem]) -> list[str]:
-    """Tell problems, but count those of a kind that many files share."""
+def problem_lines(problems: list[Problem]) -> list[str]:
+    """Return a line for each problem; of a kind that many files share, one with their number."""
     kinds: dict[Any, list[Problem]] = defaultdict(list)
     for problem in problems:
         kinds[problem.kind].append(problem)
     lines: list[str] = []
     for alike in kinds.values():
-        if len(alike) <= TOLD:
+        if len(alike) <= LISTED:
             lines += map(str, alike)
         else:
             lines.append(f"{alike[0]}, and {len(alike) - 1:,} more like it, to {alike[-1].file}")
@@ -84,7 +84,7 @@ def told(problems: list[Problem]) -> list[str]:
 
 @dataclass
 class Block:
-    """The same rows of every operand: their arrays, or what was wrong."""
+    """The same rows of every operand: their arrays, or the problem in reading them."""
 
     pieces: dict[str, Piece]
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -96,13 +96,13 @@ class Block:
         return self.pieces["logits"].stop - self.pieces["logits"].start
 
     def problem_of(self, role: str, reason: str) -> Problem:
-        """Blame the file of one operand."""
+        """Return a problem with the rows of one operand."""
         piece = self.pieces[role]
         return Problem(role, piece.part.name, piece.rows, reason)
 
 
 def drop_unreadable(operands: Operands) -> list[Problem]:
-    """Remove the shards that can't be read, and those that they would have been paired with.
+    """Remove the shards that can't be read, and the shards of other operands paired with them.
 
     Raises
     ------
@@ -129,21 +129,21 @@ def drop_unreadable(operands: Operands) -> list[Problem]:
     ]
     if problems and not paired:
         raise ValueError(
-            f"{'; '.join(told(problems))}; it can't be skipped, because the operands have "
+            f"{'; '.join(problem_lines(problems))}; it can't be skipped, because the operands have "
             f"{list(counts.values())} files, and nothing tells which rows would be left"
         )
     bad = {n for shards in operands.values() for n, shard in enumerate(shards) if shard.error}
     for shards in operands.values():
-        shards[:] = [shard for number, shard in enumerate(shards) if number not in bad]
+        shards[:] = [shard for index, shard in enumerate(shards) if index not in bad]
     rows = {role: sum(shard.rows for shard in shards) for role, shards in operands.items()}
     if len(set(rows.values())) > 1:
-        found = ", ".join(f"{n:,} of {role}" for role, n in rows.items())
-        raise ValueError(f"there must be as many rows of each, but there are {found}")
+        listed = ", ".join(f"{count:,} of {role}" for role, count in rows.items())
+        raise ValueError(f"there must be as many rows of each, but there are {listed}")
     return problems
 
 
 def _note_other_row_shapes(shards: list[Shard]) -> None:
-    """Files make one array only if their rows have the same shape: that of the first file's."""
+    """Mark the files whose rows differ in shape from those of the first file."""
     first: tuple[str, tuple[int, ...]] | None = None
     for shard in shards:
         shape = shard.row_shape
@@ -155,7 +155,7 @@ def _note_other_row_shapes(shards: list[Shard]) -> None:
 
 
 def missing_rows(operands: Operands) -> list[Problem]:
-    """Return the rows that files do not have, though they say so."""
+    """Return the rows that files lack, though their headers declare them."""
     return [
         Problem(role, part.name, (part.readable, part.rows), part.shortage)
         for role, shards in operands.items()
@@ -166,63 +166,63 @@ def missing_rows(operands: Operands) -> list[Problem]:
 
 
 def cut(operands: Operands) -> Iterator[dict[str, Piece]]:
-    """Cut operands of equally many rows at the ends of their parts and of blocks.
+    """Cut operands of equally many rows into blocks, each within one part of every operand.
 
     Where a file is cut short, its readable rows end a block.  Rows that it lacks, which may be as
     many as a header says, are one block.
     """
     parts = [[part for shard in shards for part in shard.parts] for shards in operands.values()]
-    places = [[0, 0] for _ in operands]
+    cursors = [[0, 0] for _ in operands]
     while True:
-        here = []
-        for found, place in zip(parts, places, strict=True):
-            while place[0] < len(found) and place[1] == found[place[0]].rows:
-                place[:] = place[0] + 1, 0
-            if place[0] == len(found):
+        heads = []
+        for sequence, cursor in zip(parts, cursors, strict=True):
+            while cursor[0] < len(sequence) and cursor[1] == sequence[cursor[0]].rows:
+                cursor[:] = cursor[0] + 1, 0
+            if cursor[0] == len(sequence):
                 return
-            here.append((found[place[0]], place[1]))
-        ends = [part.readable if start < part.readable else part.rows for part, start in here]
-        rows = min(end - start for end, (_, start) in zip(ends, here, strict=True))
-        if all(start < part.readable for part, start in here):
-            rows = min(rows, max(1, BLOCK_BYTES // max(1, *(part.row_bytes for part, _ in here))))
-        pieces = [Piece(part, start, start + rows) for part, start in here]
+            heads.append((sequence[cursor[0]], cursor[1]))
+        ends = [part.readable if start < part.readable else part.rows for part, start in heads]
+        rows = min(end - start for end, (_, start) in zip(ends, heads, strict=True))
+        if all(start < part.readable for part, start in heads):
+            rows = min(rows, max(1, BLOCK_BYTES // max(1, *(part.row_bytes for part, _ in heads))))
+        pieces = [Piece(part, start, start + rows) for part, start in heads]
         yield dict(zip(operands, pieces, strict=True))
-        for place in places:
-            place[1] += rows
+        for cursor in cursors:
+            cursor[1] += rows
 
 
 def read_ahead(cuts: Iterator[dict[str, Piece]], roles: Collection[str]) -> Generator[Block]:
-    """Read blocks, each operand in a thread of its own, while those before are in use.
+    """Read blocks in advance, with a thread for each operand.
 
     The arrays of a block are overwritten once the next one is asked for.
     """
     readers = {role: ThreadPoolExecutor(1, "sce_numba-read") for role in roles}
     memories = {role: [_Memory() for _ in range(AHEAD + 1)] for role in roles}
 
-    def begin(number: int, pieces: dict[str, Piece]) -> dict[str, Future[Any]]:
-        wanted = all(piece.start < piece.part.readable for piece in pieces.values())
+    def begin(index: int, pieces: dict[str, Piece]) -> dict[str, Future[Any]]:
+        is_readable = all(piece.start < piece.part.readable for piece in pieces.values())
         return {
             role: readers[role].submit(
-                _read if wanted else _pass, piece, memories[role][number % (AHEAD + 1)]
+                _read if is_readable else _skip, piece, memories[role][index % (AHEAD + 1)]
             )
             for role, piece in pieces.items()
         }
 
     try:
-        coming: deque[tuple[dict[str, Piece], dict[str, Future[Any]]]] = deque()
-        for number, pieces in enumerate(cuts):
-            coming.append((pieces, begin(number, pieces)))
-            if len(coming) > AHEAD:
-                yield _finish(*coming.popleft())
-        while coming:
-            yield _finish(*coming.popleft())
+        pending: deque[tuple[dict[str, Piece], dict[str, Future[Any]]]] = deque()
+        for index, pieces in enumerate(cuts):
+            pending.append((pieces, begin(index, pieces)))
+            if len(pending) > AHEAD:
+                yield _finish(*pending.popleft())
+        while pending:
+            yield _finish(*pending.popleft())
     finally:
         for reader in readers.values():
             reader.shutdown(cancel_futures=True)
 
 
 class _Memory:
-    """Bytes for the rows of an operand, used again and again: new pages cost time."""
+    """A reusable buffer for the rows of an operand: new pages of memory cost time."""
 
     def __init__(self) -> None:
         self._array = np.empty(1, np.uint8)
@@ -242,18 +242,18 @@ def _read(piece: Piece, memory: _Memory) -> np.ndarray:
     return rows
 
 
-def _pass(piece: Piece, memory: _Memory) -> np.ndarray:
-    """Read nothing, beside rows that are missing."""
+def _skip(piece: Piece, memory: _Memory) -> np.ndarray:
+    """Read nothing, where rows of some operand are missing; raise if they are those of this one."""
     if piece.start >= piece.part.readable:
         raise ValueError(piece.part.shortage)
     return memory.of(0)
 
 
-def _finish(pieces: dict[str, Piece], coming: dict[str, Future[Any]]) -> Block:
+def _finish(pieces: dict[str, Piece], futures: dict[str, Future[Any]]) -> Block:
     block = Block(pieces)
-    for role, rows in coming.items():
+    for role, future in futures.items():
         try:
-            block.arrays[role] = rows.result()
+            block.arrays[role] = future.result()
         # A damaged file can fail in any layer: disk, compression, encoding.
         except Exception as error:
             block.problem = block.problem or block.problem_of(role, reason_of(error))

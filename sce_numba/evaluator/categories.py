@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-# Of so many different values a column may be, unless they are numbers.
+# The most different values that a column may have, unless they are numbers.
 MOST = 1000
-# So many different numbers have a group each; more are put into so many groups of neighbours.
+# Up to 32 different numbers have a group each; more are binned into 10 ranges.
 EXACT, BINS = 32, 10
-# Numbers are close together whose range, so many times, is less than the least of them.
+# Numbers are close together if 8 times their range is less than the least magnitude.
 CLOSE = 8
-# Bits of a float64 that tell which numbers are held together until all are seen: sign, exponent
-# and seven more, by which neighbours differ by less than a hundredth.  They are those of a distance
-# where the first numbers are close together, as dates and times are.
+# Leading bits of a float64, by which numbers are grouped until all are seen: sign, exponent and
+# seven of the mantissa, so that a group spans less than a hundredth.  Where the first numbers are
+# close together, as dates and times are, they are the bits of the distance from the least.
 _KEY_BITS = 19
 _SIGN = np.uint64(1 << 63)
 _SHIFT = np.uint64(64 - _KEY_BITS)
@@ -26,7 +26,7 @@ NULL, NAN = 0, 1
 
 
 class Categories:
-    """The groups that values have had so far: texts, truth values, dates."""
+    """The groups of the values so far that are text, truth values or dates."""
 
     MISSING = ("null",)
 
@@ -35,96 +35,96 @@ class Categories:
         self._codes: dict[str | None, int] = {None: NULL}
 
     @property
-    def number(self) -> int:
+    def count(self) -> int:
         """How many groups there are."""
         return len(self._codes)
 
-    def codes(self, local: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Return the groups of rows, given which of some names each has, a negative one if none."""
-        # A dictionary may hold more than the rows have.
+    def codes(self, indices: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Return the group of each row, given the index of its name, which is negative for none."""
+        # A dictionary may hold names that no row has.
         used = np.zeros(len(names) + 1, bool)
-        used[local] = True
-        own = np.full(used.size, NULL)
-        for place in np.flatnonzero(used[:-1]).tolist():
-            own[place] = self._codes.setdefault(names[place], len(self._codes))
+        used[indices] = True
+        codes = np.full(used.size, NULL)
+        for index in np.flatnonzero(used[:-1]).tolist():
+            codes[index] = self._codes.setdefault(names[index], len(self._codes))
         if len(self._codes) > MOST + 1:
             raise ValueError(
                 f"--by {self._name}: there are more than {MOST:,} different values; a column of "
                 "fewer is needed, of kinds or ranges say"
             )
-        found: np.ndarray = own[local]
-        return found
+        row_codes: np.ndarray = codes[indices]
+        return row_codes
 
     def groups(self, _counts: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Return names in order, and where among them each group belongs."""
+        """Return the names in order, and the position of each group among them."""
         texts = sorted(name for name in self._codes if name is not None)
-        places = {name: place for place, name in enumerate([*texts, None])}
-        # The text is not what is missing.
+        positions = {name: position for position, name in enumerate([*texts, None])}
+        # Text that reads "null" is not a missing value.
         names = ["'null'" if text == "null" else text for text in texts]
-        return [*names, "null"], np.array([places[name] for name in self._codes])
+        return [*names, "null"], np.array([positions[name] for name in self._codes])
 
 
 class Numbers:
-    """The groups that numbers have had so far."""
+    """The groups of the numbers so far."""
 
     MISSING = ("null", "NaN")
 
     def __init__(self) -> None:
-        # In order, until there are too many of them. Integers stay what they are: those of 64 bits
-        # have digits that float64 lacks.
+        # Sorted; None once there are too many. Integers keep their dtype: those of 64 bits have
+        # digits that float64 lacks.
         self._values: np.ndarray | None = np.zeros(0, np.bool_)
         self._value_codes = np.zeros(0, np.int64)
         self._origin = 0.0
-        self._of_key = np.zeros(0, np.int64)
+        self._code_of_key = np.zeros(0, np.int64)
         self._keys: list[int] = []
 
     @property
-    def number(self) -> int:
+    def count(self) -> int:
         """How many groups there are."""
         return 2 + (len(self._keys) if self._values is None else self._values.size)
 
     def codes(
         self, values: np.ndarray, null: np.ndarray | None, regroup: Callable[[np.ndarray, int], Any]
     ) -> np.ndarray:
-        """Return the groups of rows.
+        """Return the group of each row.
 
-        Where they become other ones, ``regroup`` is told which, and how many.
+        If groups change, ``regroup`` is called with the new one of each, and their number.
         """
         missing = values != values if null is None else null | (values != values)
-        whole = not missing.any()
-        numbers = values if whole else values[~missing]
+        complete = not missing.any()
+        numbers = values if complete else values[~missing]
         if numbers.dtype.kind not in "iu":
             numbers = numbers.astype(np.float64)
             numbers += 0.0  # one zero, not two
-        own = self._exact(numbers)
-        if own is None:
+        codes = self._exact(numbers)
+        if codes is None:
             numbers = numbers.astype(np.float64)
             if self._values is not None:
                 self._hold_by_key(numbers, regroup)
-            own = self._by_key(numbers)
-        if whole:
-            return own
-        found = np.full(values.shape, NAN)
-        found[~missing] = own
+            codes = self._by_key(numbers)
+        if complete:
+            return codes
+        row_codes = np.full(values.shape, NAN)
+        row_codes[~missing] = codes
         if null is not None:
-            found[null] = NULL
-        return found
+            row_codes[null] = NULL
+        return row_codes
 
     def _exact(self, numbers: np.ndarray) -> np.ndarray | None:
         if self._values is None:
             return None
         while True:
             known = self._values
-            # Quicker than a search, which can't be foreseen by the processor.
-            places = np.zeros(numbers.size, np.uint8)
+            # Faster than a binary search, whose branches the processor can't predict.
+            ranks = np.zeros(numbers.size, np.uint8)
             for value in known:
-                places += (numbers > value).view(np.uint8)
-            # Behind the last is what is greater than it.
+                ranks += (numbers > value).view(np.uint8)
+            # A number greater than the last has the rank behind it.
             padded = np.append(known, known[-1:])
-            strange = padded[places] != numbers if known.size else np.ones(numbers.shape, np.bool_)
-            if not strange.any():
-                return self._value_codes[places]
-            new = np.unique(numbers[strange])
+            unseen = padded[ranks] != numbers if known.size else np.ones(numbers.shape, np.bool_)
+            if not unseen.any():
+                return self._value_codes[ranks]
+            new = np.unique(numbers[unseen])
             if known.size + new.size > EXACT:
                 return None
             if known.size and known.dtype != new.dtype and np.result_type(known, new).kind == "f":
@@ -139,51 +139,51 @@ class Numbers:
     ) -> None:
         assert self._values is not None
         values, codes = self._values.astype(np.float64), self._value_codes
-        self._values, self._of_key = None, np.full(1 << _KEY_BITS, -1)
+        self._values, self._code_of_key = None, np.full(1 << _KEY_BITS, -1)
         self._origin = _origin_of(np.append(values, following))
-        # Their sums go along.
+        # The sums of the groups so far move to the groups of their keys.
         targets = np.array([NULL, NAN] + [0] * codes.size)
         targets[codes] = self._by_key(values)
-        regroup(targets, self.number)
+        regroup(targets, self.count)
 
     def _by_key(self, numbers: np.ndarray) -> np.ndarray:
         keys = _keys(numbers - self._origin)
-        found: np.ndarray = self._of_key[keys]
-        if found.size and found.min() < 0:
-            new = np.unique(keys[found < 0])
-            self._of_key[new] = self.number + np.arange(new.size)
+        codes: np.ndarray = self._code_of_key[keys]
+        if codes.size and codes.min() < 0:
+            new = np.unique(keys[codes < 0])
+            self._code_of_key[new] = self.count + np.arange(new.size)
             self._keys += new.tolist()
-            found = self._of_key[keys]
-        return found
+            codes = self._code_of_key[keys]
+        return codes
 
     def groups(self, counts: np.ndarray) -> tuple[list[str], np.ndarray]:
-        """Return names in order, and where among them each group belongs."""
-        places = np.zeros(self.number, np.int64)
+        """Return the names in order, and the position of each group among them."""
+        positions = np.zeros(self.count, np.int64)
         if self._values is not None:
             names = _shown(self._values.tolist())
-            places[self._value_codes] = np.arange(len(names))
+            positions[self._value_codes] = np.arange(len(names))
         else:
             names = []
             keys = np.array(self._keys)
             order = np.argsort(keys)
-            upto = np.cumsum(counts[2:][order])
-            # A group ends where it has its share.
-            bins = (upto - 1) * BINS // max(int(upto[-1]), 1) if upto.size else upto
+            totals = np.cumsum(counts[2:][order])
+            # Quantiles: ranges with about as many elements each.
+            bins = (totals - 1) * BINS // max(int(totals[-1]), 1) if totals.size else totals
             bins = np.unique(np.maximum(bins, 0), return_inverse=True)[1].reshape(-1)
-            places[2 + order] = bins
+            positions[2 + order] = bins
             starts = np.flatnonzero(np.diff(bins)) + 1
             edges = _briefly(_least_of(keys[order][starts]) + self._origin)
             if edges:
-                between = [f"{one} to {two}" for one, two in pairwise(edges)]
+                between = [f"{low} to {high}" for low, high in pairwise(edges)]
                 names = [f"below {edges[0]}", *between, f"from {edges[-1]}"]
             else:
                 names = ["all"]
-        places[[NULL, NAN]] = len(names), len(names) + 1
-        return [*names, "null", "NaN"], places
+        positions[[NULL, NAN]] = len(names), len(names) + 1
+        return [*names, "null", "NaN"], positions
 
 
 def _origin_of(values: np.ndarray) -> float:
-    """Return the least of values that are far from 0 and near to each other, else 0."""
+    """Return the least of values that are close together, else 0."""
     values = values[np.isfinite(values)]
     if not values.size or CLOSE * np.ptp(values) >= np.abs(values).min():
         return 0.0
@@ -191,7 +191,7 @@ def _origin_of(values: np.ndarray) -> float:
 
 
 def _keys(numbers: np.ndarray) -> np.ndarray:
-    """Return the first bits of numbers, changed so that they have the order of the numbers."""
+    """Return the leading bits of numbers, as integers in the order of the numbers."""
     bits = numbers.view(np.uint64)
     signs = (numbers.view(np.int64) >> 63).view(np.uint64)
     keys: np.ndarray = ((bits ^ (signs | _SIGN)) >> _SHIFT).view(np.int64)
@@ -199,14 +199,14 @@ def _keys(numbers: np.ndarray) -> np.ndarray:
 
 
 def _least_of(keys: np.ndarray) -> np.ndarray:
-    """Return the least number of each key."""
+    """Return the least number that has each key."""
     bits = keys.astype(np.uint64) << _SHIFT
     least: np.ndarray = np.where(bits >= _SIGN, bits ^ _SIGN, ~bits).view(np.float64)
     return least
 
 
 def _briefly(values: np.ndarray) -> list[str]:
-    """Return numbers with four digits, or as many as tell them apart."""
+    """Return numbers as text with four digits, or as many as tell them apart."""
     texts = [f"{value:.4g}" for value in values.tolist()]
     for digits in range(5, 18):
         if len(set(texts)) == len(texts):
@@ -217,7 +217,7 @@ def _briefly(values: np.ndarray) -> list[str]:
 
 
 def _shown(values: list[float]) -> list[str]:
-    """Return numbers with as few digits as tell them apart."""
+    """Return numbers as text with as few digits as tell them apart."""
     for digits in (7, 9, 17):
         names = [
             str(int(value))

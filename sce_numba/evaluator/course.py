@@ -1,4 +1,4 @@
-"""How the loss goes along the rows: in pieces of equally many, of which there are a few hundred."""
+"""The loss along the rows, in at most 200 pieces of as many rows each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PIECES = 200
 
 
 class CourseOfRows:
-    """What the rows so far have come to, piece by piece."""
+    """The sums of the rows so far, piece by piece."""
 
     def __init__(self, rows: int) -> None:
         self._step = max(-(-rows // PIECES), 1)
@@ -23,13 +23,13 @@ class CourseOfRows:
         """Add rows, given the number of the first."""
         first, last = start // self._step, (start + len(rows) - 1) // self._step
         begins = np.maximum(np.arange(first, last + 1) * self._step - start, 0)
-        for total, values in zip(self._sums, rows.own.rows.T[:LABEL], strict=True):
+        for total, values in zip(self._sums, rows.sums.rows.T[:LABEL], strict=True):
             total[first : last + 1] += np.add.reduceat(values, begins)
 
     def course(self, rows: int) -> Course:
-        """Return the losses of the pieces, as far as there were so many rows."""
+        """Return the mean loss of each piece, if there were so many rows."""
         pieces = -(-rows // self._step)
         edges = np.minimum(np.arange(pieces + 1) * self._step, rows)
-        numerator, by = self._sums[:, :pieces]
+        numerator, denominator = self._sums[:, :pieces]
         with np.errstate(all="ignore"):
-            return Course(edges, numerator / by)
+            return Course(edges, numerator / denominator)

@@ -1,4 +1,4 @@
-"""What is told of the rows beside the loss of all and of the classes: whatever is asked for."""
+"""All results that are asked for beside the loss of all rows and of the classes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .worst import Worst
 
 
 class Details:
-    """What blocks have come to, but for their total."""
+    """The results of the blocks so far, but for their total."""
 
     def __init__(
         self,
@@ -39,30 +39,30 @@ class Details:
         columns: dict[str, Any],
         baseline: np.ndarray | None,
         start: int,
-        place: tuple[str, int],
+        in_file: tuple[str, int],
     ) -> None:
-        """Add rows: the values of columns, other logits, and where they begin, also in a file."""
+        """Add rows, with their columns, the baseline's logits, and their start, also in a file."""
         for name, slices in self._slices.items():
             slices.add(columns[name], rows)
         if self._comparison and baseline is not None:
             self._comparison.add(rows, baseline)
         if self._worst:
-            self._worst.add(rows, start, *place)
+            self._worst.add(rows, start, *in_file)
         if self._distributions and self._course:
             self._distributions.add(rows)
             self._course.add(rows, start)
 
     def results(self, rows: int) -> dict[str, Any]:
-        """Return what was asked for of so many rows, by the names of ``Evaluation``."""
-        found: dict[str, Any] = {
+        """Return the results of so many rows, by the names of ``Evaluation``."""
+        results: dict[str, Any] = {
             "slices": {name: slices.groups() for name, slices in self._slices.items()}
         }
         if self._comparison:
-            found["baseline"] = self._comparison.result()
+            results["baseline"] = self._comparison.result()
         if self._worst:
-            found["worst"] = self._worst.rows()
+            results["worst"] = self._worst.rows()
         if self._distributions and self._course:
-            found["calibration"] = self._distributions.calibration()
-            found["logits"] = self._distributions.logits()
-            found["course"] = self._course.course(rows)
-        return found
+            results["calibration"] = self._distributions.calibration()
+            results["logits"] = self._distributions.logits()
+            results["course"] = self._course.course(rows)
+        return results

@@ -28,7 +28,7 @@ class Distributions:
             count_in_bins(arrays, layout_of(arrays), self._table)
 
     def calibration(self) -> Calibration:
-        """Return labels beside probabilities."""
+        """Return mean labels beside mean probabilities."""
         counts, labels, predictions, _ = self._table.sum(axis=1).T
         with np.errstate(invalid="ignore"):
             means = predictions / counts, labels / counts
@@ -37,7 +37,7 @@ class Distributions:
         return Calibration(edges, *means, counts.astype(np.int64), float(error))
 
     def logits(self) -> LogitHistogram:
-        """Return how many labels of either kind there are, by their logits."""
+        """Return a histogram of the logits of label 0 and of those of label 1."""
         counts, labels, *_ = self._table.sum(axis=0).T
         inner = np.arange(-SPAN * HALVES, SPAN * HALVES + 1) / HALVES
         return LogitHistogram(np.concatenate([[-np.inf], inner, [np.inf]]), counts - labels, labels)

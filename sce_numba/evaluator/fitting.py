@@ -1,4 +1,4 @@
-"""What each operand must be, and how rows of all are made to fit, in words for files."""
+"""The dtype and shape that each operand must have, with errors in terms of files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .operands import other_row_shape
 
 
 class UnfitError(ValueError):
-    """What is wrong with one operand."""
+    """The error that one operand is wrong, and why."""
 
     def __init__(self, role: str, reason: str) -> None:
         super().__init__(reason)
@@ -24,32 +24,32 @@ class UnfitError(ValueError):
 
 def check_dtype(role: str, dtype: np.dtype[Any], takes_text: bool = False) -> None:
     """Refuse a dtype that an operand can't have; labels may be text on demand."""
-    text = dtype.kind in "SU"
-    given = "text" if text else dtype.name
-    known = dtype_code(dtype) is not None
+    is_text = dtype.kind in "SU"
+    name = "text" if is_text else dtype.name
+    is_known = dtype_code(dtype) is not None
     if role == "where":
         if dtype != np.bool_:
-            raise UnfitError(role, f"a mask is bool, true for what counts, but this is {given}")
+            raise UnfitError(role, f"a mask is bool, true for what counts, but this is {name}")
     elif role in ("logits", "baseline"):
-        if not known or dtype.kind in "biu":
+        if not is_known or dtype.kind in "biu":
             exchanged = "; labels are named before logits" if dtype.kind in "biu" else ""
             raise UnfitError(
                 role,
-                f"logits are {FLOAT_NAMES}, but these are {given}{exchanged}",
+                f"logits are {FLOAT_NAMES}, but these are {name}{exchanged}",
             )
-    elif not (known or (text and takes_text)):
+    elif not (is_known or (is_text and takes_text)):
         two_valued = ""
-        if text and role == "labels":
+        if is_text and role == "labels":
             two_valued = "; of text with two values, --positive yes takes 'yes' as 1"
         raise UnfitError(
             role,
-            f"{role} are bool, integers or floats of at most 64 bits, but these are {given}"
+            f"{role} are bool, integers or floats of at most 64 bits, but these are {name}"
             f"{two_valued}",
         )
 
 
 class Labels:
-    """How labels are read: which are missing, and which one of two values is 1."""
+    """The meaning of labels: which are ignored, and which one of two values is 1."""
 
     def __init__(self, ignored: list[str], positive: str | None) -> None:
         self._null = "null" in ignored
@@ -62,18 +62,18 @@ class Labels:
         """Whether some labels are to be ignored."""
         return self._null or bool(self._ignored)
 
-    def kept(self, labels: np.ndarray) -> np.ndarray | None:
-        """Return which labels are not to be ignored, or None for all."""
-        kept = None
+    def included(self, labels: np.ndarray) -> np.ndarray | None:
+        """Return a mask of the labels that are not to be ignored, or None for all."""
+        included = None
         if self._null and isinstance(labels, np.ma.MaskedArray):
-            kept = ~np.ma.getmaskarray(labels)
+            included = ~np.ma.getmaskarray(labels)
         for text in self._ignored:
             others = ~_equal(np.ma.getdata(labels), text, "--ignore-label")
-            kept = others if kept is None else kept & others
-        return kept
+            included = others if included is None else included & others
+        return included
 
     def numbers(self, labels: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-        """Return labels as they are or, of two values, whether they are the positive one."""
+        """Return labels as they are or, with a positive value, whether they equal it."""
         if self.positive is None:
             return labels
         positive = _equal(labels, self.positive, "--positive")
@@ -124,8 +124,8 @@ class Fitted(NamedTuple):
     baseline: np.ndarray | None
 
 
-def fit(arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels) -> Fitted:
-    """Return operands that fit each other.
+def fit(arrays: dict[str, np.ndarray], files: dict[str, str], label_reader: Labels) -> Fitted:
+    """Return operands with matching shapes and without nulls.
 
     Raises
     ------
@@ -134,23 +134,23 @@ def fit(arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels) -> Fi
     """
     labels, logits = with_lengths(arrays["labels"], arrays["logits"])
     if labels.shape != logits.shape:
-        # A row of one number is that number.
+        # Axes of length 1 in a row make no difference.
         if [n for n in labels.shape[1:] if n != 1] != [n for n in logits.shape[1:] if n != 1]:
-            said = other_row_shape(labels.shape[1:], logits.shape[1:], files["logits"])
-            raise UnfitError("labels", f"{said}; labels are not broadcast")
+            reason = other_row_shape(labels.shape[1:], logits.shape[1:], files["logits"])
+            raise UnfitError("labels", f"{reason}; labels are not broadcast")
         labels = labels.reshape(logits.shape)
-    weights = _beside("weights", arrays["weights"], logits)
-    where = _beside("where", arrays["where"], logits) if "where" in arrays else None
+    weights = _with_logits_rank("weights", arrays["weights"], logits)
+    where = _with_logits_rank("where", arrays["where"], logits) if "where" in arrays else None
     if where is not None:
         where = _without_nulls("where", where, None)
-    kept = how.kept(labels)
-    if kept is not None:
-        where = kept if where is None else where & kept
+    included = label_reader.included(labels)
+    if included is not None:
+        where = included if where is None else where & included
     baseline = arrays.get("baseline")
     if baseline is not None:
         if baseline.shape != logits.shape:
-            said = other_row_shape(baseline.shape[1:], logits.shape[1:], files["logits"])
-            raise UnfitError("baseline", said)
+            reason = other_row_shape(baseline.shape[1:], logits.shape[1:], files["logits"])
+            raise UnfitError("baseline", reason)
         baseline = _without_nulls("baseline", baseline, where)
     labels = _without_nulls("labels", labels, where)
     logits = _without_nulls("logits", logits, where)
@@ -166,15 +166,15 @@ def fit(arrays: dict[str, np.ndarray], files: dict[str, str], how: Labels) -> Fi
                 f"{len(pos_weight)} numbers, but logits have {classes} classes; give one number, "
                 "or one for each class",
             )
-    return Fitted(how.numbers(labels, where), logits, weights, where, baseline)
+    return Fitted(label_reader.numbers(labels, where), logits, weights, where, baseline)
 
 
-def _beside(role: str, array: np.ndarray, logits: np.ndarray) -> np.ndarray:
-    """Return weights or a mask with the rank of the logits."""
+def _with_logits_rank(role: str, array: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return weights or a mask, reshaped to the rank of the logits."""
     if array.size == 1:
         return array.reshape(())
     if array.ndim == 1:
-        # One for each row.
+        # One value for each row.
         array = array.reshape(-1, *[1] * (logits.ndim - 1))
     shape, expected = array.shape[1:], logits.shape[1:]
     fits = len(shape) == len(expected) and all(
@@ -190,12 +190,12 @@ def _beside(role: str, array: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 def _without_nulls(role: str, array: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-    """Return plain values; nulls may be among them where they are left out."""
+    """Return values without a mask; only elements that are left out may be null."""
     if not isinstance(array, np.ma.MaskedArray):
         return array
     null = np.ma.getmaskarray(array)
     if (null if where is None else null & where).any():
         option = {"labels": "--ignore-label null", "where": ""}.get(role, "a mask for --where")
-        mend = option and f"; {option} leaves them out"
-        raise UnfitError(role, f"{values_are(np.count_nonzero(null))} null{mend}")
+        hint = option and f"; {option} leaves them out"
+        raise UnfitError(role, f"{values_are(np.count_nonzero(null))} null{hint}")
     return np.ma.getdata(array)

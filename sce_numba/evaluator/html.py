@@ -1,4 +1,4 @@
-"""What an evaluation found as HTML: a page that needs nothing else, and a part of a notebook."""
+"""The result of an evaluation as HTML: a self-contained page, and a short form for notebooks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ROWS, FEW_ROWS = 100, 10
 
 
 def page(evaluation: Evaluation) -> str:
-    """Return a document that shows everything, without network, on a phone and in the dark.
+    """Return a self-contained document of the whole result, for any screen, light or dark.
 
     Parameters
     ----------
@@ -28,11 +28,11 @@ def page(evaluation: Evaluation) -> str:
     Returns
     -------
     str
-        The same document for the same findings; how long they took is not in it.
+        The same document for the same results: it does not tell how long they took.
     """
     require_matplotlib()
     title = f"Sigmoid cross entropy of {text(evaluation.settings['logits'], LONGEST_NAME)}"
-    figures = [figure(place, picture) for place, picture in enumerate(pictures(evaluation))]
+    figures = [figure(index, picture) for index, picture in enumerate(pictures(evaluation))]
     terms = (f"<div><dt>{term}</dt><dd>{value}</dd></div>" for term, value in facts(evaluation))
     first = "\n".join(terms)
     return document(
@@ -49,7 +49,7 @@ def page(evaluation: Evaluation) -> str:
 
 
 def document(title: str, main: str) -> str:
-    """Return a document of a title and what is below it, both HTML, that needs nothing else."""
+    """Return a self-contained document, given its title and its content as HTML."""
     script = read("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     # The policy keeps whatever a name might smuggle in from being run or loaded.
@@ -97,12 +97,12 @@ def fragment(evaluation: Evaluation) -> str:
 
 
 def read(name: str) -> str:
-    """Return a file that lies beside this one."""
+    """Return the content of a file in this folder."""
     return (resources.files(__package__) / name).read_text(encoding="utf-8")
 
 
 def colors() -> str:
-    """Return the colours of a light page, and of a dark one, by their names."""
+    """Return style sheet variables for the colours of a light page and of a dark one."""
     light, dark = (
         "".join(f" --{name}: {pair[side]};" for name, pair in COLORS.items()) for side in (0, 1)
     )
@@ -110,30 +110,30 @@ def colors() -> str:
 
 
 def facts(evaluation: Evaluation) -> Iterator[tuple[str, str]]:
-    """Yield the numbers that come first, as terms and what they are."""
-    found: dict[str, Any] = {**evaluation.losses, "elements": evaluation.elements}
+    """Yield the most important numbers, as pairs of a term and its value."""
+    values: dict[str, Any] = {**evaluation.losses, "elements": evaluation.elements}
     if evaluation.elements_ignored is not None:
-        found["elements ignored"] = evaluation.elements_ignored
-    found["divided by"] = evaluation.denominator
+        values["elements ignored"] = evaluation.elements_ignored
+    values["divided by"] = evaluation.denominator
     if evaluation.calibration is not None:
-        found["expected calibration error"] = evaluation.calibration.expected_error
-    for name, value in found.items():
+        values["expected calibration error"] = evaluation.calibration.expected_error
+    for name, value in values.items():
         words = text(name.replace("_", " "))
         digits = 7 if name in evaluation.losses else 4
         yield words, shown(value, digits)
 
 
 def notes(evaluation: Evaluation) -> str:
-    """Return what one must know before one believes the loss."""
-    said = [f"partial: {evaluation.partial}"] if evaluation.partial else []
+    """Return a list of what limits the result: missing rows, and warnings."""
+    items = [f"partial: {evaluation.partial}"] if evaluation.partial else []
     if evaluation.rows_skipped:
-        said.append(f"{evaluation.rows_skipped:,} rows were skipped")
-    lines = "".join(f"<li>{text(line)}</li>\n" for line in said + evaluation.warnings)
+        items.append(f"{evaluation.rows_skipped:,} rows were skipped")
+    lines = "".join(f"<li>{text(line)}</li>\n" for line in items + evaluation.warnings)
     return f'<ul class="warnings">\n{lines}</ul>\n' if lines else ""
 
 
 def comparison(baseline: Baseline | None) -> str:
-    """Return a sentence on another model."""
+    """Return a sentence that compares the model with another one."""
     if baseline is None:
         return ""
     low, high = baseline.interval
@@ -144,17 +144,17 @@ def comparison(baseline: Baseline | None) -> str:
     )
 
 
-def figure(place: int, picture: Picture) -> str:
-    """Return a picture with its caption, and with the numbers that no table below has."""
-    name = f"picture-{place}"
-    drawn = svg(picture).replace("<svg", f'<svg role="img" aria-labelledby="{name}"', 1)
+def figure(index: int, picture: Picture) -> str:
+    """Return a picture with its caption, and with its numbers if no table below has them."""
+    name = f"picture-{index}"
+    image = svg(picture).replace("<svg", f'<svg role="img" aria-labelledby="{name}"', 1)
     numbers = ""
     if picture.numbers:
         rows = zip(*(column.tolist() for column in picture.numbers.values()), strict=True)
         inner = table(list(picture.numbers), rows, f"Numbers of the {picture.name}", "numbers")
         numbers = f"<details><summary>Numbers</summary>\n{inner}</details>\n"
     caption = f'<figcaption id="{name}">{text(picture.words)}</figcaption>'
-    return f"<figure>\n{drawn}{caption}\n{numbers}</figure>\n"
+    return f"<figure>\n{image}{caption}\n{numbers}</figure>\n"
 
 
 def tables(evaluation: Evaluation, most: int) -> Iterator[str]:
@@ -179,12 +179,12 @@ def tables(evaluation: Evaluation, most: int) -> Iterator[str]:
 
 
 def span(rows: tuple[int, int] | None) -> str:
-    """Return the first and the last of some rows."""
+    """Return the first and the last row of a range as text."""
     return f"{rows[0]:,} to {rows[1] - 1:,}" if rows else "all"
 
 
 def settings(evaluation: Evaluation) -> str:
-    """Return a table of how the evaluation was done."""
+    """Return a table of the settings of an evaluation."""
     values = {
         **evaluation.settings,
         "shape": " x ".join(map(str, evaluation.shape)) or "scalar",

@@ -1,4 +1,4 @@
-"""The sums of rows and those of classes, in one pass over their elements."""
+"""The sums of rows and those of classes, from one pass over the elements."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from sce_numba.operands import Operands
 
 
 class Margins(NamedTuple):
-    """Sums of losses, of what these are divided by, of labels, and how many elements count.
+    """Sums of losses, of their denominators and of labels, and how many elements count.
 
-    What losses are divided by is how many count where ``Reduction.SUM`` divides by 1.
+    For ``Reduction.SUM``, which divides by 1, the denominator is how many elements count.
     """
 
-    # Those of each class, a field at a time, and what rounding has lost in them.
+    # Those of each class, a field at a time, and their rounding errors.
     classes: np.ndarray
     # Those of each row, side by side.
     rows: np.ndarray
 
 
 class _Layout(Layout):
-    """How arrays lie whose last axis has the columns."""
+    """The layout of arrays as rows and columns, the last axis being that of the columns."""
 
     def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
         words = super()._flattened(arrays)
@@ -37,20 +37,20 @@ class _Layout(Layout):
         return words
 
 
-def margins_of(given: Operands) -> Margins:
-    """Return the sums of all rows, and of their last axis; numbers without one are rows of one."""
-    arrays, _, weight, smoothing, reduction = given
+def margins_of(operands: Operands) -> Margins:
+    """Return the sums of each row and of each class; 1-D arrays have one class."""
+    arrays, _, weight, smoothing, reduction = operands
     assert reduction is not None
     if arrays[LOGITS].ndim < 2:
         arrays = {row: array.reshape(-1, 1) for row, array in arrays.items()}
     logits = arrays[LOGITS] = np.ascontiguousarray(arrays[LOGITS])
-    places = padded(logits.shape[-1]) * FIELDS
-    sums = np.zeros(2 * places + math.prod(logits.shape[:-1]) * FIELDS)
+    class_sums = padded(logits.shape[-1]) * FIELDS
+    sums = np.zeros(2 * class_sums + math.prod(logits.shape[:-1]) * FIELDS)
     if logits.size:
         key = "margins", *key_of(arrays)
         layout = found(key) or remember(key, _Layout(arrays))
         add_margins(arrays, layout, weight, smoothing, reduction or SUM_OVER_BATCH_SIZE, sums)
-    classes = sums[: 2 * places].reshape(2, FIELDS, -1)[..., : logits.shape[-1]]
-    rows = sums[2 * places :].reshape(*logits.shape[:-1], FIELDS)
+    classes = sums[: 2 * class_sums].reshape(2, FIELDS, -1)[..., : logits.shape[-1]]
+    rows = sums[2 * class_sums :].reshape(*logits.shape[:-1], FIELDS)
     inner = tuple(range(1, rows.ndim - 1))
     return Margins(classes, rows.sum(axis=inner) if inner else rows)

@@ -1,4 +1,4 @@
-"""Text, numbers and tables as HTML, whatever is in the names that come from files."""
+"""Text, numbers and tables as HTML, with everything that comes from files escaped."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 
 from .pictures import number, plain
 
-# What a table has room for, and a line.
+# The longest text that fits into a table, and the longest name in a line.
 LONGEST_TEXT, LONGEST_NAME = 300, 60
 
 
 def text(value: object, longest: int = LONGEST_TEXT) -> str:
-    """Return a text in which nothing is a tag or an entity."""
+    """Return a text that is escaped for HTML."""
     return escape(plain(value, longest))
 
 
 def shown(value: Any, digits: int = 4) -> str:
-    """Return a number for people that holds itself with all digits; other things as text."""
+    """Return a rounded number, with all its digits in an attribute; other values as text."""
     if isinstance(value, int):
         return f'<data value="{value}">{value:,}</data>'
     if isinstance(value, float):
@@ -60,7 +60,7 @@ def table(
         + "</tr>\n"
         for name, *values in body
     )
-    # What scrolls must be within reach of the keyboard.
+    # A region that scrolls must be reachable by keyboard.
     return (
         f'<div class="scrolls" role="region" tabindex="0" aria-label="{text(caption)}">\n'
         f'<table class="{kind}">\n<caption>{text(caption)}</caption>\n'
@@ -69,5 +69,5 @@ def table(
 
 
 def alignment(value: Any) -> str:
-    """Return the attribute of a cell that has digits to be compared."""
+    """Return the attribute that aligns a cell: numbers to the right."""
     return ' class="number"' if isinstance(value, int | float) else ""

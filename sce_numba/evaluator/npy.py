@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from .places import archive_at, opened, shown, size_of
 
-# Unlike numpy.load it does not advise to unpickle a text file; older NumPy gives it no types.
+# Unlike numpy.load, it never suggests unpickling a text file; older NumPy gives it no types.
 NPY: Any = np.lib.format
 Array: TypeAlias = npt.NDArray[Any]
-# The format has no name for it.
+# The .npy format has no name for bfloat16.
 BFLOAT16_AS_SAVED = np.dtype("V2")
 
 
@@ -39,9 +39,9 @@ class NpyPart:
                 (2, 0): NPY.read_array_header_2_0,
             }.get(version)
             if read_header is None:
-                number = ".".join(map(str, version))
+                name = ".".join(map(str, version))
                 raise ValueError(
-                    f"its header has the version {number} of the .npy format; 1.0 and 2.0 can be "
+                    f"its header has the version {name} of the .npy format; 1.0 and 2.0 can be "
                     "read, which NumPy writes for all arrays of numbers"
                 )
             shape, self._fortran, self.dtype = read_header(file)
@@ -52,7 +52,7 @@ class NpyPart:
             raise ValueError("an array of Python objects")
         if self.dtype.names:
             raise ValueError("an array with field names")
-        # NumPy lets everything pass that is an int, and bool is one.
+        # NumPy accepts any int, and bool is one.
         if any(type(length) is not int or length < 0 for length in shape):
             raise ValueError(f"its header has the shape {shape}; lengths are integers from 0 on")
         self.shape: tuple[int, ...] = shape
@@ -60,9 +60,9 @@ class NpyPart:
         self._row = shape[1:]
         self.row_bytes = math.prod(self._row) * self.dtype.itemsize
         if self.rows and not self.row_bytes:
-            # However many rows of nothing a header claims, no byte is missing in its file.
+            # No file could be too short for such rows, however many its header declares.
             raise ValueError(f"its header has the shape {shape}, whose rows have no elements")
-        # A file that was cut short has fewer rows than its header says.
+        # A truncated file has fewer rows than its header declares.
         self.readable = self.rows
         missing = self._data + self.rows * self.row_bytes - self._size()
         self.shortage = f"{missing:,} bytes are missing at its end"
@@ -97,21 +97,21 @@ class NpyPart:
             return rows
         itemsize = self.dtype.itemsize
         columns = memory.reshape(math.prod(self._row), (stop - start) * itemsize)
-        for column, place in enumerate(columns):
-            self._fill(place, self._data + (column * self.rows + start) * itemsize)
+        for index, column in enumerate(columns):
+            self._fill(column, self._data + (index * self.rows + start) * itemsize)
         rows = memory.view(self.dtype).reshape((stop - start, *self._row), order="F")
         return rows
 
     def _unpacked(self) -> IO[bytes]:
-        """Copy a member to a file of its own, which has no name and ends with the program.
+        """Copy a member to an unnamed temporary file.
 
-        A column lies behind the column before it, and archives are read from front to back.
+        A block needs bytes of every column, but archives can only be read from front to back.
         """
-        room = shutil.disk_usage(tempfile.gettempdir()).free
-        if self._size() > room:
+        free = shutil.disk_usage(tempfile.gettempdir()).free
+        if self._size() > free:
             raise ValueError(
                 f"in Fortran order it must be unpacked, but its {self._size():,} bytes are more "
-                f"than the {room:,} that {tempfile.gettempdir()} has room for: set TMPDIR"
+                f"than the {free:,} that {tempfile.gettempdir()} has room for: set TMPDIR"
             )
         copy = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115
         try:
@@ -125,12 +125,12 @@ class NpyPart:
     def _fill(self, memory: Array, position: int) -> None:
         assert self._file is not None
         self._file.seek(position)
-        left = memory.data
-        while left:
-            count = self._file.readinto(left)  # type: ignore[attr-defined]
+        remaining = memory.data
+        while remaining:
+            count = self._file.readinto(remaining)  # type: ignore[attr-defined]
             if not count:
                 raise ValueError("it has become shorter")
-            left = left[count:]
+            remaining = remaining[count:]
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""

@@ -1,4 +1,4 @@
-"""From what names an operand to the files, and their rows, that hold it."""
+"""Find the files that an operand names, and open their parts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Part: TypeAlias = NpyPart | TablePart | ArrayPart
 
 TAKEN = f"what can be read is .npy, .npz:MEMBER, and {', '.join(SUFFIXES)} with :COLUMN"
 
-# URLs whose last colon is that of the protocol, or of a port.
+# URLs whose last colon belongs to the protocol, or to a port.
 NO_COLUMN = re.compile(r"[^:]*://([^:]*|[^:/]*:\d+/[^:]*)")
 
 
@@ -41,26 +41,26 @@ class Shard:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the array, as far as it is known before a row is read."""
-        known = self.parts[0].shape if len(self.parts) == 1 else None
-        return (self.rows,) if known is None else known
+        """The shape of the array, as far as it is known before rows are read."""
+        shape = self.parts[0].shape if len(self.parts) == 1 else None
+        return (self.rows,) if shape is None else shape
 
     @property
     def row_shape(self) -> tuple[int, ...] | None:
-        """The shape of a row, or None where rows must be read to know it."""
-        known = self.parts[0].shape if self.parts else None
-        return None if known is None else known[1:]
+        """The shape of a row, or None if it is unknown before rows are read."""
+        shape = self.parts[0].shape if self.parts else None
+        return None if shape is None else shape[1:]
 
 
 def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
     """Return the files that an operand names, in the order of the numbers in their names.
 
-    What names groups is a column of any kind, or the name of folders.
+    With ``as_groups``, it is a column of any type, or a key of partition folders.
 
     Raises
     ------
     ValueError
-        If there is none.
+        If there are none.
     """
     if operand == STDIN or operand.startswith(f"{STDIN}:"):
         try:
@@ -85,7 +85,7 @@ def find_shards(operand: str, as_groups: bool = False) -> list[Shard]:
 
 
 def _why_not(operand: str) -> str:
-    """Return why nothing was found: a file may be there, but out of reach."""
+    """Return why no file was found: it may be there, but inaccessible."""
     for path in (operand, operand.rpartition(":")[0]):
         try:
             os.stat(path)
@@ -97,12 +97,12 @@ def _why_not(operand: str) -> str:
 
 
 def _refuse_folder(error: OSError) -> None:
-    """Refuse to leave out a folder, and the rows in it, because it can't be read."""
+    """Raise for a folder that can't be read, rather than leave out its rows."""
     raise ValueError(f"cannot read {error.filename} ({error.strerror})") from None
 
 
 def column_beside(operand: str, column: str) -> list[Shard]:
-    """Return a column of the very files that an operand names, or nothing if there is none.
+    """Return a column of the files that an operand names, or no shards unless all are tables.
 
     Several of them, with ``BETWEEN`` between their names, are read at once.
     """
@@ -132,33 +132,33 @@ def pair_by_name(operands: dict[str, list[Shard]]) -> None:
         if Counter(names[0]) != Counter(names[1]):
             short = _without_common(names[0]), _without_common(names[1])
             if Counter(short[0]) != Counter(short[1]):
-                # The file to name is the one without a partner where most others have one.
+                # Report a file without a partner, by those keys that pair the most files.
                 both = [sum((Counter(a) & Counter(b)).values()) for a, b in (names, short)]
-                own, other = short if both[1] > both[0] else names
-                alone = next((Counter(own) - Counter(other)).elements())
+                keys, others = short if both[1] > both[0] else names
+                alone = next((Counter(keys) - Counter(others)).elements())
                 raise ValueError(
-                    f"no file of {role} belongs to {first[own.index(alone)].name}: as many files "
+                    f"no file of {role} belongs to {first[keys.index(alone)].name}: as many files "
                     f"of {role} as of labels are paired by their names, which may differ in the "
                     "folder and in a beginning or an end that all of them share"
                 )
             names = short
-        places = {key: place for place, key in reversed(list(enumerate(names[0])))}
-        order = sorted(range(len(shards)), key=lambda n: places[names[1][n]])
+        positions = {key: position for position, key in reversed(list(enumerate(names[0])))}
+        order = sorted(range(len(shards)), key=lambda n: positions[names[1][n]])
         shards[:] = [shards[n] for n in order]
 
 
 def _keys(shards: list[Shard]) -> list[str]:
-    """Return paths without the folder that holds all of them, endings and leading zeros."""
+    """Return paths without the common folder, file extensions and leading zeros."""
     folder = os.path.commonpath([os.path.dirname(os.path.abspath(shard.path)) for shard in shards])
     names = [os.path.relpath(os.path.abspath(shard.path), folder) for shard in shards]
     return [
-        re.sub(r"\d+", lambda n: str(int(n[0])), os.path.splitext(name.removesuffix(".gz"))[0])
+        re.sub(r"\d+", lambda m: str(int(m[0])), os.path.splitext(name.removesuffix(".gz"))[0])
         for name in names
     ]
 
 
 def _without_common(names: list[str]) -> list[str]:
-    """Leave out how all names begin and end, but no part of a number."""
+    """Return names without their common prefix and suffix, but cut no number."""
     start = _common_start(names)
     names = [name[start:] for name in names]
     stop = _common_start([name[::-1] for name in names])
@@ -171,13 +171,13 @@ def _common_start(names: list[str]) -> int:
     return len(re.sub(r"\d+$", "", names[0][:count]))
 
 
-def other_row_shape(found: tuple[int, ...], expected: tuple[int, ...], file: str) -> str:
-    """Say that rows do not have the shape of those of another file."""
-    return f"its rows have the shape {found}, but those of {file} have {expected}"
+def other_row_shape(shape: tuple[int, ...], expected: tuple[int, ...], file: str) -> str:
+    """Return the message that rows differ in shape from those of another file."""
+    return f"its rows have the shape {shape}, but those of {file} have {expected}"
 
 
 def reason_of(error: BaseException) -> str:
-    """Say in one line what was wrong."""
+    """Return the message of an error in one line."""
     return " ".join(str(getattr(error, "strerror", None) or error).split()) or repr(error)
 
 
@@ -186,7 +186,7 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
     # A damaged file can fail in any layer: archive, compression, header, array.
     try:
         if not is_remote(path) and not stat.S_ISREG(os.stat(path).st_mode):
-            # Opening a pipe may wait for ever, and of all files some places are read twice.
+            # Opening a pipe may wait forever, and parts of every file are read twice.
             raise ValueError(
                 f"{NO_FILE}: save it in a file first; Arrow data may come from standard input, as "
                 "-:COLUMN"
@@ -211,14 +211,14 @@ def _open(path: str, member: str, as_groups: bool) -> Shard:
 
 
 def _paths(operand: str) -> tuple[list[str], str, str]:
-    """Return the files that a name stands for, its pattern, and the member or column of them."""
-    found, pattern, member = _files(operand, ""), operand, ""
-    while not found and ":" in pattern and not NO_COLUMN.fullmatch(pattern):
+    """Return the files that a name stands for, its pattern, and its member or column."""
+    paths, pattern, member = _files(operand, ""), operand, ""
+    while not paths and ":" in pattern and not NO_COLUMN.fullmatch(pattern):
         # A column may have colons in its name.
         pattern = pattern.rpartition(":")[0]
         member = operand[len(pattern) + 1 :]
-        found = _files(pattern, member) if pattern else []
-    return found, pattern, member
+        paths = _files(pattern, member) if pattern else []
+    return paths, pattern, member
 
 
 def _is_folder(path: str) -> bool:
@@ -228,9 +228,9 @@ def _is_folder(path: str) -> bool:
 def _files(pattern: str, member: str) -> list[str]:
     suffixes = (".npz", *SUFFIXES) if member else (".npy", *SUFFIXES)
     if is_remote(pattern):
-        found = _remote_files(pattern, suffixes)
+        paths = _remote_files(pattern, suffixes)
     elif os.path.isdir(pattern):
-        found = [
+        paths = [
             os.path.join(folder, name)
             for folder, _, names in os.walk(pattern, onerror=_refuse_folder)
             for name in names
@@ -239,51 +239,51 @@ def _files(pattern: str, member: str) -> list[str]:
             and _is_wanted(os.path.join(folder, name))
         ]
     elif os.path.exists(pattern):
-        found = [pattern]
+        paths = [pattern]
     else:
         matches = [path for path in _matches(pattern) if _is_wanted(path)]
-        # A link to a folder, above itself even, leads to files that have been found already. One
-        # to a file does not count: it may stand for the same labels beside other logits.
-        places: dict[tuple[str, str], str] = {}
+        # A link to a folder, even to one above it, leads to files that were matched already. Links
+        # to files are kept: one may stand for the same labels beside other logits.
+        distinct: dict[tuple[str, str], str] = {}
         for path in sorted(matches, key=len):
             folder, name = os.path.split(path)
-            places.setdefault((os.path.realpath(folder), name), path)
-        found = list(places.values())
-    return sorted(found, key=_natural)
+            distinct.setdefault((os.path.realpath(folder), name), path)
+        paths = list(distinct.values())
+    return sorted(paths, key=_natural)
 
 
 def _remote_files(url: str, suffixes: tuple[str, ...]) -> list[str]:
     try:
         store = store_of(url)
-        # What was there at an earlier call need not be what is there now.
+        # The store may have changed since an earlier call.
         store.invalidate_cache()
         if glob.has_magic(url):
-            found = store.glob(url)
+            paths = store.glob(url)
         elif store.isdir(url):
-            found = [
+            paths = [
                 path
                 for path in store.find(url)
                 if path.endswith(suffixes) and not path.rpartition("/")[2].startswith((".", "_"))
             ]
         else:
-            found = [url] if store.exists(url) else []
+            paths = [url] if store.exists(url) else []
     # A store can fail in any layer: name, key, network.
     except Exception as error:
         raise ValueError(f"cannot read {url} ({reason_of(error)})") from None
-    return [path if is_remote(path) else store.unstrip_protocol(path) for path in found]
+    return [path if is_remote(path) else store.unstrip_protocol(path) for path in paths]
 
 
 def _matches(pattern: str) -> list[str]:
-    """Return the paths that match a pattern; ``**`` goes into no folder that is a link.
+    """Return the paths that match a pattern; ``**`` does not follow links to folders.
 
-    `glob.glob` does, and two links to the folder that they are in have it try 2^40 paths.
+    `glob.glob` does: with two links to the folder that they are in, it tries 2^40 paths.
     """
     parts = Path(pattern).parts
     if "**" not in parts:
         return glob.glob(pattern)
     first = next(k for k, part in enumerate(parts) if glob.has_magic(part))
     folder = Path(*parts[:first])
-    # What begins with a dot is matched by name only, as in the shell.
+    # Hidden files are matched by name only, as in the shell.
     return [
         str(path)
         for path in folder.glob(str(Path(*parts[first:])))
@@ -292,7 +292,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _is_wanted(path: str) -> bool:
-    """Leave out folders, pipes and devices, but no link that leads nowhere: data are missing."""
+    """Tell whether a path is a regular file, or a broken link, whose data are missing."""
     return os.path.isfile(path) or not os.path.exists(path)
 
 
@@ -300,7 +300,7 @@ def _is_archive(path: str) -> bool:
     with opened(path) as file:
         try:
             return zipfile.is_zipfile(file)
-        # fsspec's word for a file that is shorter than the end of an archive.
+        # fsspec raises it for a file that is shorter than the end of an archive.
         except ValueError:
             return False
 
@@ -311,5 +311,5 @@ def _is_array(path: str) -> bool:
 
 
 def _natural(path: str) -> list[tuple[int, str]]:
-    """Order shard-9 before shard-10."""
+    """Return a sort key that puts shard-9 before shard-10."""
     return [(int(word), "") if word.isdecimal() else (0, word) for word in re.split(r"(\d+)", path)]

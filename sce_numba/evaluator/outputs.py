@@ -1,4 +1,4 @@
-"""Files that are written beside their place, and put there once they are whole."""
+"""Files that are written under a temporary name, and renamed once they are complete."""
 
 from __future__ import annotations
 
@@ -21,45 +21,45 @@ GROUP = 1 << 17
 
 
 class Output:
-    """A file that takes the place of another one, or of none, when it is finished."""
+    """A file that appears under its name, or replaces another file, when it is finished."""
 
     def __init__(self, path: str) -> None:
-        self.path, self.is_there = path, False
+        self.path, self.is_finished = path, False
         try:
-            _check_place(path)
-            # A link stays, and what it leads to is replaced.
-            self._place = os.path.realpath(path)
-            folder = os.path.dirname(self._place)
-            number, self._beside = tempfile.mkstemp(prefix=".sce_numba-", dir=folder)
+            _check_target(path)
+            # A link stays; the file that it leads to is replaced.
+            self._target = os.path.realpath(path)
+            folder = os.path.dirname(self._target)
+            descriptor, self._temporary = tempfile.mkstemp(prefix=".sce_numba-", dir=folder)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ValueError(f"cannot write {path} ({reason})") from None
-        self.file: IO[bytes] = os.fdopen(number, "w+b")
+        self.file: IO[bytes] = os.fdopen(descriptor, "w+b")
 
     def finish(self) -> None:
-        """Put the file in its place."""
+        """Rename the file to its final name."""
         self.file.close()
-        os.chmod(self._beside, self._mode())
-        os.replace(self._beside, self._place)
-        self.is_there = True
+        os.chmod(self._temporary, self._mode())
+        os.replace(self._temporary, self._target)
+        self.is_finished = True
 
     def _mode(self) -> int:
-        """Return who may read and write: as before or, of a new file, as `open` would have it."""
+        """Return the permissions: those of the file that is replaced, or those `open` would set."""
         with suppress(OSError):
-            return stat.S_IMODE(os.stat(self._place).st_mode)
+            return stat.S_IMODE(os.stat(self._target).st_mode)
         mask = os.umask(0)
         os.umask(mask)
         return 0o666 & ~mask
 
     def drop(self) -> None:
-        """Remove what was written, unless it is in its place."""
-        if not self.is_there:
+        """Remove the temporary file, unless it is finished."""
+        if not self.is_finished:
             with suppress(OSError):
-                os.remove(self._beside)
+                os.remove(self._temporary)
 
 
-def _check_place(path: str) -> None:
-    """Refuse what would not become a file, or would be one no longer: a device."""
+def _check_target(path: str) -> None:
+    """Refuse a path that is a folder or a device, or has no name."""
     if not os.path.basename(path):
         raise ValueError("a folder" if path else "it has no name")
     with suppress(FileNotFoundError):
@@ -77,12 +77,12 @@ def output(path: str) -> Iterator[Output]:
     Raises
     ------
     ValueError
-        If it can't be written, or no longer.
+        If it can't be written.
     """
     opened = Output(path)
     try:
         yield opened
-    # Whatever could not be read has been told as what it is.
+    # Errors of reading have been turned into other exceptions already.
     except OSError as error:
         raise ValueError(f"cannot write {path} ({error.strerror or error})") from None
     finally:
@@ -92,12 +92,12 @@ def output(path: str) -> Iterator[Output]:
 
 
 class RowWriter:
-    """One loss a row, in order, in a ``.npy`` or Parquet file."""
+    """Writer of the losses of rows, in order, to a ``.npy`` or Parquet file."""
 
     def __init__(self, to: Output, rows: int) -> None:
         self._to = to
         self._table: Any = None
-        self._waiting: list[np.ndarray] = []
+        self._pending: list[np.ndarray] = []
         if to.path.endswith(PARQUET):
             pa, parquet = _pyarrow()
             self._schema = pa.schema([("loss", pa.float64())])
@@ -111,47 +111,47 @@ class RowWriter:
         if self._table is None:
             self._to.file.write(losses.astype(np.float64).data)
             return
-        self._waiting.append(losses)
-        if sum(map(len, self._waiting)) >= GROUP:
+        self._pending.append(losses)
+        if sum(map(len, self._pending)) >= GROUP:
             self._write_group()
 
     def skip(self, rows: int) -> None:
-        """Write NaN for rows that have no loss, as many as a damaged header may say."""
+        """Write NaN for rows without a loss, of which a damaged header may declare any number."""
         while rows > 0:
             count = min(rows, GROUP)
             self.add(np.full(count, np.nan))
             rows -= count
 
     def finish(self) -> None:
-        """Put the file in its place."""
+        """Write the remaining rows, and rename the file to its final name."""
         if self._table is not None:
             self._write_group()
             self._table.close()
         self._to.finish()
 
     def close(self) -> None:
-        """End what pyarrow writes while its file is open: it would try to, and complain, later."""
+        """Close pyarrow's writer while its file is open: it would fail, with a warning, later."""
         if self._table is not None:
             with suppress(OSError):
                 self._table.close()
 
     def _write_group(self) -> None:
         pa, _ = _pyarrow()
-        if self._waiting:
-            column = pa.array(np.concatenate(self._waiting))
+        if self._pending:
+            column = pa.array(np.concatenate(self._pending))
             self._table.write_table(pa.table([column], self._schema))
-            self._waiting = []
+            self._pending = []
 
 
 def is_same_file(path: str, other: str) -> bool:
-    """Tell whether two paths lead to one file, which need not be there yet."""
+    """Tell whether two paths lead to the same file, which need not exist yet."""
     with suppress(OSError):
         return os.path.samefile(path, other)
     return os.path.realpath(path) == os.path.realpath(other)
 
 
 def check_row_file(path: str, rows: int) -> None:
-    """Refuse a file of losses that can't be written, by its name or for want of room."""
+    """Refuse a file of losses for its format, or if the disk lacks room for it."""
     if path.endswith(PARQUET):
         _pyarrow()
     elif not path.endswith(".npy"):

@@ -13,10 +13,10 @@ from ..messages import printable
 from ..reduction import Reduction
 from .result import Baseline, Calibration, Course, Evaluation, Groups, LogitHistogram
 
-# As wide as a phone shows it, in inches, so that text of this size can be read there.
+# The width of a phone's screen, in inches, so that text of this size is readable there.
 WIDTH = 5.0
 FONT_SIZE = 12
-# Groups that have a bar; of more, those of greatest loss have one.
+# The most groups that have a bar: those of greatest loss.
 BARS = 20
 LONGEST_NAME = 20
 # On a light page and on a dark one. Blue and orange can be told apart by the colour-blind, too
@@ -62,7 +62,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: what draws it, and the words and numbers for those who can't see it.
+    """One picture: the function that draws it, and its description in words and numbers.
 
     The numbers of groups are in their tables.
     """
@@ -121,13 +121,13 @@ def pictures(evaluation: Evaluation) -> list[Picture]:
         draw = partial(draw_logits, logits)
         drawn.append(Picture("histogram of logits", words, 3.4, draw, numbers))
     if (course := evaluation.course) is not None:
-        found = course.loss[np.isfinite(course.loss)]
-        span = f", from {number(found.min())} to {number(found.max())}" if found.size else ""
+        finite = course.loss[np.isfinite(course.loss)]
+        span = f", from {number(finite.min())} to {number(finite.max())}" if finite.size else ""
         words = f"Mean loss of an element along the rows{span}."
         numbers = {"from row": course.edges[:-1], "mean loss (nats)": course.loss}
         draw = partial(draw_course, course)
         drawn.append(Picture("loss along the rows", words, 3.4, draw, numbers))
-    # What sums up to a loss is not to be compared with it.
+    # A sum over all groups is no mean to compare them with.
     total = None if evaluation.settings["reduction"] == Reduction.SUM else evaluation.loss
     for name, which, groups in shown_groups(evaluation, BARS):
         if not len(groups):
@@ -140,10 +140,10 @@ def pictures(evaluation: Evaluation) -> list[Picture]:
 
 
 def shown_groups(evaluation: Evaluation, most: int) -> Iterator[tuple[str, str, Groups]]:
-    """Yield what groups are by, which of them are shown, and their losses.
+    """Yield each kind of groups: its name, which of them are shown, and their losses.
 
-    Where there are more than may be shown, those of greatest loss are.  Classes come in the order
-    of their losses, too; the values of a column keep theirs, which may be that of numbers.
+    If there are more than ``most``, those of greatest loss are shown.  Classes are sorted by their
+    losses in any case; the values of a column keep their order, which may be that of numbers.
     """
     if evaluation.classes is not None:
         classes = by_loss(evaluation.classes, most)
@@ -157,7 +157,7 @@ def by_loss(groups: Groups, most: int) -> Groups:
     """Return the groups of greatest loss, the greatest first; NaN is greater than any."""
     chosen = np.lexsort((-groups.loss, ~np.isnan(groups.loss)))[:most]
     return Groups(
-        [groups.names[place] for place in chosen],
+        [groups.names[index] for index in chosen],
         groups.loss[chosen],
         groups.mean_label[chosen],
         groups.elements[chosen],
@@ -172,17 +172,17 @@ def share(shown: int, of: int, kind: str) -> str:
 
 
 def plain(name: object, longest: int) -> str:
-    """Return a name without what can't be drawn, and without its middle where it is too long."""
+    """Return a name that can be drawn, with its middle left out where it is too long."""
     text = str(name) or "(empty)"
     if len(text) > longest:
         half = longest // 2
-        # Names that begin alike end otherwise.
+        # Names with the same beginning differ at the end.
         text = f"{text[:half]}…{text[half + 1 - longest :]}"
     return printable(text)
 
 
 def number(value: float, digits: int = 4) -> str:
-    """Return a number with the digits that a reader compares by."""
+    """Return a number as text, rounded to some significant digits."""
     if (10**digits <= abs(value) or value.is_integer()) and abs(value) < 1e15:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}".replace("nan", "NaN").replace("inf", "∞")
@@ -205,19 +205,19 @@ def plot(evaluation: Evaluation) -> Any:
     from matplotlib import pyplot, style
 
     drawn = pictures(evaluation)
-    rows = [drawn[place : place + 2] for place in range(0, len(drawn), 2)]
+    rows = [drawn[start : start + 2] for start in range(0, len(drawn), 2)]
     heights = [max(picture.height for picture in row) for row in rows]
     with style.context(STYLE):
         figure = pyplot.figure(figsize=(2 * WIDTH, sum(heights, 0.1)), layout="constrained")
         if rows:
-            places = figure.subfigures(len(rows), 2, height_ratios=heights, squeeze=False)
-            for picture, place in zip(drawn, places.flat, strict=False):
-                picture.draw(place)
+            panels = figure.subfigures(len(rows), 2, height_ratios=heights, squeeze=False)
+            for picture, panel in zip(drawn, panels.flat, strict=False):
+                picture.draw(panel)
     return figure
 
 
 def require_matplotlib() -> None:
-    """Say what brings matplotlib, where there is none."""
+    """Raise an error that tells how to install matplotlib, if it is missing."""
     try:
         import matplotlib as matplotlib
     except ImportError:
@@ -227,19 +227,19 @@ def require_matplotlib() -> None:
 def in_interval(baseline: Baseline) -> str:
     """Return the difference and its interval in words."""
     low, high = (number(side, 3) for side in baseline.interval)
-    sure = f"{100 * baseline.confidence:g} % interval {low} to {high}"
-    return f"{number(baseline.difference, 3)} ({sure})"
+    interval = f"{100 * baseline.confidence:g} % interval {low} to {high}"
+    return f"{number(baseline.difference, 3)} ({interval})"
 
 
 def shares_of_rows(baseline: Baseline) -> dict[str, float]:
-    """Return how many percent of the rows have a lower loss than before, and so on."""
+    """Return the percentages of rows whose loss is lower than, greater than or equal to before."""
     lower = baseline.rows[baseline.edges[1:] <= 0].sum()
     counts = {"lower": lower, "greater": baseline.rows.sum() - lower, "equal": baseline.equal}
     return {name: 100 * count / max(sum(counts.values()), 1) for name, count in counts.items()}
 
 
 def draw_baseline(baseline: Baseline, figure: Any) -> None:
-    """Draw the difference with its interval beside 0, and how those of single rows lie below it."""
+    """Draw the difference with its interval, and below it a histogram of those of single rows."""
     mean, rows = figure.subplots(2, 1, height_ratios=(1, 4))
     low, high = baseline.interval
     mean.set_title(f"Baseline: {baseline.verdict}\n{in_interval(baseline)}")
@@ -252,7 +252,7 @@ def draw_baseline(baseline: Baseline, figure: Any) -> None:
     mean.locator_params(axis="x", nbins=5)
     mean.spines["left"].set_visible(False)
     edges = baseline.edges.copy()
-    # What is beyond the last edges is drawn next to them.
+    # The outermost bins are infinite, and drawn as wide as those next to them.
     edges[0], edges[-1] = 2 * edges[1] - edges[2], 2 * edges[-2] - edges[-3]
     counted = 100 * baseline.rows / max(baseline.rows.sum() + baseline.equal, 1)
     shares = shares_of_rows(baseline)
@@ -279,7 +279,7 @@ def draw_calibration(calibration: Calibration, figure: Any) -> None:
     filled = (calibration.elements > 0) & np.isfinite(calibration.mean_label)
     points = calibration.mean_prediction[filled], calibration.mean_label[filled]
     curve.plot(*points, marker="o", color=BLUE, label="model", clip_on=False)
-    # Labels that can't be meant may lead farther.
+    # Labels outside [0, 1] may extend the axis.
     least, greatest = np.min(points[1], initial=0), np.max(points[1], initial=1)
     curve.set(xlim=(0, 1), ylim=(least, greatest), ylabel="mean label")
     curve.legend(loc="upper left")
@@ -294,10 +294,10 @@ def draw_calibration(calibration: Calibration, figure: Any) -> None:
 
 
 def draw_logits(logits: LogitHistogram, figure: Any) -> None:
-    """Draw what share of each label's elements has which logits."""
+    """Draw the distributions of the logits of label 0 and of label 1."""
     axes = figure.subplots()
     edges = logits.edges.copy()
-    # What is beyond the last edges is drawn next to them.
+    # The outermost bins are infinite, and drawn as wide as those next to them.
     edges[0], edges[-1] = 2 * edges[1] - edges[2], 2 * edges[-2] - edges[-3]
     for label, counts, color, filled in (
         (0, logits.negatives, BLUE, True),
@@ -322,8 +322,8 @@ def draw_course(course: Course, figure: Any) -> None:
     """Draw the loss along the rows."""
     axes = figure.subplots()
     axes.set_title("Loss along the rows")
-    known = np.where(np.isfinite(course.loss), course.loss, np.nan)
-    axes.stairs(known, course.edges, baseline=None, color=BLUE, linewidth=1.5)
+    finite = np.where(np.isfinite(course.loss), course.loss, np.nan)
+    axes.stairs(finite, course.edges, baseline=None, color=BLUE, linewidth=1.5)
     axes.set(xlabel="row", ylabel="mean loss (nats)")
     if course.edges[-1] > course.edges[0]:
         axes.set_xlim(course.edges[0], course.edges[-1])
@@ -331,7 +331,7 @@ def draw_course(course: Course, figure: Any) -> None:
 
 
 def draw_groups(groups: Groups, title: str, total: float | None, figure: Any) -> None:
-    """Draw bars of losses, the first on top, and of the shares of positive labels beside them."""
+    """Draw bars of the losses of groups, the first on top, beside bars of their mean labels."""
     losses, labels = figure.subplots(1, 2, sharey=True, width_ratios=(3, 2))
     if total is not None and np.isfinite(total):
         title = f"{title} (dashed: all, {number(total)})"
@@ -347,9 +347,9 @@ def draw_groups(groups: Groups, title: str, total: float | None, figure: Any) ->
 
 
 def draw_bars(axes: Any, values: np.ndarray, words: list[str], color: str) -> None:
-    """Draw horizontal bars, each with its number behind it, and none for what isn't finite."""
-    known = np.where(np.isfinite(values), values, 0)
-    bars = axes.barh(range(len(known)), known, 0.7, color=color)
+    """Draw horizontal bars, each with its number at its end, but none for what isn't finite."""
+    finite = np.where(np.isfinite(values), values, 0)
+    bars = axes.barh(range(len(finite)), finite, 0.7, color=color)
     behind = {"facecolor": PAGE, "edgecolor": "none", "pad": 1}
     axes.bar_label(bars, words, padding=4, fontsize=FONT_SIZE - 1, bbox=behind)
     # Room for the numbers.

@@ -1,4 +1,4 @@
-"""Where files are: on a disk, in a store that fsspec knows, or behind standard input."""
+"""Access to files on a disk, in a remote store that fsspec knows, or on standard input."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import IO, Any
 
 # What the command line calls standard input.
 STDIN = "-"
-# What is read in some places twice, and replaced as a whole, can be neither.
+# Files are read more than once, and replaced as a whole, which needs a regular file.
 NO_FILE = "a pipe or device, not a file on a disk"
-# How the formats begin that can be told by that, and the endings that their names have.
-_BEGINNINGS = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
+# The magic bytes that files of a format begin with, and the suffix of their names.
+_MAGIC = {b"PAR1": ".parquet", b"ARROW1": ".arrow", b"\xff\xff\xff\xff": ".arrow"}
 
 
 def is_remote(path: str) -> bool:
@@ -38,7 +38,7 @@ def _store(protocol: str) -> Any:
 
 
 def store_of(url: str) -> Any:
-    """Return what reads a URL: a file system of fsspec; ValueError if there is none."""
+    """Return the file system of fsspec for a URL; ValueError if there is none."""
     return _store(url.partition("://")[0])
 
 
@@ -59,7 +59,7 @@ def archive_at(path: str) -> zipfile.ZipFile:
 
 
 def shown(path: str) -> str:
-    """Return what a file is called in messages."""
+    """Return the name of a file in messages."""
     return STDIN if path in _copies else path
 
 
@@ -67,9 +67,9 @@ _copies: list[str] = []
 
 
 def copy_of_stdin() -> str:
-    """Return the path of a copy of standard input, which ends with the program.
+    """Return the path of a copy of standard input, which is removed when the program ends.
 
-    All of it must be there before any of it counts, and each operand reads it on its own.
+    It must be complete before any of it counts, and each operand reads it by itself.
     """
     if not _copies:
         if sys.stdin is None or sys.stdin.isatty():
@@ -80,7 +80,7 @@ def copy_of_stdin() -> str:
             shutil.copyfileobj(sys.stdin.buffer, file, 1 << 20)
         with open(file.name, "rb") as copy:
             start = copy.read(8)
-        suffix = next((end for begin, end in _BEGINNINGS.items() if start.startswith(begin)), None)
+        suffix = next((suffix for magic, suffix in _MAGIC.items() if start.startswith(magic)), None)
         if suffix is None:
             raise ValueError(
                 "neither Arrow nor Parquet: what can be piped are Arrow streams and files, and "

@@ -1,4 +1,4 @@
-"""``Evaluation``: what an evaluation found, for programs, tables, pictures and pages."""
+"""``Evaluation``: the result of an evaluation, for programs, tables, pictures and pages."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """The losses of groups side by side: of classes, or of the values in a column.
+    """The losses of groups: of classes, or of the values in a column.
 
-    Of no elements the loss is 0 and the mean of the labels NaN.
+    For a group without elements the loss is 0, and the mean of the labels NaN.
     """
 
     names: Sequence[str]
@@ -26,7 +26,7 @@ class Groups:
         return len(self.names)
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Return one group after the other."""
+        """Yield a dict for each group."""
         columns = self.loss.tolist(), self.mean_label.tolist(), self.elements.tolist()
         for name, loss, mean_label, elements in zip(self.names, *columns, strict=True):
             yield {"name": name, "loss": loss, "mean_label": mean_label, "elements": elements}
@@ -34,7 +34,7 @@ class Groups:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """How often labels are 1 where the model says so: elements by their probability.
+    """How well predicted probabilities match the labels, in bins of probabilities.
 
     Bin ``k`` has those above ``edges[k]``, to ``edges[k + 1]`` inclusive; the first has 0 as well.
     Means of empty bins are NaN.
@@ -44,13 +44,13 @@ class Calibration:
     mean_prediction: np.ndarray
     mean_label: np.ndarray
     elements: np.ndarray
-    # The mean distance of both means, each bin weighing as many as it has elements.
+    # The mean absolute difference of the two means, weighted by the elements of each bin.
     expected_error: float
 
 
 @dataclass(frozen=True, eq=False)
 class LogitHistogram:
-    """How logits are distributed; a label between 0 and 1 counts in parts on both sides.
+    """The distribution of logits by label; a label between 0 and 1 counts in part as each.
 
     Bin ``k`` has logits above ``edges[k]``, to ``edges[k + 1]`` inclusive; the first edge is
     -infinity and the last one infinity.
@@ -74,7 +74,7 @@ class Course:
 
 @dataclass(frozen=True)
 class WorstRow:
-    """A row of great loss: its number in all the data, and in its file."""
+    """A row of great loss, with its number in all the data and in its file."""
 
     row: int
     file: str
@@ -102,7 +102,7 @@ class Baseline:
 
     @property
     def verdict(self) -> str:
-        """What the interval says, in words."""
+        """The conclusion from the interval, in words."""
         low, high = self.interval
         if high < 0 or low > 0:
             return f"this loss is {'lower' if high < 0 else 'greater'}"
@@ -111,7 +111,7 @@ class Baseline:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
-    """What an evaluation found.
+    """The result of an evaluation.
 
     Attributes
     ----------
@@ -193,13 +193,13 @@ class Evaluation:
         return {"loss_min": self.least, "loss_mean": self.loss, "loss_max": self.greatest}
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}={value}" for name, value in self.losses.items())
+        losses = ", ".join(f"{name}={value}" for name, value in self.losses.items())
         reduction = self.settings["reduction"]
-        return f"Evaluation({said}, reduction={reduction!r}, shape={self.shape})"
+        return f"Evaluation({losses}, reduction={reduction!r}, shape={self.shape})"
 
     def head(self) -> dict[str, Any]:
-        """Return all but the losses of classes, of which there may be a million."""
-        found: dict[str, Any] = {
+        """Return everything but the losses of classes, of which there may be a million."""
+        values: dict[str, Any] = {
             **self.losses,
             "partial": self.partial,
             "reduction": self.settings["reduction"],
@@ -217,23 +217,23 @@ class Evaluation:
             "settings": self.settings,
         }
         if self.baseline:
-            found["baseline"] = _plain(self.baseline)
+            values["baseline"] = _plain(self.baseline)
         if self.worst:
-            found["worst"] = [asdict(row) for row in self.worst]
+            values["worst"] = [asdict(row) for row in self.worst]
         for name in ("calibration", "logits", "course"):
             if getattr(self, name) is not None:
-                found[name] = _plain(getattr(self, name))
+                values[name] = _plain(getattr(self, name))
         if self.slices:
-            found["by"] = {column: list(rows.rows()) for column, rows in self.slices.items()}
-        return found
+            values["by"] = {column: list(rows.rows()) for column, rows in self.slices.items()}
+        return values
 
     def by_class(self) -> Iterator[dict[str, Any]]:
-        """Return what there is of one class after the other."""
-        for number, row in enumerate(self.classes.rows() if self.classes else ()):
-            yield {"class": number, **row}
+        """Yield a dict for each class."""
+        for index, row in enumerate(self.classes.rows() if self.classes else ()):
+            yield {"class": index, **row}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the command line prints as JSON.
+        """Return the object that the command line prints as JSON.
 
         Returns
         -------
@@ -301,9 +301,9 @@ class Evaluation:
         return fragment(self)
 
 
-def _plain(found: Any) -> dict[str, Any]:
-    """Return a part of the result in Python's own types."""
+def _plain(part: Any) -> dict[str, Any]:
+    """Return a part of the result in Python's built-in types."""
     return {
         key: value.tolist() if isinstance(value, np.ndarray) else value
-        for key, value in asdict(found).items()
+        for key, value in asdict(part).items()
     }

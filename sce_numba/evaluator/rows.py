@@ -1,4 +1,4 @@
-"""The rows of a block, as all that is told of them takes them, and what each of them comes to."""
+"""The rows of a block: their operands, and the sums that several results are computed from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COUNTED = Reduction.SUM_OVER_BATCH_SIZE
 
 
 class Formula(NamedTuple):
-    """What the loss of a row is."""
+    """The options that define the loss of a row."""
 
     reduction: Reduction
     label_smoothing: float
@@ -28,9 +28,9 @@ class Formula(NamedTuple):
     def elements(
         self, labels: np.ndarray, logits: np.ndarray, weights: Any, where: np.ndarray | None
     ) -> np.ndarray:
-        """Return the losses of all elements, 0 of those that are left out, in 32 bits or more."""
+        """Return the losses of all elements, in 32 bits or more; 0 for those left out."""
         if logits.dtype.itemsize < 4:
-            # To be added up, not to be rounded to a few digits first.
+            # They are added up, and should not be rounded to a few digits before.
             logits = logits.astype(np.float32)
         losses: np.ndarray = sigmoid_cross_entropy(
             labels,
@@ -45,7 +45,7 @@ class Formula(NamedTuple):
 
 
 class Rows:
-    """Neighbours in all operands; what several need is computed when it is first asked for."""
+    """The same rows of all operands, with sums that are computed when first asked for."""
 
     def __init__(
         self,
@@ -61,26 +61,26 @@ class Rows:
     def __len__(self) -> int:
         return len(self.logits) if self.logits.ndim else 1
 
-    def margins(self, logits: np.ndarray) -> Margins:
-        """Return the sums of these rows, and of their classes, for some logits."""
+    def sums_for(self, logits: np.ndarray) -> Margins:
+        """Return the sums of these rows, and of their classes, with other logits."""
         reduction, smoothing, pos_weight = self.formula
-        given = self.labels, logits, self.weights, smoothing, reduction, pos_weight, self.where
-        return margins_of(recognised(*given) or checked(*given, "labels"))
+        operands = self.labels, logits, self.weights, smoothing, reduction, pos_weight, self.where
+        return margins_of(recognised(*operands) or checked(*operands, "labels"))
 
     @cached_property
-    def own(self) -> Margins:
-        """The sums of the logits."""
-        return self.margins(self.logits)
+    def sums(self) -> Margins:
+        """The sums of these rows, and of their classes."""
+        return self.sums_for(self.logits)
 
     @cached_property
     def values(self) -> np.ndarray:
-        """The loss of each row; 0 where nothing counts."""
-        return quotient(self.formula.reduction, *self.own.rows.T[:LABEL])
+        """The loss of each row; 0 where no element counts."""
+        return quotient(self.formula.reduction, *self.sums.rows.T[:LABEL])
 
 
-def quotient(reduction: Reduction, numerator: np.ndarray, by: np.ndarray) -> np.ndarray:
-    """Return losses; a denominator of 0 gives 0."""
+def quotient(reduction: Reduction, numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Return losses from their numerators and denominators; a denominator of 0 gives 0."""
     if reduction == Reduction.SUM:
         return numerator
     with np.errstate(all="ignore"):
-        return np.where(by != 0, numerator / by, 0.0)
+        return np.where(denominator != 0, numerator / denominator, 0.0)

@@ -1,4 +1,4 @@
-"""An evaluation: from what names the operands, block by block, to what has come of it."""
+"""The run of an evaluation: it finds the operands, reads them block by block, adds up results."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .blocks import (
     cut,
     drop_unreadable,
     missing_rows,
+    problem_lines,
     read_ahead,
-    told,
 )
 from .details import Details
 from .fitting import Labels, UnfitError, check_dtype, fit
@@ -46,15 +46,15 @@ from .rows import Rows
 from .tables import BETWEEN, GROUPS, TablePart, is_partition
 from .total import Total
 
-# Classes without elements that are named; of more, the others are counted.
+# The most classes without elements that a warning names; the others are counted.
 NAMED = 10
-# The roles of columns that name groups begin so.
+# The prefix of the roles of columns that name groups.
 BY = "by "
 
 
 @dataclass
 class Settings:
-    """What is to be evaluated, and how.
+    """What to evaluate, and how.
 
     An operand is the name of files or an array in memory; columns of groups are names, or arrays by
     the names that their groups are told by.
@@ -76,16 +76,16 @@ class Settings:
     per_row: str | None = None
     worst: int = 0
     on_error: str = "stop"
-    # Whether the distributions of logits and probabilities are to be told.
+    # Whether to count the distributions of logits and probabilities.
     distributions: bool = False
 
     def shown(self) -> dict[str, Any]:
-        """Return what the result has of them, and the versions that it came of."""
-        told = {each.name: _shown(getattr(self, each.name)) for each in fields(self)}
+        """Return the settings as results show them, and the versions of the libraries."""
+        values = {each.name: _shown(getattr(self, each.name)) for each in fields(self)}
         for name in ("by_class", "class_names", "worst", "distributions"):
-            del told[name]
+            del values[name]
         versions = {"version": sce.__version__, "numpy": np.__version__, "numba": numba.__version__}
-        return told | {"reduction": self.reduction.value, "by": list(self.by)} | versions
+        return values | {"reduction": self.reduction.value, "by": list(self.by)} | versions
 
 
 def _shown(value: Any) -> Any:
@@ -138,7 +138,7 @@ def read_class_names(given: Any) -> list[str] | None:
     if not isinstance(given, str):
         return given if given is None else list(map(str, given))
     try:
-        # Some programs begin such a file with a mark of the order of its bytes.
+        # Some programs begin such a file with a byte order mark.
         with open(given, encoding="utf-8-sig") as file:
             return file.read().splitlines()
     except (OSError, ValueError) as error:
@@ -146,24 +146,24 @@ def read_class_names(given: Any) -> list[str] | None:
 
 
 class Run:
-    """An evaluation: what is to be read, and what has come of it."""
+    """An evaluation: the operands to read, and the results so far."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.skips = settings.on_error == "skip"
         self._labels = Labels(list(settings.ignore_label), settings.positive)
         self._operands: Operands = {
-            "labels": self._found("labels", settings.labels),
-            "logits": self._found("logits", settings.logits),
+            "labels": self._shards("labels", settings.labels),
+            "logits": self._shards("logits", settings.logits),
         }
-        # What is the same for all rows: what named it, and its values.
+        # Operands that are the same for all rows: the option that gave them, and their values.
         self._constants: dict[str, tuple[str, np.ndarray]] = {}
         self._add_operand("weights", settings.weights)
         if settings.where is not None:
             self._add_operand("where", settings.where)
         if settings.baseline is not None:
-            self._operands["baseline"] = self._found("baseline", settings.baseline)
-        # Which columns are read as one operand.
+            self._operands["baseline"] = self._shards("baseline", settings.baseline)
+        # The columns of each operand that names groups.
         self._columns: dict[str, list[str]] = {}
         self._find_columns()
         pos_weight = settings.pos_weight
@@ -182,10 +182,10 @@ class Run:
         if not self.skips:
             self.problems += missing_rows(self._operands)
             if self.problems:
-                raise ValueError("; ".join(told(self.problems)))
+                raise ValueError("; ".join(problem_lines(self.problems)))
         logits = self._operands["logits"]
         self.rows = sum(shard.rows for shard in logits)
-        # Until there are rows to tell: those of tables have no shape before they are read.
+        # Until rows are read: only they tell the shape in tables.
         self._shape = logits[0].shape if logits else (0,)
         self._new_total = partial(
             Total, settings.reduction, settings.label_smoothing, settings.by_class, pos_weight
@@ -201,7 +201,7 @@ class Run:
             settings.distributions,
         )
         self._details = self._new_details()
-        # Of each operand: the first file that rows were read from, and the shape of a row.
+        # For each operand: the first file that rows were read from, and the shape of a row.
         self._first_rows: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._dtypes: dict[str, set[str]] = {role: set() for role in self._operands}
         self.rows_done = self.rows_lost = self._bytes = 0
@@ -209,49 +209,49 @@ class Run:
         self._writer: RowWriter | None = None
         self._notes: list[str] = []
 
-    def _found(self, role: str, given: Any) -> list[Shard]:
+    def _shards(self, role: str, given: Any) -> list[Shard]:
         if isinstance(given, np.ndarray):
             return [Shard(role, [ArrayPart(role, given)])]
         return find_shards(given)
 
     def check_output(self, option: str, path: str) -> None:
-        """Refuse to put a file in the place of one that is read, or written as well."""
-        found = [shard.path for shards in self._operands.values() for shard in shards]
+        """Refuse to overwrite a file that is read, or that is another output."""
+        paths = [shard.path for shards in self._operands.values() for shard in shards]
         for name in ("weights", "where", "pos_weight", "class_names"):
             given = getattr(self.settings, name)
             if isinstance(given, str):
-                found += filter(os.path.exists, (given, given.rpartition(":")[0]))
+                paths += filter(os.path.exists, (given, given.rpartition(":")[0]))
         if option != "per_row" and self.settings.per_row is not None:
-            found.append(os.fspath(self.settings.per_row))
-        if any(is_same_file(path, other) for other in found):
+            paths.append(os.fspath(self.settings.per_row))
+        if any(is_same_file(path, other) for other in paths):
             raise ValueError(
                 f"--{option.replace('_', '-')} {path}: this file is another argument, too; give a "
                 "file of its own"
             )
 
     def _find_columns(self) -> None:
-        """Find columns of groups; those of the same files are read together."""
-        by, beside = self.settings.by, dict[str, list[str]]()
+        """Find the columns that name groups; those in the same files are read together."""
+        by, by_operand = self.settings.by, dict[str, list[str]]()
         for name in by:
             given = by[name] if isinstance(by, Mapping) else name
             shards, operand = self._column(name, given)
             if operand and given == name and not is_partition(shards[0].path, name):
-                beside.setdefault(operand, []).append(name)
+                by_operand.setdefault(operand, []).append(name)
             else:
                 self._columns[BY + name], self._operands[BY + name] = [name], shards
-        for operand, names in beside.items():
+        for operand, names in by_operand.items():
             role = BY + ", ".join(names)
             self._columns[role] = names
             self._operands[role] = column_beside(operand, BETWEEN.join(names))
 
     def _column(self, name: str, given: Any) -> tuple[list[Shard], str]:
-        """Return a column, and the operand that is in the same files, if any is."""
+        """Return a column, and the operand that is in the same files, if there is one."""
         if isinstance(given, np.ndarray):
-            return self._found(BY + name, given), ""
+            return self._shards(BY + name, given), ""
         reasons = []
         for operand in (self.settings.labels, self.settings.logits):
             shards = column_beside(operand, given) if isinstance(operand, str) else []
-            # One that is damaged is skipped, if any are.
+            # A damaged file is left to be skipped, if the others have the column.
             if not all(shard.error for shard in shards):
                 return shards, operand
             reasons += [shard.error for shard in shards]
@@ -272,7 +272,7 @@ class Run:
                 return
             except (TypeError, ValueError):
                 pass
-        shards = self._found(role, given)
+        shards = self._shards(role, given)
         parts = shards[0].parts
         small = len(shards) == len(parts) == 1 and isinstance(parts[0], NpyPart | ArrayPart)
         if small and parts[0].rows == 1:
@@ -294,7 +294,7 @@ class Run:
                 shard.error += part.first_text()
 
     def _check_groups(self, shard: Shard) -> None:
-        """Refuse arrays that don't name a group for each row; of tables, columns were checked."""
+        """Refuse arrays that don't name a group for each row; columns of tables were checked."""
         for part in shard.parts:
             known = dtype_code(part.dtype) is not None or part.dtype.kind in "SUMmO"
             if not known:
@@ -312,7 +312,7 @@ class Run:
             )
 
     def _names_of_columns(self) -> list[str] | None:
-        """Return the names of columns side by side, of logits rather than of labels."""
+        """Return the names of several columns that are classes: of logits, or else of labels."""
         for role in ("logits", "labels"):
             for shard in self._operands[role]:
                 part = shard.parts[0] if shard.parts else None
@@ -327,13 +327,13 @@ class Run:
 
     @property
     def rows_left(self) -> int:
-        """The number of rows that were not come to."""
+        """The number of rows that were not reached."""
         return self.rows - self.rows_done - self.rows_lost
 
     def until(
         self, ended: Callable[[], bool], update: Callable[[int], Any] = lambda _rows: None
     ) -> None:
-        """Evaluate block after block, and tell how many rows each had."""
+        """Evaluate block after block until ``ended``; ``update`` is told the rows of each."""
         with ExitStack() as stack:
             if self.settings.per_row is not None:
                 path = os.fspath(self.settings.per_row)
@@ -345,7 +345,7 @@ class Run:
                 for shard in shards:
                     for part in shard.parts:
                         stack.callback(part.close)
-            # The other CPUs are for those who read, which takes longer than evaluating.
+            # The other CPUs are for the reading threads: reading takes longer than evaluating.
             stack.enter_context(one_thread())
             blocks = stack.enter_context(closing(read_ahead(cut(self._operands), self._operands)))
             self._evaluate(blocks, update, ended)
@@ -382,7 +382,7 @@ class Run:
     def _add(
         self, block: Block, total: Total, details: Details, writer: RowWriter | None
     ) -> Problem | None:
-        """Add a block to what there is, or tell why that can't be done."""
+        """Add a block to the results, or return why that can't be done."""
         if block.problem is not None:
             return block.problem
         arrays = {role: a for role, a in block.arrays.items() if not role.startswith(BY)}
@@ -392,7 +392,7 @@ class Run:
             for role, array in arrays.items()
             if not is_null(array)
         }
-        # What the headers say has been compared; the shapes in tables show here.
+        # Headers have been compared before; the shapes in tables are known only now.
         for role, (_, shape) in rows.items():
             first, expected = self._first_rows.get(role, ("", shape))
             if shape != expected:
@@ -403,8 +403,8 @@ class Run:
             if self._shape == ():
                 labels, logits = labels.reshape(()), logits.reshape(())
                 where = where if where is None else where.reshape(())
-            found = Rows(total.formula, labels, logits, weights, where)
-            total.add(found)
+            block_rows = Rows(total.formula, labels, logits, weights, where)
+            total.add(block_rows)
         except UnfitError as error:
             if error.role in constants:
                 raise ValueError(f"{self._constants[error.role][0]}: {error}") from None
@@ -417,13 +417,13 @@ class Run:
             values: Any = block.arrays[role]
             for name in names:
                 alone = isinstance(values, np.ndarray)
-                # A single one need not be called as it is told.
+                # A single column may have another name in its file.
                 columns[name] = values if alone else values.column(name if names[1:] else 0)
         piece = block.pieces["logits"]
         passed = self.rows_done + self.rows_lost
-        details.add(found, columns, baseline, passed, (files["logits"], piece.rows[0]))
+        details.add(block_rows, columns, baseline, passed, (files["logits"], piece.rows[0]))
         if writer:
-            writer.add(found.values)
+            writer.add(block_rows.values)
         self._first_rows = rows | self._first_rows
         for role, array in arrays.items():
             self._dtypes[role].add("text" if array.dtype.kind in "SU" else str(array.dtype))
@@ -431,7 +431,7 @@ class Run:
         return None
 
     def result(self, why_partial: str = "") -> Evaluation:
-        """Return what there is to say."""
+        """Return the result, of all rows or of those so far."""
         shape = (self.rows_done, *self._shape[1:]) if self._shape else ()
         elements = int(np.prod(shape, dtype=object)) if self.rows_done else 0
         passed = self.rows_done + self.rows_lost

@@ -1,4 +1,4 @@
-"""Pictures as SVG: whose colours a page chooses, or those of a light or a dark one."""
+"""Pictures as SVG, in colours that a page chooses, or in those of a light or dark page."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from collections.abc import Mapping
 
 from .pictures import COLORS, STYLE, WIDTH, Picture
 
-# What the page that has the picture calls its colours.
+# The colours as variables of the page's style sheet.
 VARIABLES = {light: f"var(--{name})" for name, (light, _) in COLORS.items()}
 LIGHT: Mapping[str, str] = {}
 DARK = dict(COLORS.values())
 
 
 def svg(picture: Picture, colors: Mapping[str, str] = VARIABLES) -> str:
-    """Return an element of SVG, the same whenever the picture is.
+    """Return an SVG element, the same text for the same picture.
 
     Parameters
     ----------
     picture
         What to draw.
     colors
-        What to write in place of the colours of a light page.
+        What to replace the colours of a light page with.
 
     Returns
     -------
     str
-        The element; on a page with others no name in it is that of something else.
+        The element; its ids don't clash with those of other pictures on a page.
     """
     from matplotlib import style
     from matplotlib.figure import Figure
 
     fonts = {"svg.fonttype": "none", "svg.hashsalt": ascii(picture.name)}
     file = io.StringIO()
-    # Whatever the user's own style is; and a browser has the letters that this font lacks.
+    # Independent of the user's style; a browser has the letters that this font lacks.
     with style.context(["default", STYLE | fonts]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
         figure = Figure(figsize=(WIDTH, picture.height), layout="constrained")
         picture.draw(figure)
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(file, format="svg", metadata=nothing)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(file, format="svg", metadata=no_metadata)
     drawn = file.getvalue()
     drawn = drawn[drawn.index("<svg") :]
-    # These names are the same in every picture, and nothing refers to them.
+    # These ids are the same in every picture, and nothing refers to them.
     drawn = re.sub(r' id="[\w.]+_\d+"', "", drawn)
     return re.sub(r"<[^>]+>", lambda tag: _recoloured(tag[0], colors), drawn)
 

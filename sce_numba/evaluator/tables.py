@@ -1,4 +1,4 @@
-"""Rows of columns of Parquet, Arrow and CSV files, read a block at a time by pyarrow."""
+"""Columns of Parquet, Arrow and CSV files, read a block of rows at a time by pyarrow."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from .places import is_remote, opened, shown
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".csv.gz", ".tsv", ".tsv.gz")
 SUFFIXES = (*PARQUET, ".arrow", ".feather", *CSV)
-# How the folders of a partitioned table name what is null.
+# The value in the folder names of a partitioned table that stands for null.
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 GROUPS = "what names groups are text, numbers, bool, dates and categories"
 FIELDS = "each line must have as many fields as the first; quote one with a separator in it"
-# What stands between the names of columns of groups; no argument of a command can hold it.
+# The separator of the names of columns of groups, which no argument of a command can contain.
 BETWEEN = "\0"
-# What pyarrow reads of a column at once.
+# Bytes of a column that pyarrow reads at once.
 BUFFER = 1 << 20
 
 ARROW_FILE = b"ARROW1"
 FEATHER_1 = b"FEA1"
 
-# From a number of rows to the record batches of a part, of about as many rows.
+# Yields the record batches of a part, each of about the given number of rows.
 Reader = Callable[[int], Iterator[Any]]
 
 
@@ -74,19 +74,19 @@ def _parts_of(path: str, column: str | None, as_groups: bool) -> list[TablePart]
 
 
 def _partitions(path: str) -> dict[str, str]:
-    """Return what the folders of a file say of its rows, as ``country=DE`` does."""
+    """Return the partition keys and values in the folders of a path, such as ``country=DE``."""
     folders = [name for name in os.path.dirname(path).split("/") if "=" in name]
     pairs = (folder.partition("=") for folder in folders)
     return {unquote(name): unquote(value) for name, _, value in pairs}
 
 
 def is_partition(path: str, name: str) -> bool:
-    """Tell whether folders, not a column, say which group the rows of a file belong to."""
+    """Tell whether a name is a partition key in the folders of a file, not a column of it."""
     return name in _partitions(path)
 
 
 def _partition(path: str, name: str) -> TablePart:
-    """Return the rows of a file, each with the value that its folder has."""
+    """Return the rows of a file, each with the partition value of its folder."""
     import pyarrow as pa
 
     value = _partitions(path)[name]
@@ -106,14 +106,14 @@ def _source(path: str) -> Any:
     """Return a file as pyarrow reads it."""
     import pyarrow as pa
 
-    # Mapped, it would be counted sooner, but one that shrinks meanwhile would end the process.
+    # A memory map would be faster to scan, but a file that shrinks would end the process.
     return pa.PythonFile(opened(path), "r") if is_remote(path) else pa.OSFile(path)
 
 
 class TablePart:
     """The rows of some columns in one row group or record batch, read from front to back."""
 
-    # Known when they are read.
+    # Unknown before rows are read.
     shape = None
 
     def __init__(self, path: str, columns: _Columns, rows: int, size: int, reader: Reader) -> None:
@@ -133,9 +133,9 @@ class TablePart:
     def read(self, start: int, stop: int, memory: np.ndarray) -> np.ndarray:
         """Return rows, in memory that pyarrow owns or in a copy; a masked array if some are null.
 
-        What names groups is returned as one record batch.
+        Columns that name groups are returned as one record batch.
 
-        After an error of the file, rather than of the values in these rows, the rest is lost.
+        After an error of the file, rather than of values in these rows, every read raises it.
         """
         if self._error is not None:
             raise self._error
@@ -144,8 +144,8 @@ class TablePart:
                 self._batches = self._reader(stop - start)
             while self._position + sum(len(batch) for batch in self._ready) < stop:
                 batch = next(self._batches)
-                # A file may promise more values than it holds, or lists beyond their values:
-                # nothing else keeps these from being read from foreign memory.
+                # A file may declare more values than it holds, or lists beyond their values:
+                # nothing else prevents reads beyond its memory.
                 batch.validate(full=True)
                 self._ready.append(batch)
         except StopIteration:
@@ -164,13 +164,13 @@ class TablePart:
                 self._ready.appendleft(batch.slice(used))
             self._position += used
         if self._as_groups:
-            whole: Any = _one_batch(pieces)
-            return whole  # type: ignore[no-any-return]
+            merged: Any = _one_batch(pieces)
+            return merged  # type: ignore[no-any-return]
         rows = [side_by_side(batch, self.columns) for batch in pieces if len(batch)]
         return rows[0] if len(rows) == 1 else joined(np.concatenate, rows)
 
     def first_text(self) -> str:
-        """Tell which of its texts is the first that is no number, or nothing if all are numbers."""
+        """Return a message about the first text that is no number; empty if all are numbers."""
         row = self.offset
         with suppress(Exception):  # what is wrong with the file itself is told when it is read
             for batch in self._reader(1 << 16):
@@ -183,7 +183,7 @@ class TablePart:
         return ""
 
     def close(self) -> None:
-        """Free what has been read; the next read starts anew."""
+        """Free the batches that were read; the next read starts from the first row."""
         self._batches, self._ready = None, deque()
         self._position, self._error = 0, None
 
@@ -198,7 +198,7 @@ def _one_batch(batches: list[Any]) -> Any:
 
 
 class _Columns:
-    """The columns that a name stands for, and the dtype of their values.
+    """The columns that a name selects, and the dtype of their values.
 
     Names have commas between them, and may have some in them; those of groups have ``BETWEEN``, and
     no dtype that would matter.  Without a name, where the rows alone matter, it is any column.
@@ -233,24 +233,24 @@ def _check_groups(kind: Any) -> None:
 
 
 def _split(text: str, names: list[str]) -> list[str]:
-    """Cut a text at commas so that the pieces are names, the first of them as long as can be."""
+    """Split a text at commas into names of columns, the first of them as long as possible."""
     if text in names:
         return [text]
-    for place in (k for k in reversed(range(len(text))) if text[k] == ","):
-        if text[:place] in names and (rest := _split(text[place + 1 :], names)):
-            return [text[:place], *rest]
+    for comma in (k for k in reversed(range(len(text))) if text[k] == ","):
+        if text[:comma] in names and (rest := _split(text[comma + 1 :], names)):
+            return [text[:comma], *rest]
     return []
 
 
 def _row_groups(path: str, name: str | None, as_groups: bool) -> Iterator[TablePart]:
     from pyarrow.parquet import ParquetFile
 
-    # pyarrow closes what it has opened itself.
+    # pyarrow closes only files that it has opened itself.
     with _source(path) as source, ParquetFile(source) as file:
         metadata, schema = file.metadata, file.schema_arrow
         columns = _Columns(name, schema, as_groups)
 
-    def read(number: int, rows: int) -> Iterator[Any]:
+    def read(index: int, rows: int) -> Iterator[Any]:
         with (
             _source(path) as source,
             ParquetFile(
@@ -262,24 +262,24 @@ def _row_groups(path: str, name: str | None, as_groups: bool) -> Iterator[TableP
                 page_checksum_verification=True,
             ) as file,
         ):
-            # The operands are read in threads of their own.
-            yield from file.iter_batches(rows, [number], columns.names, use_threads=False)
+            # Each operand has a reading thread already.
+            yield from file.iter_batches(rows, [index], columns.names, use_threads=False)
 
-    leaves = [metadata.schema.column(number) for number in range(metadata.num_columns)]
+    leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
     starts = tuple(f"{column}." for column in columns.names)
-    wanted = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
+    used = [leaf for leaf in leaves if f"{leaf.path}.".startswith(starts)]
     widths = [_width(schema.field(column).type) for column in columns.names]
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        # The metadata of its columns would know better, but damaged ones end the process.
-        size = group.num_rows * (8 * len(wanted) + sum(widths))
-        if sum(leaf.max_repetition_level > 0 for leaf in wanted) > sum(map(bool, widths)):
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        # The metadata of its columns would be exact, but damaged metadata end the process.
+        size = group.num_rows * (8 * len(used) + sum(widths))
+        if sum(leaf.max_repetition_level > 0 for leaf in used) > sum(map(bool, widths)):
             size += group.total_byte_size
-        yield TablePart(path, columns, group.num_rows, size, partial(read, number))
+        yield TablePart(path, columns, group.num_rows, size, partial(read, index))
 
 
 def _width(kind: Any) -> int:
-    """Return how many bytes the lists of a column have if their type tells, else 0."""
+    """Return the bytes of a list of the column if its type has a fixed size, else 0."""
     import pyarrow as pa
 
     if not (pa.types.is_fixed_size_list(kind) and pa.types.is_primitive(kind.value_type)):
@@ -303,7 +303,7 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
         return csv.open_csv(unpacked(source), parse_options=parse, convert_options=convert)
 
     with _source(path) as source, open_it(source) as file:
-        # The first block tells whether a column has numbers, but not whether they stay whole.
+        # The first block tells whether a column has numbers, but not whether all are integers.
         fields = [
             pa.field(field.name, pa.float64() if _is_number(field.type) else field.type)
             for field in file.schema
@@ -330,28 +330,28 @@ def _csv_rows(path: str, name: str | None, as_groups: bool) -> Iterator[TablePar
 
     numbers = [column for column, kind in types.items() if kind == pa.float64()]
     for column in numbers if as_groups else ():
-        # 007 and 7 are two names, whatever comes of the numbers.
+        # 007 and 7 are two names, though they are the same number.
         if has_leading_zeros(column):
             types[column] = pa.string()
             continue
-        # Integers that are names, as those of customers, have digits that float64 lacks.
-        for whole in (pa.int64(), pa.uint64()):
+        # Integers that are identifiers may have more digits than float64 holds.
+        for integer in (pa.int64(), pa.uint64()):
             with suppress(pa.ArrowInvalid):
-                size_as({column: whole})
-                types[column] = whole
+                size_as({column: integer})
+                types[column] = integer
                 break
     rows, size = size_as(types)
     yield TablePart(path, columns, rows, size, partial(read, types))
 
 
 def _delimiter(path: str, beginning: bytes) -> str:
-    """Return what stands between the fields of a CSV file."""
+    """Return the delimiter of the fields of a CSV file."""
     if beginning.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise ValueError("text in UTF-16: save it in UTF-8")
     if path.removesuffix(".gz").endswith(".tsv"):
         return "\t"
     header = beginning.partition(b"\n")[0]
-    # So spreadsheets write it where numbers have decimal commas.
+    # Spreadsheets use semicolons where numbers have decimal commas.
     return ";" if b";" in header and b"," not in header else ","
 
 
@@ -383,41 +383,41 @@ def _record_batches(path: str, name: str | None, as_groups: bool) -> Iterator[Ta
         fields = [file.schema.names.index(column) for column in columns.names]
     options = pa.ipc.IpcReadOptions(included_fields=fields)
     with _source(path) as source, open_it(source, options=options) as file:
-        found = _with_known_rows(path, _counted(file)) if is_file else [_counted_stream(file)]
+        batches = _with_known_rows(path, _batch_sizes(file)) if is_file else [_stream_size(file)]
 
-    def read(number: int | None, _rows: int) -> Iterator[Any]:
+    def read(index: int | None, _rows: int) -> Iterator[Any]:
         with _source(path) as source, open_it(source, options=options) as file:
-            if number is None:
+            if index is None:
                 yield from file
             else:
-                yield file.get_batch(number)
+                yield file.get_batch(index)
 
-    for number, rows, size, fault in found:
-        part = TablePart(path, columns, rows, size, partial(read, number))
+    for index, rows, size, fault in batches:
+        part = TablePart(path, columns, rows, size, partial(read, index))
         if fault is not None:
             part.readable, part.shortage = 0, " ".join(str(fault).split())
         yield part
 
 
-def _counted(file: Any) -> list[Any]:
-    """Return of each batch its number, rows, if they are known, bytes, and what is wrong."""
-    found: list[tuple[int, int | None, int, Exception | None]] = []
-    for number in range(file.num_record_batches):
+def _batch_sizes(file: Any) -> list[Any]:
+    """Return the index, rows (None if unknown), bytes and error (or None) of each batch."""
+    sizes: list[tuple[int, int | None, int, Exception | None]] = []
+    for index in range(file.num_record_batches):
         rows, size, fault = None, 0, None
         try:
-            batch = file.get_batch(number)
+            batch = file.get_batch(index)
             rows = len(batch)
-            # Whether buffers are as long as they must be: that reads none of the values.
+            # Checks the lengths of buffers, without reading the values.
             batch.validate()
             size = batch.nbytes
         except Exception as error:
             fault = error
-        found.append((number, rows, size, fault))
-    return found
+        sizes.append((index, rows, size, fault))
+    return sizes
 
 
-def _counted_stream(file: Any) -> tuple[None, int, int, None]:
-    """Return the same of all batches together: behind one that is broken, there is no other."""
+def _stream_size(file: Any) -> tuple[None, int, int, None]:
+    """Return the same for all batches of a stream together: a broken one ends it."""
     rows = size = 0
     for batch in file:
         batch.validate()
@@ -425,19 +425,19 @@ def _counted_stream(file: Any) -> tuple[None, int, int, None]:
     return None, rows, size, None
 
 
-def _with_known_rows(path: str, found: list[Any]) -> list[Any]:
-    """Join batches from the first to the last of unknown length, which together have the rest."""
-    unknown = [at for at, (_, rows, *_) in enumerate(found) if rows is None]
-    if unknown and len(unknown) < len(found):
+def _with_known_rows(path: str, batches: list[Any]) -> list[Any]:
+    """Join the batches from the first to the last of unknown length, which have the other rows."""
+    unknown = [index for index, (_, rows, *_) in enumerate(batches) if rows is None]
+    if unknown and len(unknown) < len(batches):
         from pyarrow.dataset import dataset
 
         first, last = unknown[0], unknown[-1]
-        others = found[:first] + found[last + 1 :]
+        others = batches[:first] + batches[last + 1 :]
         rest = dataset(path, format="ipc").count_rows() - sum(rows for _, rows, *_ in others)
-        found = [*found[:first], (first, rest, 0, found[first][-1]), *found[last + 1 :]]
-    broken = [(rows, fault) for _, rows, _, fault in found if fault]
-    # A batch that says it has no rows, and yet can't be read, may have had some.
+        batches = [*batches[:first], (first, rest, 0, batches[first][-1]), *batches[last + 1 :]]
+    broken = [(rows, fault) for _, rows, _, fault in batches if fault]
+    # A batch that declares no rows, and yet can't be read, may have had some.
     vague = any(not rows or rows < 0 for rows, _ in broken)
-    if broken and (vague or len(broken) == len(found)):
+    if broken and (vague or len(broken) == len(batches)):
         raise broken[0][1]
-    return found
+    return batches

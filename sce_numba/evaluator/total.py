@@ -1,4 +1,4 @@
-"""The loss of the blocks so far: reduced or, without a reduction, its range; and class by class."""
+"""The loss of all blocks, reduced, or its range without a reduction; and that of each class."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .rows import COUNTED, Formula, Rows, quotient
 
 
 class Total:
-    """What blocks have come to; by class wherever there are some, if that is left open."""
+    """The sums of the blocks so far; by class if asked to, or by default if there are classes."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Total:
         self._sums = LossSums()
         self._range: Any = (np.inf, -np.inf)
         self._classes: _Classes | None = None
-        # Of the elements in all blocks, those that count.
+        # The number of elements that count.
         self.elements = 0
         self.ranges = Ranges()
 
@@ -47,17 +47,17 @@ class Total:
         if self._by_class and logits.ndim < 2:
             raise ValueError("--by-class needs logits with an axis of classes behind that of rows")
         classes = self._classes
-        if classes and logits.shape[-1] != classes.number:
-            raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.number}")
+        if classes and logits.shape[-1] != classes.size:
+            raise ValueError(f"{logits.shape[-1]} classes; before there were {classes.size}")
         if self._by_class:
-            # Those of all classes come to the sums of all elements.
-            own = rows.own.classes
+            # The sums of all elements are those of all classes.
+            sums = rows.sums.classes
             self._classes = classes or _Classes(logits.shape[-1], self.formula)
-            self._classes.add(own)
+            self._classes.add(sums)
         else:
-            reduction, smoothing, q = self.formula
-            given = labels, logits, weights, smoothing, reduction
-            self._sums.merge(sums_of_part(*given, pos_weight=q, where=where))
+            reduction, smoothing, pos_weight = self.formula
+            operands = labels, logits, weights, smoothing, reduction
+            self._sums.merge(sums_of_part(*operands, pos_weight=pos_weight, where=where))
         self.ranges.add(labels, logits, where)
         self.elements += logits.size if where is None else int(np.count_nonzero(where))
         if self._is_range:
@@ -91,47 +91,47 @@ class Total:
         return self._classes.all() if self._classes else self._sums
 
     def classes(self, names: Sequence[str] | None = None) -> Groups | None:
-        """Return for every class its loss, the mean of its labels and the number of them."""
+        """Return the loss, the mean label and the number of elements of every class."""
         return self._classes.groups(names) if self._classes else None
 
     def empty_classes(self) -> list[int]:
-        """Return the classes of which no element counts."""
+        """Return the indices of classes without an element that counts."""
         return np.flatnonzero(self._classes.counts == 0).tolist() if self._classes else []
 
 
 class _Classes:
-    """The sums of classes side by side."""
+    """The sums of each class."""
 
-    def __init__(self, number: int, formula: Formula) -> None:
-        self.number, self._reduction = number, formula.reduction
-        self._sums, self._lost = np.zeros((2, FIELDS, number))
+    def __init__(self, size: int, formula: Formula) -> None:
+        self.size, self._reduction = size, formula.reduction
+        self._sums, self._compensation = np.zeros((2, FIELDS, size))
 
     def add(self, sums: np.ndarray) -> None:
-        """Add those of a block, and what rounding has lost in them."""
+        """Add the sums of a block, and their rounding errors."""
         with np.errstate(all="ignore"):
             self._sums, rounding = two_sum(self._sums, sums[0])
-            # A sum that is not finite has lost nothing.
-            self._lost += np.where(np.isfinite(self._sums), rounding + sums[1], 0.0)
+            # The error of a sum that is not finite has no meaning.
+            self._compensation += np.where(np.isfinite(self._sums), rounding + sums[1], 0.0)
 
     @property
     def counts(self) -> np.ndarray:
         """How many elements count in each class."""
-        found: np.ndarray = self._sums[COUNT].astype(np.int64)
-        return found
+        counts: np.ndarray = self._sums[COUNT].astype(np.int64)
+        return counts
 
     def all(self) -> LossSums:
         """Return the sums of all classes."""
         result = LossSums()
-        for sums in (self._sums, self._lost):
-            for numerator, by in sums[:LABEL].T.tolist():
-                result.merge(LossSums(numerator, by))
+        for sums in (self._sums, self._compensation):
+            for numerator, denominator in sums[:LABEL].T.tolist():
+                result.merge(LossSums(numerator, denominator))
         return result
 
     def groups(self, names: Sequence[str] | None) -> Groups:
-        """Return what there is of each."""
+        """Return the loss of each class."""
         if names is None:
-            names = list(map(str, range(self.number)))
-        numerator, by, labels, _ = self._sums + self._lost
+            names = list(map(str, range(self.size)))
+        numerator, denominator, labels, _ = self._sums + self._compensation
         with np.errstate(invalid="ignore"):
             means = labels / self.counts
-        return Groups(names, quotient(self._reduction, numerator, by), means, self.counts)
+        return Groups(names, quotient(self._reduction, numerator, denominator), means, self.counts)

@@ -1,4 +1,4 @@
-"""Measured numbers as a person reads them."""
+"""Measured numbers with a prefix and a unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T"}
 
 
 def with_unit(value: float, unit: str) -> str:
-    """Return three digits of a number, with a unit: 777 MB/s."""
+    """Return a number with three digits, a prefix and a unit: 777 MB/s."""
     if not math.isfinite(value) or value == 0:
         return f"{value:g} {unit}"
     power = max(min(math.floor(math.log10(abs(value)) / 3), max(PREFIXES)), min(PREFIXES))

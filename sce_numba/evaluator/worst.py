@@ -9,33 +9,33 @@ from .rows import Rows
 
 
 class Worst:
-    """As many rows as are wanted; NaN is worse than any number, of equal ones the first counts."""
+    """The rows of greatest loss so far; NaN is the greatest, and of equal losses the first wins."""
 
-    def __init__(self, number: int) -> None:
-        self._number = number
-        self._found: list[WorstRow] = []
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._rows: list[WorstRow] = []
 
     def add(self, rows: Rows, start: int, file: str, start_in_file: int) -> None:
-        """Look at rows, given where they begin."""
+        """Consider rows, given their start in all the data, and their file and start in it."""
         losses = _ranked(rows.values)
-        if len(self._found) == self._number:
-            least = _ranked(np.array([self._found[-1].loss]))[0]
+        if len(self._rows) == self._count:
+            least = _ranked(np.array([self._rows[-1].loss]))[0]
             candidates = np.flatnonzero(losses > least)
         else:
             candidates = np.arange(losses.size)
-        if candidates.size > self._number:
-            order = np.argsort(-losses[candidates], kind="stable")[: self._number]
+        if candidates.size > self._count:
+            order = np.argsort(-losses[candidates], kind="stable")[: self._count]
             candidates = candidates[order]
-        self._found += [
+        self._rows += [
             WorstRow(start + row, file, start_in_file + row, float(rows.values[row]))
             for row in candidates.tolist()
         ]
-        self._found.sort(key=lambda row: (-_ranked(np.array([row.loss]))[0], row.row))
-        del self._found[self._number :]
+        self._rows.sort(key=lambda row: (-_ranked(np.array([row.loss]))[0], row.row))
+        del self._rows[self._count :]
 
     def rows(self) -> list[WorstRow]:
-        """Return them, the worst first."""
-        return self._found
+        """Return the rows, the worst first."""
+        return self._rows
 
 
 def _ranked(losses: np.ndarray) -> np.ndarray:
