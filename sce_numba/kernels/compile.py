@@ -164,11 +164,12 @@ def _code(name: str, key: Any, load: Callable[[bytes], Any], compiled: Callable[
 class Kernel(_Lazy):
     """A job as compiled code, for calls from Python; compiled when it is first called.
 
-    ``serial`` does all of it on this thread.
+    ``serial`` does all of it on this thread, ``parallel`` on Numba's.
     """
 
-    _parts = ("serial", "whole", "group", "finish")
+    _parts = ("serial", "parallel", "whole", "group", "finish")
     serial: Callable[[bytes], float]
+    parallel: Callable[[bytes, int], float]
     whole: int
     group: int
     finish: Callable[[bytes, int], float]
@@ -177,6 +178,9 @@ class Kernel(_Lazy):
         self.job = job
 
     def _make(self, name: str) -> None:
+        if name == "parallel":
+            self._make_parallel()
+            return
         job = self.job
         whole: Callable[..., float]
         # Code that is compiled already calls compiled kernels.
@@ -197,13 +201,12 @@ class Kernel(_Lazy):
 
         self.serial = serial if job.needs_scratch else whole
 
-    @property
-    def parallel(self) -> Callable[[bytes, int], float]:
-        """Return what does it on Numba's threads, compiled."""
-        if not self.group:  # it runs in Python's interpreter
-            return lambda call, _groups: self.serial(call)
-        _DEAL.loop  # noqa: B018
-        return self._parallel
+    def _make_parallel(self) -> None:
+        if self.group:
+            _DEAL.loop  # noqa: B018
+            self.parallel = self._parallel
+        else:  # it runs in Python's interpreter
+            self.parallel = lambda call, _groups: self.serial(call)
 
     def _parallel(self, call: bytes, groups: int) -> float:
         threads = number_of_threads()
@@ -212,10 +215,10 @@ class Kernel(_Lazy):
         if self.job.needs_scratch:
             memory = np.empty(threads * SCRATCH + LINE, np.uint8)
             scratch = from_a_line_on(address(memory))
-        _DEAL.loop(self.group, call, groups, to, scratch, threads)
+        failed = _DEAL.loop(self.group, call, groups, to, scratch, threads)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
-        if partials[PARTIAL - 1] != groups:
+        if failed or partials[PARTIAL - 1] != groups:
             raise MemoryError("A thread could not do its part, most likely for want of memory.")
         return result
 
@@ -347,12 +350,7 @@ class _Deal(ByNumba):
         call = function_type(ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4)
         function = call(self.address)
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
-
-        def loop(*arguments: Any) -> None:
-            if function(result, exception, *arguments):
-                raise MemoryError("The parallel loop could not be run.")
-
-        self.loop = loop
+        self.loop = functools.partial(function, result, exception)
 
     def _loaded(self, code: bytes) -> int:
         numba.get_num_threads()  # starts the threads, and makes what the code calls known to LLVM
