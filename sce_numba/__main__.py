@@ -39,12 +39,12 @@ READER_GONE = 141
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, without the usage text before it, and JSON on demand."""
+    """A parser whose errors are a single line without usage text, also as JSON on demand."""
 
     _json, _odd = False, ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Note what errors in other words must know of: a ``--json``, a file like an option."""
+        """Remember ``--json``, and a file that looks like an option, for the error message."""
         words = sys.argv[1:] if args is None else args
         self._json = any(len(word) > 2 and "--json".startswith(word) for word in words)
         odd = (word for word in words if word.startswith("-") and os.path.exists(word))
@@ -52,11 +52,11 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
     def _parse_optional(self, arg_string: str) -> Any:
-        """Take what stands for standard input as what it is, not as an option."""
+        """Take ``-:COLUMN``, which is standard input, as an argument, not as an option."""
         return None if arg_string.startswith("-:") else super()._parse_optional(arg_string)
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and leave with the status of a usage error."""
+        """Print the message, and exit with the status of a usage error."""
         if self._odd:
             message += f"; a file whose name begins with - is given as ./{self._odd}"
         line = " ".join(message.split())
@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE_ERROR)
 
     def print_help(self, file: Any = None) -> None:
-        """Print the help, and raise what keeps it from being printed."""
+        """Print the help; raise an error if it can't be printed."""
         print(self.format_help(), end="", file=file, flush=True)
 
 
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def unwritable(reason: str) -> int:
-    """Say that nobody gets the output, and return the status of that."""
+    """Report that output can't be written, and return the exit status for it."""
     streams.say(f"{PROGRAM}: error: cannot write to standard output ({reason})")
     return UNWRITABLE
 
@@ -148,7 +148,7 @@ def command_parser() -> Parser:
 
 
 def complete(parser: Parser) -> None:
-    """Tell a shell that asks for it what may follow, and leave."""
+    """Answer a shell that asks for completions, and exit."""
     if "_ARGCOMPLETE" in os.environ:
         import argcomplete
 
@@ -166,7 +166,7 @@ def print_versions(arguments: argparse.Namespace) -> None:
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
-    """Return what ``call`` returns and the seconds that it took, never 0."""
+    """Return the result of ``call`` and the seconds that it took, never 0."""
     start = time.perf_counter()
     value = call()
     return value, max(time.perf_counter() - start, 1e-9)
@@ -214,7 +214,7 @@ def print_comparison(labels: Array, logits: Array) -> None:
 def numpy_sigmoid_cross_entropy(
     labels: Array, logits: Array, weights: Array, reduction: sce.Reduction
 ) -> Any:
-    """Compute the loss as one usually writes it in NumPy."""
+    """Compute the loss as it is usually written in NumPy."""
     losses = np.maximum(logits, 0) - logits * labels + np.log1p(np.exp(-np.abs(logits)))
     weighted = losses * weights
     if reduction == sce.Reduction.NONE:
@@ -230,7 +230,7 @@ def numpy_sigmoid_cross_entropy(
 
 
 def interleaved_medians(*calls: Callable[[], Any]) -> list[float]:
-    """Time the calls in turns, so that a busy moment of the machine meets them all."""
+    """Return median times of calls in turns, so that a busy moment of the machine affects all."""
     turns = [[timed(call)[1] for call in calls] for _ in range(REPEATS)]
     return [median(seconds) for seconds in zip(*turns, strict=True)]
 

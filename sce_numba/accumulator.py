@@ -1,4 +1,4 @@
-"""``LossAccumulator``: the loss of data that come batch by batch."""
+"""``LossAccumulator``: the loss of data that arrive batch by batch."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from .type_hints import AnyReduction
 
 
 class _Version:
-    """What an accumulator holds at one time.  It never changes, but for getting a successor.
+    """The state of an accumulator at one time.  It never changes, except that it gets a successor.
 
-    The newest version is the one without a successor.  A change makes a new version from it and
-    hangs that onto it, by a single call that does so unless another was faster; then the change is
-    made anew, from that other one.  So no change is lost or half made, and there is no lock, which
-    a forked child would inherit from a thread that it lacks, or a signal handler wait for that
-    interrupts its holder.
+    The newest version is the one without a successor.  A change makes a new version from it, and
+    sets it as the successor by one atomic call, unless another change was faster; then it is made
+    again, from that one's version.  So no change is lost or half made, and there is no lock, which
+    a forked child could inherit from a thread that it lacks, or a signal handler wait for while it
+    interrupts the holder.
     """
 
     __slots__ = ("count", "successor", "sums")
@@ -43,7 +43,7 @@ class _Version:
 
 
 class LossAccumulator:
-    r"""Add up the loss of batches, to the loss of all their elements.
+    r"""Accumulate the loss of batches: the result is the loss of all their elements.
 
     It holds two sums, the numerator :math:`\sum w l` and the denominator of the reduction.  Those
     of a batch are float64; they are added without rounding, so neither the order of updates nor
@@ -120,7 +120,7 @@ class LossAccumulator:
         if pos_weight is not None:
             given: Any = pos_weight
             values = arguments.as_labels(given, "pos_weight").copy()
-            # Names are kept: each batch has its own order of axes, rows and columns.
+            # Names are kept: each batch may have another order of axes, rows and columns.
             if has_names(given):
                 values = given.copy(data=values)
             self._pos_weight = copy.deepcopy(given) if has_labels(given) else values
@@ -128,7 +128,7 @@ class LossAccumulator:
         self._num_groups = None if num_groups is None else as_number(num_groups)
         if num_groups is not None and are_given(axis, keepdims):
             raise ValueError("Arguments `num_groups` and `axis` can't both be given.")
-        # The newest version, or one from which successors lead to it.
+        # The newest version, or one whose successors lead to it.
         self._version = _Version(self._no_sums(), 0)
 
     @property
@@ -205,8 +205,8 @@ class LossAccumulator:
             "pos_weight": self._pos_weight,
         }
         if (groups is None) != (self._num_groups is None):
-            mend = "Make the accumulator with `num_groups`" if groups is not None else "Give them"
-            raise ValueError(f"Argument `groups` goes together with `num_groups`. {mend}.")
+            hint = "Make the accumulator with `num_groups`" if groups is not None else "Give them"
+            raise ValueError(f"Argument `groups` goes together with `num_groups`. {hint}.")
         if groups is not None:
             operands["groups"] = groups
         if not are_plain(operands):
@@ -289,7 +289,7 @@ class LossAccumulator:
             columns["weights"] = weights
         if where is not None:
             columns["where"] = where
-        # All batches or none: one that can't be added may come after others.
+        # Add all batches or none: a later one may fail.
         part = LossAccumulator(self._reduction, self._label_smoothing, self._pos_weight)
         batches = importlib.import_module(".arrow_batches", __package__)
         for operands in batches.operands(batch, columns, self._pos_weight):
@@ -339,13 +339,13 @@ class LossAccumulator:
             "keepdims",
             "num_groups",
         ):
-            own, theirs = getattr(self, f"_{name}"), getattr(other, f"_{name}")
-            if not _equal(own, theirs):
+            expected, got = getattr(self, f"_{name}"), getattr(other, f"_{name}")
+            if not _equal(expected, got):
                 raise ValueError(
-                    f"Argument `other` must have the same {name}, got {theirs} instead of {own}."
+                    f"Argument `other` must have the same {name}, got {got} instead of {expected}."
                 )
-        theirs = other._newest()
-        self._add(theirs.sums, theirs.count)
+        newest = other._newest()
+        self._add(newest.sums, newest.count)
         return self
 
     def __add__(self, other: LossAccumulator) -> LossAccumulator:
@@ -377,7 +377,7 @@ class LossAccumulator:
         return copy.copy(self).merge(other)
 
     def __radd__(self, other: int) -> LossAccumulator:
-        # `sum` starts from 0, and what it returns is never one of its parts.
+        # `sum` starts from 0, and must not return one of its parts itself.
         if not isinstance(other, int) or other != 0:
             return NotImplemented
         return copy.copy(self)
@@ -391,11 +391,11 @@ class LossAccumulator:
         self._publish(plus)
 
     def _publish(self, change: Callable[[_Version], _Version]) -> None:
-        """Have the newest version be followed by what it is changed to."""
+        """Make the changed version the successor of the newest one."""
         while True:
             newest = self._newest()
             changed = change(newest)
-            # A call of C code, in which nothing else can run: all before it only computes.
+            # Atomic, as a call of C code; all before it has no effect yet.
             if newest.successor.setdefault("next", changed) is changed:
                 self._version = changed
                 return
@@ -404,7 +404,7 @@ class LossAccumulator:
         version = self._version
         while (successor := version.successor.get("next")) is not None:
             version = successor
-        # Another thread may set an older one at the same time, which leads here all the same.
+        # Another thread may set an older one at the same time, which leads to this one as well.
         self._version = version
         return version
 
@@ -449,11 +449,11 @@ class LossAccumulator:
         loss = self._loss(self._newest())
         if dtype is None:
             return loss
-        wanted = _as_dtype(dtype)
+        result_dtype = _as_dtype(dtype)
         if self._is_scalar:
-            return as_scalar(float(loss), wanted)
-        rounded = [as_scalar(value, wanted) for value in loss.ravel().tolist()]
-        return np.array(rounded, wanted).reshape(loss.shape)
+            return as_scalar(float(loss), result_dtype)
+        rounded = [as_scalar(value, result_dtype) for value in loss.ravel().tolist()]
+        return np.array(rounded, result_dtype).reshape(loss.shape)
 
     def _loss(self, version: _Version) -> Any:
         loss = version.sums.loss(self._reduction)
@@ -461,14 +461,14 @@ class LossAccumulator:
 
     def __repr__(self) -> str:
         version = self._newest()
-        said = f"axis={self._axis}"
+        detail = f"axis={self._axis}"
         if self._num_groups is not None:
-            said = f"num_groups={self._num_groups}"
+            detail = f"num_groups={self._num_groups}"
         elif self._is_scalar:
-            said = f"value={self._loss(version)!s}"
+            detail = f"value={self._loss(version)!s}"
         return (
             f"{type(self).__name__}(reduction={self._reduction.value!r}, count={version.count}, "
-            f"{said})"
+            f"{detail})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -479,7 +479,7 @@ class LossAccumulator:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
-        # Older pickles have the dtype of the logits as well, and the oldest ones each sum apart.
+        # Older pickles also have the dtype of the logits; the oldest have separate sums.
         state.pop("_dtype", None)
         state.setdefault("_axis", None)
         state.setdefault("_keepdims", False)
@@ -498,18 +498,18 @@ class LossAccumulator:
 
 
 def _as_dtype(given: DTypeLike) -> np.dtype[Any]:
-    said = f"Argument `dtype` must be {FLOAT_NAMES}, got"
+    message = f"Argument `dtype` must be {FLOAT_NAMES}, got"
     try:
         dtype = np.dtype(given)
     except Exception:
-        raise TypeError(f"{said} {shown(given)}.") from None
+        raise TypeError(f"{message} {shown(given)}.") from None
     if arguments.dtype_code(dtype) not in FLOATS:
-        raise TypeError(f"{said} {dtype.name}.")
+        raise TypeError(f"{message} {dtype.name}.")
     return dtype
 
 
 def _equal(one: Any, two: Any) -> bool:
-    """Tell whether two settings are the same: NaN is, other names are not."""
+    """Tell whether two settings are equal, with NaN equal to itself and names compared."""
     if any(has_names(setting) or has_labels(setting) for setting in (one, two)):
         return type(one) is type(two) and bool(one.equals(two))
     nan_is_equal = isinstance(one, np.ndarray) and isinstance(two, np.ndarray)

@@ -1,6 +1,6 @@
-"""Arrays of other libraries: whose functions take them over, and how the rest become NumPy arrays.
+"""Arrays of other libraries: dispatch to the modules for some, and conversion of others to NumPy.
 
-No library is imported here: an object of one proves that it is there already.
+No library is imported here: whoever has an array of one has imported it already.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 from .kernels.dtypes import CODES
 from .messages import shown, values_are
 
-# Arrays that NumPy would compute, or strip of their names: the library, its class, and the module
-# of this package that takes over.  Those of xarray come first, as they may hold Dask arrays.
+# Arrays that NumPy would compute, or strip of their names: the library, the class, and the module
+# of this package to dispatch to.  xarray comes first, as its arrays may hold Dask arrays.
 _DISPATCHERS = (
     ("xarray", "DataArray", ".xarray"),
     ("xarray", "Variable", ".xarray"),
@@ -42,7 +42,7 @@ def dispatcher_for(**operands: Any) -> Callable[..., Any] | None:
 
 
 def are_plain(operands: dict[str, Any]) -> bool:
-    """Tell at once, of most operands, that they are NumPy's own."""
+    """Tell quickly, for most operands, that NumPy reads them by itself."""
     return _PLAIN.issuperset(map(type, operands.values()))
 
 
@@ -52,12 +52,12 @@ def has_names(operand: Any) -> bool:
 
 
 def has_labels(operand: Any) -> bool:
-    """Tell whether an operand's rows or columns have names, by which it can be compared."""
+    """Tell whether the rows or columns of an operand have names."""
     return _has_index(operand) or bool(columns_of(operand))
 
 
 def is_column(operand: Any) -> bool:
-    """Tell whether an operand is a column that is read as an array, and not computed with."""
+    """Tell whether an operand is a column of pandas or polars, which is read as an array."""
     return _is_a(operand, "pandas", "Series") or _is_a(operand, "polars", "Series")
 
 
@@ -66,7 +66,7 @@ def _has_index(operand: Any) -> bool:
 
 
 def _is_a(operand: Any, library: str, *names: str) -> bool:
-    """Tell whether an object is of a class of a library, without importing that."""
+    """Tell whether an object is of a class of a library, without importing the library."""
     module = sys.modules.get(library)
     return module is not None and issubclass(
         type(operand), tuple(getattr(module, name) for name in names if hasattr(module, name))
@@ -74,7 +74,7 @@ def _is_a(operand: Any, library: str, *names: str) -> bool:
 
 
 def readable(value: Any) -> Any:
-    """Return what NumPy reads right, without a copy if it can; ValueError if values are missing."""
+    """Return what NumPy reads correctly, if possible without a copy; refuse missing values."""
     for kind in type(value).__mro__:
         read = _READERS.get(kind.__module__.partition(".")[0])
         if read is not None:
@@ -83,10 +83,10 @@ def readable(value: Any) -> Any:
 
 
 def check_order(operands: dict[str, Any]) -> None:
-    """Refuse operands whose rows or columns have names that stand in different orders.
+    """Refuse operands whose rows or columns have the same names in different orders.
 
-    All is paired by position, as in NumPy; pandas itself would pair by what rows and columns are
-    called.  What is broadcast along an axis may call it anything.
+    Operands are paired by position, as in NumPy; pandas itself would align rows and columns by
+    name.  Names along an axis that is broadcast don't matter.
     """
     columns = {name: columns_of(operand) for name, operand in operands.items()}
     rows = {name: operand.index for name, operand in operands.items() if _has_index(operand)}
@@ -99,7 +99,7 @@ def check_order(operands: dict[str, Any]) -> None:
 
 
 def columns_of(operand: Any) -> list[Any]:
-    """Return what the columns of a frame are called."""
+    """Return the names of a frame's columns; none if it is no frame."""
     if _is_a(operand, "pyarrow", "Table", "RecordBatch"):
         return list(operand.schema.names)
     if _is_a(operand, "pandas", "DataFrame") or _is_a(operand, "polars", "DataFrame"):
@@ -111,20 +111,20 @@ def _check_columns(columns: dict[str, list[Any]], operands: dict[str, Any]) -> N
     if not columns:
         return
     first = _first(columns)
-    theirs = columns.pop(first)
-    for name, own in columns.items():
-        # Columns called otherwise, as `is_cat` and `score_cat` are, can only go by position.
-        if own == theirs or len(own) != len(theirs) or set(own) != set(theirs):
+    expected = columns.pop(first)
+    for name, names in columns.items():
+        # Other names, such as `is_cat` and `score_cat`, can only be paired by position.
+        if names == expected or len(names) != len(expected) or set(names) != set(expected):
             continue
         libraries = [type(operands[key]).__module__.partition(".")[0] for key in (name, first)]
         order = f"{first}.{'column_names' if libraries[1] == 'pyarrow' else 'columns'}"
         if libraries[0] != libraries[1]:
             order = f"list({order})"
-        mend = f".select({order})" if libraries[0] == "pyarrow" else f"[{order}]"
+        hint = f".select({order})" if libraries[0] == "pyarrow" else f"[{order}]"
         raise ValueError(
             f"Arguments `{name}` and `{first}` have their columns in different orders, "
-            f"{shown(own)} and {shown(theirs)}, and would be paired by position. Pass "
-            f"`{name}{mend}`."
+            f"{shown(names)} and {shown(expected)}, and would be paired by position. Pass "
+            f"`{name}{hint}`."
         )
 
 
@@ -132,15 +132,15 @@ def _check_rows(rows: dict[str, Any]) -> None:
     if not rows:
         return
     first = _first(rows)
-    theirs = rows.pop(first)
-    for name, own in rows.items():
-        broadcast = name in ("weights", "pos_weight", "where") and len(own) == 1
-        if len(own) != len(theirs) or len(own) == 0 or broadcast or own.equals(theirs):
+    expected = rows.pop(first)
+    for name, index in rows.items():
+        broadcast = name in ("weights", "pos_weight", "where") and len(index) == 1
+        if len(index) != len(expected) or len(index) == 0 or broadcast or index.equals(expected):
             continue
-        # By what they look like: a missing value in an index can't be compared.
-        pairs = zip(map(shown, own), map(shown, theirs), strict=True)
-        alike = 0, (shown(own[0]), shown(theirs[0]))
-        row, (one, two) = next((at for at in enumerate(pairs) if len(set(at[1])) > 1), alike)
+        # Compared as text: missing values in an index are not equal to themselves.
+        pairs = zip(map(shown, index), map(shown, expected), strict=True)
+        alike = 0, (shown(index[0]), shown(expected[0]))
+        row, (one, two) = next((item for item in enumerate(pairs) if len(set(item[1])) > 1), alike)
         raise ValueError(
             f"Arguments `{name}` and `{first}` have different indexes, {one} and "
             f"{two} in row {row}, and would be paired by position. Pass "
@@ -150,20 +150,20 @@ def _check_rows(rows: dict[str, Any]) -> None:
 
 
 def _first(named: dict[str, Any]) -> str:
-    """Return which operand the others are compared with: the logits, if they have names."""
+    """Return the name of the operand to compare the others with: the logits, if among them."""
     return next((name for name in ("logits", "losses") if name in named), next(iter(named)))
 
 
 def _read_pandas(value: Any) -> Any:
-    """Read a column, or columns, of which NumPy would make objects, and NaN of missing values."""
+    """Read a column or a frame; NumPy would make objects of some, and NaN of missing values."""
     if getattr(value, "ndim", 0) == 2:
         dtypes = list(value.dtypes)
-        # Of bool beside numbers pandas itself makes objects.
+        # pandas itself makes objects of bool beside numbers.
         alike = len({getattr(dtype, "kind", "") == "b" for dtype in dtypes}) < 2
         if alike and all(isinstance(dtype, np.dtype) for dtype in dtypes):
             return value
-        columns = {at: np.asarray(_read_pandas(value.iloc[:, at])) for at in range(len(dtypes))}
-        _refuse_nested(value.columns[at] for at, column in columns.items() if column.ndim > 1)
+        columns = {k: np.asarray(_read_pandas(value.iloc[:, k])) for k in range(len(dtypes))}
+        _refuse_nested(value.columns[k] for k, column in columns.items() if column.ndim > 1)
         return np.column_stack(list(columns.values()))
     dtype = getattr(value, "dtype", None)
     numpy_dtype = getattr(dtype, "numpy_dtype", None)
@@ -193,7 +193,7 @@ def _read_polars(value: Any) -> Any:
 
 
 def _read_polars_column(column: Any) -> Any:
-    """Read a column; of lists of one length, as an array of a dimension more."""
+    """Read a column; lists of equal length become another dimension."""
     _refuse_missing(column.null_count())
     kind = type(column.dtype).__name__
     if kind not in ("Array", "List"):
@@ -201,7 +201,7 @@ def _read_polars_column(column: Any) -> Any:
     rows = len(column)
     lengths = [column.dtype.size] if kind == "Array" else column.list.len().unique().to_list()
     length = _one_length(lengths)
-    # Of an empty list polars would make a missing value.
+    # polars would make a missing value of an empty list.
     values = np.asarray(_read_polars_column(column.explode()[: rows * length]))
     return values.reshape(rows, length, *values.shape[1:])
 
@@ -221,7 +221,7 @@ def _read_arrow(value: Any) -> Any:
 
 
 def _read_arrow_column(column: Any) -> Any:
-    """Read a column; of lists of one length, as an array of a dimension more."""
+    """Read a column; lists of equal length become another dimension."""
     if not hasattr(column, "null_count"):
         return column
     column = _decoded(column)
@@ -234,7 +234,7 @@ def _read_arrow_column(column: Any) -> Any:
         return column
     lists = column.combine_chunks() if hasattr(column, "chunks") else column
     compute = importlib.import_module("pyarrow.compute")
-    # Where the type tells the length, there need be no rows to tell it.
+    # Where the type has the length, no rows are needed to find it.
     if hasattr(lists.type, "list_size"):
         length = int(lists.type.list_size)
     else:
@@ -244,9 +244,9 @@ def _read_arrow_column(column: Any) -> Any:
 
 
 def with_mask(column: Any) -> np.ndarray:
-    """Return a column as an array; if values are missing, as a masked one of the others' dtype.
+    """Return a column as an array; if values are missing, as a masked array of the same dtype.
 
-    NumPy itself would make floats of integers, whose last digits would be lost.
+    NumPy itself would convert integers to floats, and lose their last digits.
     """
     missing: Any = False
     if _is_a(column, "pandas", "Series") and not isinstance(column.dtype, np.dtype):
@@ -265,7 +265,7 @@ def with_mask(column: Any) -> np.ndarray:
 
 
 def _decoded(column: Any) -> Any:
-    """Return an Arrow column whose missing values are counted: not those of what it refers to."""
+    """Return an Arrow column without dictionary or run-end encoding, which hides missing values."""
     kind = str(column.type).partition("<")[0]
     if kind == "dictionary":
         return column.cast(column.type.value_type)
@@ -285,9 +285,9 @@ def _read_jax(value: Any) -> Any:
 
 
 def conversion(value: Any, text: str = "") -> str:
-    """Return what to do with a value of a dtype that no function takes, in its own library.
+    """Return a hint for a value of a dtype that is refused: how to convert it in its library.
 
-    ``text`` is what labels that are text are called.
+    ``text`` is the name of the argument, if it is labels that are text.
     """
     dtype = str(getattr(value, "dtype", getattr(value, "type", "")))
     library = type(value).__module__.partition(".")[0]
@@ -306,7 +306,7 @@ def conversion(value: Any, text: str = "") -> str:
 
 
 def reshaped(value: Any, name: str, shape: tuple[int, ...]) -> str:
-    """Return the code that gives an argument another shape: lists and columns have no method."""
+    """Return code that reshapes an argument: lists and columns have no method for it."""
     if hasattr(value, "reshape") and not is_column(value):
         return f"{name}.reshape({shape})"
     return f"np.reshape({name}, {shape})"
@@ -356,7 +356,7 @@ def _refuse_nested(names: Iterable[Any]) -> None:
 
 
 def _one_length(lengths: list[int]) -> int:
-    """Return the length of all lists of a column, or 0 where there is none."""
+    """Return the common length of the lists in a column, 0 if there are none."""
     if len(lengths) > 1:
         raise ValueError(
             f"its rows differ in length: {min(lengths)} to {max(lengths)} values. Pad them to one "

@@ -1,4 +1,4 @@
-"""From named columns of Arrow data to the operands of ``LossAccumulator.update``."""
+"""Read the operands of ``LossAccumulator.update`` from named columns of Arrow data."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .array_libraries import check_order, has_labels
 from .arrow_columns import dtype_of, side_by_side, with_lengths
 from .messages import shown, values_are
 
-# What the columns of an operand hold: kinds of NumPy's dtypes, in words, and the mend for the rest.
+# The types of an operand's columns: kinds of NumPy's dtypes, in words, and a hint for other types.
 _HOLDS = {
     "labels": ("biuf", "bool, integers or floats", "Pass whether it is the positive one."),
     "logits": ("f", "floats", "Cast it to float32; or are labels and logits exchanged?"),
     "weights": ("biuf", "bool, integers or floats", "Cast it to float64."),
     "where": ("b", "bool", "Pass whether it counts."),
 }
-_MENDS = {
+_HINTS = {
     "decimal": "Cast it to float64.",
     "struct": "Pass its fields; of a vector of Spark, `pyspark.ml.functions.vector_to_array`.",
 }
@@ -28,16 +28,16 @@ _MENDS = {
 def operands(
     data: Any, columns: Mapping[str, str | Sequence[str]], pos_weight: Any
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the arrays of one record batch after the other, given the columns of each operand.
+    """Yield the operands of each record batch as arrays, given the names of their columns.
 
-    A ``pos_weight`` whose numbers have names must have them in the order of the columns.
+    If ``pos_weight`` has names, they must be in the order of the columns.
     """
     reader = _reader(data)
     names = {role: _names(role, given, reader.schema) for role, given in columns.items()}
     if has_labels(pos_weight):
         logits = reader.schema.empty_table().select(names["logits"])
         check_order({"logits": logits, "pos_weight": pos_weight})
-    # Of no rows, the lists have no length.
+    # The length of lists is unknown in batches without rows.
     for batch in filter(len, reader):
         fitted = _fitted({role: _read(role, batch, names[role]) for role in names})
         if fitted["logits"].size:
@@ -45,7 +45,7 @@ def operands(
 
 
 def _reader(data: Any) -> Any:
-    """Return the record batches of whatever has some, by Arrow's interface for streams."""
+    """Return a reader of record batches, for anything with Arrow's stream interface."""
     try:
         import pyarrow as pa
     except ImportError:
@@ -63,7 +63,7 @@ def _reader(data: Any) -> Any:
 
 
 def _names(role: str, given: Any, schema: Any) -> list[str]:
-    """Return the names of an operand's columns: all are there, and hold what they must."""
+    """Return the names of an operand's columns, which must exist and have the right types."""
     is_list = isinstance(given, Sequence) and not isinstance(given, str)
     names = list(given) if is_list else [given]
     if not names or not all(isinstance(name, str) for name in names):
@@ -72,26 +72,26 @@ def _names(role: str, given: Any, schema: Any) -> list[str]:
             f"{shown(given)}."
         )
     for name in names:
-        found = schema.get_all_field_indices(name)
-        if len(found) != 1:
+        indices = schema.get_all_field_indices(name)
+        if len(indices) != 1:
             raise ValueError(
-                f"Argument `{role}` names {name!r}, but {len(found) or 'none'} of the columns "
+                f"Argument `{role}` names {name!r}, but {len(indices) or 'none'} of the columns "
                 f"{schema.names} have that name."
             )
-        _check_type(role, name, schema.field(found[0]).type)
+        _check_type(role, name, schema.field(indices[0]).type)
     return names
 
 
 def _check_type(role: str, name: str, kind: Any) -> None:
-    kinds, words, mend = _HOLDS[role]
+    kinds, words, hint = _HOLDS[role]
     try:
         if str(kind) == "null" or dtype_of(kind).kind in kinds:
             return
     except ValueError:  # a type that is never read
-        mend = next((_MENDS[key] for key in _MENDS if key in str(kind)), mend)
+        hint = next((_HINTS[key] for key in _HINTS if key in str(kind)), hint)
     raise TypeError(
         f"Argument `{role}` must be {words}, or lists of these, but column {name!r} is {kind}. "
-        f"{mend}"
+        f"{hint}"
     )
 
 
@@ -106,7 +106,7 @@ def _read(role: str, batch: Any, names: list[str]) -> np.ndarray:
 
 
 def _fitted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return arrays without masks, and those of a number for each row with the logits' rank."""
+    """Return arrays without masks, those of one value a row reshaped to the rank of the logits."""
     labels, logits = with_lengths(arrays["labels"], arrays["logits"])
     if labels.shape != logits.shape:
         raise ValueError(
@@ -127,15 +127,15 @@ def _fitted(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _plain(role: str, array: np.ndarray, where: np.ndarray | None) -> np.ndarray:
-    """Return values without a mask; what is null must be left out."""
+    """Return values without a mask; only elements that are left out may be null."""
     if not isinstance(array, np.ma.MaskedArray):
         return array
     null = np.ma.getmaskarray(array)
     count = np.count_nonzero(null if where is None else null & where)
     if count:
-        mend = "" if role == "where" else ", or leave them out by `where`, a column of bool"
+        hint = "" if role == "where" else ", or leave them out by `where`, a column of bool"
         raise ValueError(
             f"Argument `{role}`: {values_are(count)} null. Fill what is null, or drop its "
-            f"rows{mend}."
+            f"rows{hint}."
         )
     return np.asarray(np.ma.getdata(array))

@@ -36,15 +36,15 @@ def dtype_of(kind: Any) -> np.dtype[Any]:
 
 
 def side_by_side(batch: Any, names: Sequence[str]) -> np.ndarray:
-    """Return columns of a record batch as one array, with a row for each of its rows."""
+    """Return columns of a record batch as one array, whose rows are those of the batch."""
     columns = [_values(batch.column(name)) for name in names]
     return columns[0] if len(columns) == 1 else joined(np.column_stack, columns)
 
 
 def _values(column: Any) -> np.ndarray:
-    """Return a column of numbers as a vector, one of lists of equal length as a matrix.
+    """Return a column of numbers as a vector, a column of lists of equal length as a matrix.
 
-    Nulls are masked; a null row is one of nulls.
+    Nulls are masked; a list that is null becomes a row of nulls.
     """
     import pyarrow as pa
 
@@ -62,15 +62,15 @@ def _values(column: Any) -> np.ndarray:
         pa.int32(),
         pa.int64(),
     ):
-        # Those that are common in a tenth of the time.
+        # For common types this takes a tenth of the time.
         null = _values(column.is_null())
         filled: np.ndarray = np.ma.masked_array(_values(column.fill_null(0)), null)
         return filled
     if column.null_count:
-        present = _values(column.is_valid())
-        found = _values(column.drop_null())
-        values = nulls(len(column), found.shape[1:], found.dtype)
-        values[present] = found
+        is_present = _values(column.is_valid())
+        present = _values(column.drop_null())
+        values = nulls(len(column), present.shape[1:], present.dtype)
+        values[is_present] = present
         return values
     if pa.types.is_fixed_size_list(kind):
         width = kind.list_size
@@ -86,22 +86,22 @@ def _values(column: Any) -> np.ndarray:
         flags = np.unpackbits(bits, count=shift + len(column), bitorder="little")
         return flags[shift:].view(np.bool_)
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        # Each text once: there are few in labels.
+        # Convert each text once: labels have few different ones.
         codes = column.dictionary_encode()
         texts: np.ndarray = np.array(codes.dictionary.to_pylist(), np.str_)
         return texts.take(_values(codes.indices))
     else:
-        # Not by `to_numpy`, which imports pandas: 40 MB.
+        # `to_numpy` would import pandas, which takes 40 MB.
         return np.from_dlpack(column)
     values = _values(column.flatten())
     return values.reshape(len(column), width, *values.shape[1:])
 
 
 def category_codes(column: Any) -> tuple[np.ndarray, list[str] | None]:
-    """Return of each value its number among different ones, -1 for null, and the names of these.
+    """Return the code of each value, -1 for null, and the names that codes are indices of.
 
-    Of numbers there are no names: they are returned themselves, nulls masked.  The column is an
-    array of Arrow or of NumPy.
+    Numbers have no names: they are returned themselves, with nulls masked.  The column is an array
+    of Arrow or of NumPy.
     """
     if isinstance(column, np.ndarray):
         return _codes_of_array(column)
@@ -137,13 +137,13 @@ def _codes_of_array(array: np.ndarray) -> tuple[np.ndarray, list[str] | None]:
 
 
 def missing_in(objects: np.ndarray) -> np.ndarray:
-    """Return which of some objects stand for nothing."""
-    found = np.fromiter(map(_is_missing, objects.flat), np.bool_, objects.size)
-    return found.reshape(objects.shape)
+    """Return a mask of the objects that are missing values."""
+    missing = np.fromiter(map(_is_missing, objects.flat), np.bool_, objects.size)
+    return missing.reshape(objects.shape)
 
 
 def _is_missing(value: Any) -> bool:
-    """Tell None, NaN and NaT, and what has no truth value, as that of pandas."""
+    """Tell whether a value is None, NaN, NaT, or pandas' NA, which has no truth value."""
     try:
         return value is None or bool(value != value)
     except TypeError:
@@ -151,7 +151,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
-    """Join arrays of which some may be masked, which NumPy's functions ignore."""
+    """Join arrays with their masks, which NumPy's functions would ignore."""
     shapes = [array.shape[1:] for array in arrays if not is_null(array)]
     if len(shapes) < len(arrays):
         shape = (shapes or [arrays[0].shape[1:]])[0]
@@ -164,12 +164,12 @@ def joined(join: Callable[..., Any], arrays: list[np.ndarray]) -> np.ndarray:
 
 
 def is_null(rows: np.ndarray) -> bool:
-    """Tell whether all values are null; how long their lists would be need not be known then."""
+    """Tell whether all values are null; then the length of their lists may be unknown."""
     return isinstance(rows, np.ma.MaskedArray) and bool(np.ma.getmaskarray(rows).all())
 
 
 def with_lengths(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return both, lists that are all null as long as those of the other."""
+    """Return both; if the lists of one are all null, with the lengths of the other's."""
     if is_null(logits):
         logits = nulls(len(logits), labels.shape[1:], logits.dtype)
     if is_null(labels):
@@ -178,6 +178,6 @@ def with_lengths(labels: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np
 
 
 def nulls(rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    """Return rows of a shape whose values are null."""
+    """Return rows of a given shape whose values are all null."""
     masked: np.ndarray = np.ma.masked_array(np.zeros((rows, *shape), dtype), True)
     return masked

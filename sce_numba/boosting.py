@@ -190,8 +190,8 @@ def catboost_objective(
     [[ 0.5  -0.25]
      [-0.5  -0.25]]
     """
-    form = _multi_target_forms()[0] if multi_label else SigmoidCrossEntropyObjective
-    return form(*_checked(label_smoothing, pos_weight))
+    cls = _multi_target_classes()[0] if multi_label else SigmoidCrossEntropyObjective
+    return cls(*_checked(label_smoothing, pos_weight))
 
 
 def catboost_metric(
@@ -224,8 +224,8 @@ def catboost_metric(
     >>> round(metric.get_final_error(error, weight), 4)
     0.6931
     """
-    form = _multi_target_forms()[1] if multi_label else SigmoidCrossEntropy
-    return form(*_checked(label_smoothing, pos_weight))
+    cls = _multi_target_classes()[1] if multi_label else SigmoidCrossEntropy
+    return cls(*_checked(label_smoothing, pos_weight))
 
 
 def _checked(label_smoothing: float, pos_weight: Any) -> tuple[float, Any]:
@@ -248,9 +248,9 @@ class _Parameters:
     def loss(
         self, labels: Any, scores: Any, weights: Any, reduction: Reduction = Reduction.MEAN
     ) -> float:
-        """Return the mean of the losses, or their sum."""
+        """Return the weighted mean of the losses, or their sum."""
         labels, scores, weights = _aligned(labels, scores, weights)
-        # Means of float32 scores keep the digits that float32 would not.
+        # In float64, so that the mean is not rounded to float32.
         loss = losses.sigmoid_cross_entropy(
             labels,
             scores.astype(np.float64),
@@ -267,21 +267,21 @@ def _aligned(labels: Any, scores: Any, weights: Any) -> tuple[Any, np.ndarray, A
     arguments.refuse_mask_of_examples(labels, "labels")
     arguments.refuse_mask_of_examples(scores, "scores")
     labels, scores = arguments.as_labels_and_logits(labels, "labels", scores, "scores")
-    # LightGBM has None where there are no weights, the others may have none.
+    # Without weights, LightGBM passes None; the others may pass an empty array.
     if weights is None or (hasattr(weights, "__len__") and len(weights) == 0):
         return labels, scores, 1.0
     return labels, scores, arguments.as_sample_weight(weights, scores)
 
 
 def _unpacked(first: Any, second: Any, weights: Any) -> tuple[Any, Any, Any]:
-    """Return labels, scores and weights: of scores and a data set, or of what they are."""
+    """Return labels, scores and weights, given scores and a data set, or labels and scores."""
     if hasattr(second, "get_label"):
         return second.get_label(), first, second.get_weight()
     return first, second, weights
 
 
 class _Objective(_Parameters):
-    """What XGBoost and LightGBM call; both look at the names or number of its parameters."""
+    """The objective of XGBoost and LightGBM, which inspect the signature of its call."""
 
     def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> Any:
         return self.derivatives(*_unpacked(first, second, sample_weight))
@@ -303,31 +303,31 @@ class _LightGBMMetric(_Parameters):
 
 
 class SigmoidCrossEntropyObjective(_Parameters):
-    """What CatBoost calls; it would have Numba compile the methods, but for ``no_jit``."""
+    """The objective of CatBoost, which would compile its methods by Numba without ``no_jit``."""
 
     no_jit = True
 
     def calc_ders_range(self, approxes: Any, targets: Any, weights: Any) -> np.ndarray:
-        """Return the derivatives of the negative losses, of which CatBoost climbs the sum."""
+        """Return the derivatives of the negative losses, whose sum CatBoost maximises."""
         gradient, hessian = self.derivatives(targets, approxes, weights)
         return -np.column_stack([gradient, hessian])
 
 
 class SigmoidCrossEntropy(_Parameters):
-    """The metric, which CatBoost calls by the name of its class."""
+    """The metric of CatBoost, which shows the name of its class."""
 
     no_jit = True
 
     def is_max_optimal(self) -> bool:
-        """Tell that more is not better."""
+        """Return False: less is better."""
         return False
 
     def get_final_error(self, error: float, weight: float) -> float:
-        """Return the mean loss of sums."""
+        """Return the mean loss, given the sums of losses and weights."""
         return error / weight if weight else 0.0
 
     def evaluate(self, approxes: Any, target: Any, weight: Any) -> tuple[float, float]:
-        """Return the sums of losses and of weights; arrays have a row for each label."""
+        """Return the sums of losses and of weights; scores have a row for each label."""
         scores = np.transpose(approxes)
         labels = np.reshape(np.transpose(target), scores.shape)
         total = self.loss(labels, scores, weight, Reduction.SUM)
@@ -336,8 +336,8 @@ class SigmoidCrossEntropy(_Parameters):
 
 
 @functools.cache
-def _multi_target_forms() -> tuple[type, type]:
-    """Return objective and metric for several labels, which inherit from CatBoost's."""
+def _multi_target_classes() -> tuple[type, type]:
+    """Return the classes of objective and metric for several labels, which inherit CatBoost's."""
     catboost = importlib.import_module("catboost")
 
     class Objective(_Parameters, catboost.MultiTargetCustomObjective):  # type: ignore

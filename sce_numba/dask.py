@@ -1,4 +1,4 @@
-"""The functions of this package on Dask arrays: a graph is returned, and nothing is computed.
+"""The functions of this package on Dask arrays: results are lazy, as Dask's own are.
 
 The public functions come here by themselves when logits, labels, weights, ``where`` or
 ``pos_weight`` are Dask arrays; there is nothing to call.  ``pip install 'sce_numba[dask]'``, on
@@ -71,13 +71,13 @@ from .operands import add_weights, checked, elements
 from .reduction import Reduction
 from .sums_along import SumsAlong, sums_along, sums_of_losses_along
 
-# The operands of all functions: the first that is given decides what the others align with.
+# The operands of all functions: the others are aligned with the first that is given.
 _OPERANDS = "logits", "losses", "labels", "multi_class_labels", "weights", "where", "pos_weight"
-# Those of them that may be broadcast; the others are compared by the functions themselves.
+# The operands that may be broadcast; the functions themselves compare the shapes of the others.
 _BROADCAST = "weights", "where", "pos_weight", "groups"
-# What stands for a size that is not known while arguments are checked.
+# A size that stands for unknown ones while arguments are checked.
 _UNKNOWN = 2
-# What returns two arrays.
+# The functions that return two arrays.
 _PAIRS = (
     sigmoid_cross_entropy_value_and_grad,
     sigmoid_cross_entropy_gradient_hessian,
@@ -121,16 +121,16 @@ def call(
                 f"Argument `{name}` can't be given with Dask arrays, whose results are lazy."
             )
     operands = {name: given.pop(name) for name in _OPERANDS if name in given}
-    groups, number = given.pop("groups", None), given.pop("num_groups", None)
+    groups, num_groups = given.pop("groups", None), given.pop("num_groups", None)
     axes = _check(function, operands, **given)
     if groups is not None:
-        operands["groups"], number = _codes(groups, number, next(iter(operands.values())))
+        operands["groups"], num_groups = _codes(groups, num_groups, next(iter(operands.values())))
     by_axis = "axis" in given
     for name in ("axis", "keepdims"):
         given.pop(name, None)
     operands = _aligned(operands)
     if groups is not None:
-        result = _by_group(function, operands, number, **given)
+        result = _by_group(function, operands, num_groups, **given)
     elif by_axis:
         result = _along(function, operands, axes, **given)
     elif axes is None:
@@ -165,16 +165,16 @@ def _check(
     dim: Any = None,
     **_parameters: Any,
 ) -> Axes | None:
-    """Check all arguments as for NumPy arrays; return what is reduced, None for no reduction."""
+    """Check all arguments as for NumPy arrays; return the axes to reduce, None for no reduction."""
     _check_unknown_sizes(operands)
-    standing = {name: _stand_in(operand, name) for name, operand in operands.items()}
-    if "losses" in standing:
-        arrays = {view.LOGITS: arguments.as_floats(standing["losses"], "losses")}
+    stand_ins = {name: _stand_in(operand, name) for name, operand in operands.items()}
+    if "losses" in stand_ins:
+        arrays = {view.LOGITS: arguments.as_floats(stand_ins["losses"], "losses")}
     else:
-        name = "labels" if "labels" in standing else "multi_class_labels"
-        arrays, _ = elements(standing[name], standing["logits"], label_smoothing, name)
-    pos_weight, where = standing.get("pos_weight"), standing.get("where")
-    code, _ = add_weights(arrays, standing.get("weights", 1.0), reduction, pos_weight, where)
+        name = "labels" if "labels" in stand_ins else "multi_class_labels"
+        arrays, _ = elements(stand_ins[name], stand_ins["logits"], label_smoothing, name)
+    pos_weight, where = stand_ins.get("pos_weight"), stand_ins.get("where")
+    code, _ = add_weights(arrays, stand_ins.get("weights", 1.0), reduction, pos_weight, where)
     if function is nn.weighted_cross_entropy_with_logits:
         arguments.as_array(pos_weight, "pos_weight")
     if code is None and not are_given(axis, keepdims):
@@ -182,22 +182,22 @@ def _check(
     return given_axes(arrays, code, axis, keepdims, dim)[0]
 
 
-def _codes(groups: Any, number: Any, values: Any) -> tuple[Any, int]:
-    """Return groups with as many axes as the values, and how many there are."""
+def _codes(groups: Any, num_groups: Any, values: Any) -> tuple[Any, int]:
+    """Return groups with as many axes as the values, and the number of groups."""
     if not isinstance(groups, da.Array):
-        return as_codes(groups, number, values.shape)
+        return as_codes(groups, num_groups, values.shape)
     if groups.dtype.kind not in "iu":
         raise TypeError(f"Argument `groups` must be integer, got {groups.dtype.name}.")
-    if number is None:
+    if num_groups is None:
         raise ValueError("Argument `num_groups` must be given with groups that are a Dask array.")
-    number, shape = as_number(number), groups.shape
+    num_groups, shape = as_number(num_groups), groups.shape
     if groups.ndim == 1 and values.ndim and shape == values.shape[:1]:
-        return groups.reshape(shape + (1,) * (values.ndim - 1)), number
-    return groups.reshape((1,) * (values.ndim - groups.ndim) + shape), number
+        return groups.reshape(shape + (1,) * (values.ndim - 1)), num_groups
+    return groups.reshape((1,) * (values.ndim - groups.ndim) + shape), num_groups
 
 
 def _stand_in(operand: Any, name: str) -> Any:
-    """Return an array of the shape and dtype of a Dask array that takes no memory."""
+    """Return an array that takes no memory, with the shape and dtype of a Dask array."""
     if not isinstance(operand, da.Array):
         return operand
     if not isinstance(operand._meta, np.ndarray):
@@ -212,7 +212,7 @@ def _stand_in(operand: Any, name: str) -> Any:
 
 
 def _check_unknown_sizes(operands: Operands) -> None:
-    """Refuse what can't be aligned, block by block, with blocks whose sizes are not known."""
+    """Refuse operands that can't be aligned, block by block, with chunks of unknown sizes."""
     counts: dict[int, int] = {}
     for operand in operands.values():
         if isinstance(operand, da.Array):
@@ -235,7 +235,7 @@ def _check_unknown_sizes(operands: Operands) -> None:
 
 
 def _aligned(operands: Operands) -> Operands:
-    """Return numbers as NumPy arrays, all else as Dask arrays whose blocks match; drop None."""
+    """Return numbers as NumPy arrays, and arrays as Dask arrays with matching chunks; drop None."""
     given = {name: _array(operand) for name, operand in operands.items() if operand is not None}
     shape = next(iter(given.values())).shape
     chunks = [_chunks(given, axis, size) for axis, size in enumerate(reversed(shape), 1)][::-1]
@@ -254,24 +254,24 @@ def _array(operand: Any) -> Any:
 
 
 def _chunks(operands: Operands, axis: int, size: float) -> tuple[float, ...]:
-    """Return the chunks along an axis, counted from the last, of the first that has as many."""
+    """Return the chunks of the first operand of that size along an axis, counted from the last."""
     for operand in operands.values():
         if isinstance(operand, da.Array) and operand.ndim >= axis:
-            found: tuple[float, ...] = operand.chunks[-axis]
+            chunks: tuple[float, ...] = operand.chunks[-axis]
             if operand.shape[-axis] == size or math.isnan(size):
-                return found
+                return chunks
     return (size,)
 
 
 def _rechunked(operand: Any, chunks: list[tuple[float, ...]]) -> da.Array:
-    """Return an operand in these chunks; where it is broadcast, it stays as it is."""
-    wanted = [(1,) if size == 1 else own for size, own in zip(operand.shape, chunks, strict=True)]
+    """Return an operand with these chunks; an axis that is broadcast stays in one chunk."""
+    target = [(1,) if size == 1 else cut for size, cut in zip(operand.shape, chunks, strict=True)]
     if not isinstance(operand, da.Array):
-        return da.from_array(operand, chunks=tuple(wanted))
+        return da.from_array(operand, chunks=tuple(target))
     different = {
-        axis: own
-        for axis, own in enumerate(wanted)
-        if operand.chunks[axis] != own and not math.isnan(operand.shape[axis])
+        axis: cut
+        for axis, cut in enumerate(target)
+        if operand.chunks[axis] != cut and not math.isnan(operand.shape[axis])
     }
     return operand.rechunk(different) if different else operand
 
@@ -282,9 +282,9 @@ def _rechunked(operand: Any, chunks: list[tuple[float, ...]]) -> da.Array:
 def _blockwise(
     function: Callable[..., Any], operands: Operands, dtype: Any, one: bool = False, **fixed: Any
 ) -> da.Array:
-    """Return what a function makes of each block of the operands, which it takes by name.
+    """Return the lazy results of a function for each block of the operands, passed by name.
 
-    ``one`` says that it makes one element of each block.
+    With ``one``, each block of the result has one element.
     """
     values = next(iter(operands.values()))
     axes = tuple(range(values.ndim))
@@ -309,9 +309,9 @@ def _blockwise(
 
 
 def _broadcast_axes(operand: da.Array, values: da.Array) -> tuple[int, ...]:
-    """Return the axes, counted from the last, along which an operand is broadcast as a whole.
+    """Return the axes, counted from the last, along which the whole operand is broadcast.
 
-    A size that is not known is none of 1, though a block may turn out to have one row.
+    An unknown size is not 1, though a block may turn out to have one row.
     """
     return tuple(
         axis
@@ -330,11 +330,11 @@ def _call_by_name(
     given = dict(zip(names, blocks, strict=True))
     shape = np.shape(blocks[0])
     for name, axes in broadcast.items():
-        found = np.shape(given[name])
-        fitting = tuple(1 if axis in axes else shape[axis] for axis in range(-len(found), 0))
-        if found != fitting:
+        sizes = np.shape(given[name])
+        fitting = tuple(1 if axis in axes else shape[axis] for axis in range(-len(sizes), 0))
+        if sizes != fitting:
             raise ValueError(
-                f"Argument `{name}` has a block of shape {found} beside one of `{names[0]}` of "
+                f"Argument `{name}` has a block of shape {sizes} beside one of `{names[0]}` of "
                 f"shape {shape}, where it must have the shape {fitting}: only an axis whose whole "
                 f"length is 1 is broadcast. Filter `{name}` by the mask that filters "
                 f"`{names[0]}`, and have its chunks hold as many rows as they declare."
@@ -346,7 +346,7 @@ def _elements(function: Callable[..., Any], operands: Operands, options: dict[st
     """Return the lazy result of a function that works element by element."""
     dtype = _dtype(operands)
     if is_recorded(function):
-        # A block that is computed inside `collect_losses` must not be recorded.
+        # Blocks may be computed inside `collect_losses`, which must not record them.
         options = options | {"loss_collection": None}
     if function not in _PAIRS:
         return _blockwise(function, operands, dtype, **options)
@@ -366,7 +366,7 @@ def _dtype(operands: Operands) -> np.dtype[Any]:
 
 
 def _loss(sums: Callable[..., LossSums], operands: Operands, **options: Any) -> da.Array:
-    """Return the lazy loss; ``sums`` returns those of a block."""
+    """Return the lazy loss; the function ``sums`` returns the sums of a block."""
     parts = _blockwise(
         functools.partial(_block_of_sums, sums), operands, object, one=True, **options
     )
@@ -379,11 +379,11 @@ def _loss_and_gradient(
     """Return the lazy loss and gradient: each block of logits is read once."""
     logits, dtype = operands["logits"], _dtype(operands)
     counted = {name: operands[name] for name in operands if name in ("logits", "weights", "where")}
-    # Of the logits the shape is enough, if it is known.
+    # Only the shape of the logits matters, if it is known.
     if not math.isnan(logits.size):
         counted["logits"] = da.zeros(logits.shape, chunks=logits.chunks, dtype=logits.dtype)
     parts = _blockwise(_block_of_denominator, counted, object, one=True, reduction=reduction)
-    divisor = _tree(parts, _itself, object)
+    divisor = _tree(parts, _identity, object)
     pairs = _blockwise(
         _block_of_gradient,
         {**operands, "divisor": divisor},
@@ -397,7 +397,7 @@ def _loss_and_gradient(
         chunks=tuple((1,) * count for count in pairs.numblocks),
         meta=np.empty((0,) * pairs.ndim, object),
     )
-    # The denominator is in no block of the numerators.
+    # The numerators come without the denominator.
     loss = _divided(numerators, reduction, dtype, divisor)
     return loss, _item(pairs, 0, dtype)
 
@@ -409,7 +409,7 @@ def _along(
     reduction: Reduction | str,
     label_smoothing: float = 0,
 ) -> Any:
-    """Return the lazy losses along axes, and their gradient if the function has one."""
+    """Return the lazy losses along axes, with their gradient if the function returns one."""
     if "multi_class_labels" in operands:
         operands = {**operands, "labels": operands["multi_class_labels"]}
         del operands["multi_class_labels"]
@@ -430,7 +430,7 @@ def _along(
         dtype=object,
         meta=np.empty((0,) * parts.ndim, object),
     )
-    chunks = tuple((1,) if axis in axes.reduced else own for axis, own in enumerate(values.chunks))
+    chunks = tuple((1,) if axis in axes.reduced else cut for axis, cut in enumerate(values.chunks))
     losses = total.map_blocks(
         _quotients,
         reduction,
@@ -455,18 +455,18 @@ def _along(
 def _by_group(
     function: Callable[..., Any],
     operands: Operands,
-    number: int,
+    num_groups: int,
     reduction: Reduction | str,
     label_smoothing: float = 0,
 ) -> Any:
-    """Return the lazy loss of each group, and their gradient if the function has one."""
+    """Return the lazy loss of each group, with their gradient if the function returns one."""
     options: dict[str, Any] = {"reduction": reduction}
     sums: Callable[..., SumsAlong] = sums_of_grouped_losses
     if function is not compute_weighted_loss:
         sums, options = sums_of_groups, options | {"label_smoothing": label_smoothing}
         names = {"multi_class_labels": "labels"}
         operands = {names.get(name, name): operand for name, operand in operands.items()}
-    block = functools.partial(_block_of_sums, functools.partial(sums, number))
+    block = functools.partial(_block_of_sums, functools.partial(sums, num_groups))
     parts = _blockwise(block, operands, object, one=True, **options)
     dtype = _dtype(operands)
     total = da.reduction(
@@ -482,14 +482,14 @@ def _by_group(
         (0,),
         total,
         (),
-        new_axes={0: number},
+        new_axes={0: num_groups},
         dtype=dtype,
         meta=np.empty((0,), dtype),
     )
     if function is not sigmoid_cross_entropy_value_and_grad:
         return losses
     gradient = _blockwise(
-        functools.partial(_gradient_of_sums, number),
+        functools.partial(_gradient_of_sums, num_groups),
         {**operands, "divisor": total},
         dtype,
         **options,
@@ -500,16 +500,16 @@ def _by_group(
 def _divided(
     parts: da.Array, reduction: Reduction | str, dtype: Any, divisor: da.Array | None = None
 ) -> da.Array:
-    """Return the loss whose sums are those of ``parts`` together with ``divisor``, if given."""
+    """Return the lazy loss from the sums of all blocks and, if given, of ``divisor``."""
     finish = functools.partial(_quotient, reduction=reduction, dtype=dtype)
     if divisor is None:
         return _tree(parts, finish, dtype)
-    total = _tree(parts, _itself, object)
+    total = _tree(parts, _identity, object)
     return da.blockwise(finish, (), total, (), divisor, (), dtype=dtype, meta=np.empty((), dtype))
 
 
 def _tree(parts: da.Array, finish: Callable[[LossSums], Any], dtype: Any) -> da.Array:
-    """Merge the sums of all blocks, a few at a time; return what ``finish`` makes of them."""
+    """Merge the sums of all blocks in a tree; return what ``finish`` makes of the result."""
     return da.reduction(
         parts,
         chunk=_unchanged,
@@ -541,7 +541,7 @@ def _block_of_denominator(logits: np.ndarray, **given: Any) -> np.ndarray:
 def _block_of_gradient(
     logits: np.ndarray, divisor: LossSums, reduction: Reduction | str, **given: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gradient, and what the losses add to the numerator."""
+    """Return the gradient of a block, and the sum of its losses."""
     denominator = 1.0 if reduction == Reduction.SUM else float(divisor.denominator)
     gradient, (numerator, lost) = gradient_of_part(logits=logits, denominator=denominator, **given)
     return gradient, _block(LossSums(numerator, lost=lost), logits.ndim)
@@ -565,7 +565,7 @@ def _quotients(block: Any, reduction: str, dtype: np.dtype[Any]) -> np.ndarray:
 
 
 def _gradient_of_sums(
-    number: int | None,
+    num_groups: int | None,
     labels: np.ndarray,
     logits: np.ndarray,
     divisor: Any,
@@ -575,23 +575,23 @@ def _gradient_of_sums(
     groups: Any = None,
     **given: Any,
 ) -> np.ndarray:
-    """Return the gradient of a block, given the sums of the results that it has a part in.
+    """Return the gradient of a block, given the sums of all losses that it contributes to.
 
-    These are the losses along axes or, of so many groups, those of all of them.
+    These are the losses along axes or, with ``num_groups``, those of all groups.
     """
     operands = checked(labels, logits, weights, label_smoothing, reduction, **given)
-    by = _only(divisor).denominators(reduction)
+    denominators = _only(divisor).denominators(reduction)
     gradient = result_like(operands[0][view.LOGITS])
-    if number is None:
-        differentiate(operands, by, gradient)
+    if num_groups is None:
+        differentiate(operands, denominators, gradient)
     else:
-        codes, _ = as_codes(groups, number, np.shape(logits))
-        differentiate_groups(operands, codes, by, gradient)
+        codes, _ = as_codes(groups, num_groups, np.shape(logits))
+        differentiate_groups(operands, codes, denominators, gradient)
     return gradient
 
 
 def _only(block: Any) -> Any:
-    """Return the sums that a block holds, which Dask may have taken out of it."""
+    """Return the sums in a block, which Dask may have unpacked already."""
     return block.item() if isinstance(block, np.ndarray) else block
 
 
@@ -618,7 +618,7 @@ def _finish(finish: Callable[[LossSums], Any], blocks: np.ndarray, **_: Any) -> 
     return finish(_merged(blocks.flat))
 
 
-def _itself(sums: LossSums) -> LossSums:
+def _identity(sums: LossSums) -> LossSums:
     return sums
 
 

@@ -1,15 +1,15 @@
-"""A sum of float64 numbers that holds every bit, so that no order of adding can matter."""
+"""An exact sum of float64 numbers, which does not depend on their order."""
 
 from __future__ import annotations
 
 import math
 
-# Every finite float64 is a whole number of these: 2 to the power of -1074.
+# Every finite float64 is an integer multiple of the unit 2^-1074.
 UNIT_BITS = 1074
 
 
 class ExactSum:
-    """The sum of the numbers added so far: a whole number of units, and what is not finite."""
+    """The exact sum of the numbers so far: an integer of units, and the sum of non-finite ones."""
 
     def __init__(self) -> None:
         self.units = 0
@@ -24,7 +24,7 @@ class ExactSum:
             self.not_finite += value
 
     def merge(self, other: ExactSum) -> None:
-        """Add all that was added to another sum."""
+        """Add the numbers of another sum."""
         self.units += other.units
         self.not_finite += other.not_finite
 
@@ -53,7 +53,7 @@ class ExactSum:
             return math.inf if (self.units > 0) == (other.units > 0) else -math.inf
 
     def _sign_or_not_finite(self) -> float:
-        """Return what decides a quotient by, or of, a number that is not finite."""
+        """Return the sum if it is not finite, else its sign."""
         if self.not_finite != 0:
             return self.not_finite
         return float((self.units > 0) - (self.units < 0))

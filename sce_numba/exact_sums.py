@@ -1,8 +1,8 @@
-"""Exact sums side by side: what ``ExactSum`` is for one number, for an array of them.
+"""An array of exact sums, each as ``ExactSum`` is.
 
-Each is a whole number of units of 2^-1074, cut into digits of ``BITS`` bits.  Digits are added to
-without carrying, which may wait for ``ADDITIONS`` additions.  Of the 66 digits that a float64 can
-reach, those are held that some number has reached: for losses and their weights a few.
+Each is an integer of units of 2^-1074, in digits of ``BITS`` bits, which are carried only after
+``ADDITIONS`` additions.  Of the 66 digits that a float64 can reach, only the range that some number
+has reached is stored: a few for losses and their weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ExactSums:
     """The sums of the arrays added so far, all of one size."""
 
     def __init__(self, size: int) -> None:
-        # Column k has the digits that are worth 2^(BITS (first + k)) units.
+        # Column k holds the digits of weight 2^(BITS (first + k)) units.
         self.digits, self.first = np.zeros((size, 0), np.int64), 0
         self.not_finite = np.zeros(size)
         self.additions = 0
@@ -36,12 +36,12 @@ class ExactSums:
         wholes = np.ldexp(np.abs(fractions), 53).astype(np.int64)
         if not wholes.any():
             return
-        places = exponents.astype(np.int64) + (UNIT_BITS - 53)
-        # Subnormal numbers end in zeros that are below the first digit.
-        wholes >>= np.minimum(np.maximum(-places, 0), 63)
-        digits, shifts = np.divmod(np.maximum(places, 0), BITS)
-        there = digits[wholes != 0]
-        self._hold(int(there.min()), int(there.max()) + 3)
+        positions = exponents.astype(np.int64) + (UNIT_BITS - 53)
+        # Subnormal numbers end in zero bits below the first digit.
+        wholes >>= np.minimum(np.maximum(-positions, 0), 63)
+        digits, shifts = np.divmod(np.maximum(positions, 0), BITS)
+        used = digits[wholes != 0]
+        self._hold(int(used.min()), int(used.max()) + 3)
         digits = np.where(wholes != 0, digits - self.first, 0)
         signs = np.where(fractions < 0, -1, 1)
         rows, mask = np.arange(values.size), (1 << BITS) - 1
@@ -51,7 +51,7 @@ class ExactSums:
         self.digits[rows, digits + 2] += signs * (high >> BITS)
 
     def merge(self, other: ExactSums) -> None:
-        """Add all that was added to others."""
+        """Add the numbers of other sums."""
         self._make_room(other.additions)
         count = other.digits.shape[1]
         if count:
@@ -62,16 +62,16 @@ class ExactSums:
             self.not_finite += other.not_finite
 
     def _hold(self, first: int, stop: int) -> None:
-        """Have room for the digits from ``first`` to ``stop``."""
+        """Extend the stored range to the digits from ``first`` to before ``stop``."""
         count = self.digits.shape[1]
-        held = (self.first, self.first + count) if count else (first, first)
-        before, behind = max(held[0] - first, 0), max(stop - held[1], 0)
+        span = (self.first, self.first + count) if count else (first, first)
+        before, behind = max(span[0] - first, 0), max(stop - span[1], 0)
         if before or behind:
             self.digits = np.pad(self.digits, ((0, 0), (before, behind)))
-            self.first = held[0] - before
+            self.first = span[0] - before
 
     def _make_room(self, additions: int) -> None:
-        """Carry, lest so many additions more overflow a digit."""
+        """Carry if that many more additions could overflow a digit."""
         if self.additions + additions > ADDITIONS:
             stop = self.first + self.digits.shape[1]
             self._hold(stop, stop + 1)
@@ -83,7 +83,7 @@ class ExactSums:
         self.additions += additions
 
     def copy(self) -> ExactSums:
-        """Return sums of the same numbers."""
+        """Return a copy, which changes by itself."""
         result = ExactSums(len(self.digits))
         result.merge(self)
         return result
@@ -102,8 +102,8 @@ class ExactSums:
 
     def __truediv__(self, other: ExactSums) -> np.ndarray:
         """Return the quotients, each rounded once; 0 where the denominator is exactly 0."""
-        found: list[Any] = []
+        quotients: list[Any] = []
         for index in range(len(self.digits)):
             denominator = other[index]
-            found.append(self[index] / denominator if denominator else 0.0)
-        return np.array(found, np.float64)
+            quotients.append(self[index] / denominator if denominator else 0.0)
+        return np.array(quotients, np.float64)

@@ -1,12 +1,12 @@
-"""The loss of this package in JAX, on the CPU: under ``jit``, ``grad`` and ``vmap``.
+"""The loss as a function of JAX, on the CPU, for ``jit``, ``grad`` and ``vmap``.
 
 ``pip install 'sce_numba[jax]'``.  In a training step one line changes::
 
     loss = optax.sigmoid_binary_cross_entropy(logits, labels).mean()
     loss = sce_numba.jax.sigmoid_cross_entropy(labels, logits)
 
-Where the loss is differentiated, it and its gradient come from one pass over memory.  XLA calls
-what computes by its foreign function interface, and nothing is copied (see ``xla``).
+Where the loss is differentiated, it and its gradient come from one pass over memory.  XLA calls the
+kernels by its foreign function interface, without a copy (see ``xla``).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def sigmoid_cross_entropy(
         label_smoothing=float(label_smoothing),
         **{name: float(number) for name, number in numbers.items()},
     )
-    # With as many axes each, they stay what they are to each other when `vmap` adds more.
+    # With equal ranks, they broadcast in the same way when `vmap` adds axes.
     full = (
         array if array.ndim == rank else array.reshape((1,) * (rank - array.ndim) + array.shape)
         for array in arrays.values()
@@ -129,7 +129,7 @@ def sigmoid_cross_entropy(
 
 
 class _Call(NamedTuple):
-    """The arguments of a call that are no arrays."""
+    """The arguments of a call that are not arrays, and the names of the arrays."""
 
     names: tuple[str, ...]  # of the arrays, logits first, labels second
     reduction: str
@@ -145,14 +145,14 @@ class _Call(NamedTuple):
 
 
 def _as_jax(value: Any, name: str) -> jax.Array:
-    """Return an operand as an array of JAX; what is wrong with others is said as for arrays."""
+    """Return an operand as an array of JAX, with the errors of the function for NumPy arrays."""
     return value if isinstance(value, jax.Array) else jnp.asarray(arguments.as_array(value, name))
 
 
 def _check(
     arrays: dict[str, jax.Array], numbers: dict[str, Any], label_smoothing: Any, reduction: Any
 ) -> None:
-    """Refuse what the function for arrays refuses, which shapes and dtypes tell."""
+    """Raise the errors of the function for NumPy arrays that depend on shapes and dtypes alone."""
     given = numbers | {
         name: np.broadcast_to(np.zeros((), array.dtype), array.shape)
         for name, array in arrays.items()
@@ -171,7 +171,7 @@ def _call_of(text: str) -> _Call:
 
 
 def _compute(text: str, operands: list[np.ndarray], results: list[np.ndarray]) -> None:
-    """Write the loss, and the gradient if there is a place for it, for each one of a batch."""
+    """Write the loss, and the gradient if it is a result too, of each element of a batch."""
     call = _call_of(text)
     loss, *gradients = results
     if call.reduction == Reduction.NONE:  # nothing is reduced, and the batch is as good as one
@@ -200,9 +200,9 @@ def _write(
 
 
 def _part(array: np.ndarray, index: tuple[int, ...]) -> np.ndarray:
-    """Return what belongs to one of a batch; what all share has axes of length 1 for them."""
-    own = (at if size > 1 else 0 for at, size in zip(index, array.shape, strict=False))
-    part: tuple[Any, ...] = (*own, ...)  # with dots a view, whatever is left
+    """Return the part of an array for one element of a batch; axes of length 1 are shared."""
+    indices = (k if size > 1 else 0 for k, size in zip(index, array.shape, strict=False))
+    part: tuple[Any, ...] = (*indices, ...)  # with dots a view, whatever is left
     return array[part]
 
 
@@ -242,7 +242,7 @@ def _loss_jvp(call: _Call, arrays: Any, tangents: Any) -> tuple[jax.Array, jax.A
     _refuse_constants(call, tangents)
     logits, *rest = arrays
     if logits.dtype.itemsize < 4:
-        # What is too small for float16 is what losses are scaled for.
+        # Losses are scaled to keep gradients that are too small for float16.
         loss = _loss(call, *arrays)
         _, gradient = _loss_and_gradient(call, logits.astype(jnp.float32), *rest)
     else:
@@ -254,17 +254,17 @@ def _loss_jvp(call: _Call, arrays: Any, tangents: Any) -> tuple[jax.Array, jax.A
 def _loss_and_gradient_jvp(call: _Call, arrays: Any, tangents: Any) -> Any:
     _refuse_constants(call, tangents)
     loss, gradient = _loss_and_gradient(call, *arrays)
-    change = _change(call, arrays, tangents, gradient).astype(loss.dtype)
-    moving = [at for at in (0, 1) if _moves(tangents[at])]
+    loss_tangent = _change(call, arrays, tangents, gradient).astype(loss.dtype)
+    moving = [i for i in (0, 1) if _moves(tangents[i])]
 
     def slopes(*moved: jax.Array) -> jax.Array:
         operands = list(arrays)
-        for at, array in zip(moving, moved, strict=True):
-            operands[at] = array
+        for i, array in zip(moving, moved, strict=True):
+            operands[i] = array
         return _slopes(call, *operands)
 
-    _, bend = jax.jvp(slopes, [arrays[at] for at in moving], [tangents[at] for at in moving])
-    return (loss, gradient), (change, bend.astype(gradient.dtype))
+    _, slope_tangent = jax.jvp(slopes, [arrays[i] for i in moving], [tangents[i] for i in moving])
+    return (loss, gradient), (loss_tangent, slope_tangent.astype(gradient.dtype))
 
 
 def _moves(tangent: Any) -> bool:
@@ -281,7 +281,7 @@ def _refuse_constants(call: _Call, tangents: Any) -> None:
 
 
 def _change(call: _Call, arrays: Any, tangents: Any, gradient: jax.Array) -> jax.Array:
-    """Return the change of the loss, or losses, that changes of logits and labels make."""
+    """Return the tangent of the loss, or losses, from those of logits and labels."""
     of_logits, of_labels, *_ = tangents
     total = jnp.zeros_like(gradient)
     if _moves(of_logits):
@@ -292,28 +292,28 @@ def _change(call: _Call, arrays: Any, tangents: Any, gradient: jax.Array) -> jax
 
 
 def _slopes(call: _Call, *arrays: jax.Array) -> jax.Array:
-    """Return what the kernels write as the gradient, as operations of JAX, which can derive it."""
+    """Return the gradient as operations of JAX, which it can differentiate, unlike the kernels."""
     x, z, positives, share = _formula(call, *arrays)
     slopes: jax.Array = (1 - z) * jax.nn.sigmoid(x) - positives * z * jax.nn.sigmoid(-x)
     return slopes * share
 
 
 def _label_slopes(call: _Call, *arrays: jax.Array) -> jax.Array:
-    """Return the derivative of every weighted loss by its label."""
+    """Return the derivative of each weighted loss by its label."""
     x, _, positives, share = _formula(call, *arrays)
     slopes: jax.Array = (positives - 1) * jax.nn.softplus(-x) - x
     return slopes * share * (1 - call.label_smoothing)
 
 
 def _formula(call: _Call, *arrays: jax.Array) -> tuple[Any, Any, Any, Any]:
-    """Return logits, smoothed labels, weights of positives, and weights over what divides them."""
+    """Return logits, smoothed labels, weights of positives, and weights over the denominator."""
     given = call.given(*arrays)
     x, where = given["logits"], given["where"]
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     x, z = x.astype(dtype), given["multi_class_labels"].astype(dtype)
     weights = jnp.broadcast_to(jnp.asarray(given["weights"], dtype), x.shape)
     included = jnp.ones(x.shape, bool) if where is None else jnp.broadcast_to(where, x.shape)
-    # What is excluded may be NaN.
+    # Excluded elements may be NaN.
     x, z, weights = (jnp.where(included, part, 0) for part in (x, z, weights))
     z = z * (1 - call.label_smoothing) + call.label_smoothing / 2
     positives = 1 if given["pos_weight"] is None else jnp.asarray(given["pos_weight"], dtype)

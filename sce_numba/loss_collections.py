@@ -1,4 +1,4 @@
-"""Loss collections: what TensorFlow 1 keeps in its graph, kept here inside a ``with`` block.
+"""Loss collections, which TensorFlow 1 keeps in its graph, inside a ``with`` block.
 
 TensorFlow's eager mode records no losses, and neither does this package outside a block.
 """
@@ -141,7 +141,7 @@ def record(
 
 
 def _warn(message: str) -> None:
-    """Warn of the line that called this package."""
+    """Warn, with the location of the line that called this package."""
     frame, level = sys._getframe(1), 2
     while frame.f_back and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
         frame, level = frame.f_back, level + 1
@@ -321,14 +321,14 @@ def get_total_loss(
 
 
 def _sum(losses: list[Any]) -> Any:
-    """Return the sum of one loss or more, in memory of its own."""
-    # Arrays and tensors of any library stay what they are: lazy ones are not computed here.
+    """Return the sum of one or more losses, as a new array."""
+    # Arrays and tensors of other libraries are not converted: lazy ones stay lazy.
     losses = [loss if _is_array(loss) else as_array(loss, "loss") for loss in losses]
     kinds = {(tuple(loss.shape), str(getattr(loss.dtype, "name", loss.dtype))) for loss in losses}
     if len(kinds) > 1:
-        found = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in sorted(kinds))
-        raise ValueError(f"Losses to sum must have the same shape and dtype, got {found}.")
-    # Not a copy, which tensors have other words for, if any.
+        differing = ", ".join(f"{dtype} of shape {shape}" for shape, dtype in sorted(kinds))
+        raise ValueError(f"Losses to sum must have the same shape and dtype, got {differing}.")
+    # Makes a copy; tensors have no common method for that.
     total = losses[0] * 1
     for loss in losses[1:]:
         total = total + loss

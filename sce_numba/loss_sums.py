@@ -1,4 +1,4 @@
-"""The loss of data in parts: exact sums, which are divided once all parts are in."""
+"""The loss of data in parts, from exact sums that are divided once all parts are merged."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .reduction import Reduction
 
 
 class LossSums:
-    """What a loss is the quotient of: the sums of weighted losses and of what they are divided by.
+    """Numerator and denominator of a loss: the sum of weighted losses, and what it is divided by.
 
-    Those of parts of the data are merged to those of the whole, in any order.
+    Those of parts of the data are merged in any order.
     """
 
     def __init__(self, numerator: float = 0.0, denominator: float = 0.0, lost: float = 0.0) -> None:
@@ -30,12 +30,12 @@ class LossSums:
         self.denominator.add(denominator)
 
     def merge(self, other: LossSums) -> None:
-        """Add all that was added to another pair."""
+        """Add the sums of another part."""
         self.numerator.merge(other.numerator)
         self.denominator.merge(other.denominator)
 
     def copy(self) -> LossSums:
-        """Return a pair of the same sums."""
+        """Return a copy, which changes by itself."""
         result = LossSums()
         result.merge(self)
         return result
@@ -43,7 +43,7 @@ class LossSums:
     def loss(self, reduction: str) -> float:
         """Return the quotient; a denominator of exactly 0 gives 0."""
         if reduction == Reduction.SUM:
-            # Every part is divided by 1, and so are all of them.
+            # Parts have the denominator 1, and so has their total.
             return float(self.numerator)
         return self.numerator / self.denominator if self.denominator else 0.0
 
@@ -65,14 +65,14 @@ def sums_of_part(
     ``formula`` is that of ``operands.of_formula``.
     """
     options = label_smoothing, reduction, pos_weight, where
-    given = recognised(labels, logits, weights, *options)
-    if given is None:
-        given = checked(labels, logits, weights, *options, "labels")
-    return _sums(*of_formula(given, formula))
+    operands = recognised(labels, logits, weights, *options)
+    if operands is None:
+        operands = checked(labels, logits, weights, *options, "labels")
+    return _sums(*of_formula(operands, formula))
 
 
 def sums_of_losses(losses: ArrayLike, weights: ArrayLike, reduction: Reduction | str) -> LossSums:
-    """Return what ``sums_of_part`` does, for losses that are already computed."""
+    """Return the sums of a part of the data, given its losses."""
     arrays = {view.LOGITS: arguments.as_floats(losses, "losses")}
     code, weight = add_weights(arrays, weights, reduction)
     return _sums(arrays, known(arrays), weight, 0.0, code)
@@ -96,7 +96,7 @@ def denominator_of_part(
     *,
     where: ArrayLike | None = None,
 ) -> float:
-    """Return what a reduction divides by, for which of the logits the shape alone matters."""
+    """Return the denominator of a reduction; only the shape of the logits matters."""
     arrays = {view.LOGITS: arguments.as_floats(logits, "logits")}
     code, weight = add_weights(arrays, weights, reduction, where=where)
     assert code is not None
@@ -114,15 +114,15 @@ def gradient_of_part(
     where: ArrayLike | None = None,
     formula: Sequence[Any] = (),
 ) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return the gradient, given what all the data are divided by, and the sum of the losses.
+    """Return the gradient, given the denominator of all data, and the sum of the losses.
 
-    With that sum comes what rounding it to float64 has lost.
+    The sum comes with the error of rounding it to float64.
     """
     options = label_smoothing, Reduction.SUM, pos_weight, where
-    given = checked(labels, logits, weights, *options, "labels")
-    arrays, layout, weight, smoothing, _ = of_formula(given, formula)
+    operands = checked(labels, logits, weights, *options, "labels")
+    arrays, layout, weight, smoothing, _ = of_formula(operands, formula)
     layout = evaluation.enter_results(arrays, layout, (view.GRADIENT, None, ""))
     lost = ctypes.c_double()
-    place = ctypes.addressof(lost)
-    total = evaluation.differentiate_sum(arrays, layout, weight, smoothing, denominator, place)
+    address = ctypes.addressof(lost)
+    total = evaluation.differentiate_sum(arrays, layout, weight, smoothing, denominator, address)
     return arrays[view.GRADIENT], (total, lost.value)

@@ -1,16 +1,16 @@
-"""How a value that is refused appears in the message that says so."""
+"""Values as text in error messages."""
 
 from __future__ import annotations
 
 import unicodedata
 from typing import SupportsInt
 
-# Enough to recognise it by.
+# The most characters of a value, enough to recognise it.
 LONGEST = 200
 
 
 def shown(value: object) -> str:
-    """Return a text for any value: a repr may fail, as that of a huge integer, or never end."""
+    """Return the repr of any value, cut short; it may fail, as that of a huge integer does."""
     try:
         text = repr(value)
     except Exception:
@@ -19,11 +19,11 @@ def shown(value: object) -> str:
 
 
 def printable(text: str) -> str:
-    """Return a text from a file without what would steer a terminal, or can't be encoded."""
-    kinds = {"Cc", "Cs", "Zl", "Zp"}
-    return "".join("�" if unicodedata.category(sign) in kinds else sign for sign in text)
+    """Return a text without characters that control a terminal, or can't be encoded."""
+    categories = {"Cc", "Cs", "Zl", "Zp"}
+    return "".join("�" if unicodedata.category(char) in categories else char for char in text)
 
 
 def values_are(count: SupportsInt) -> str:
-    """Return the beginning of a sentence on so many values."""
+    """Return the beginning of a sentence about a number of values."""
     return "1 value is" if count == 1 else f"{int(count):,} values are"

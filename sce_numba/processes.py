@@ -1,4 +1,4 @@
-"""Where parallel regions may be entered: in the process that imported this, not in its children."""
+"""Whether this process may run parallel code: the importing one may, forked children may not."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def _may_be_forked_with_threads() -> bool:
-    """Tell whether this may be a fork of a process where Numba or GNU OpenMP had been at work."""
+    """Tell whether this may be a fork of a process where Numba or GNU OpenMP had threads."""
     try:
-        # Bit 6 of the flags, which Linux sets by fork and deletes by exec.
+        # Bit 6 of the flags, which Linux sets at fork and clears at exec.
         flags = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[6])
         return bool(flags & 0x40) and (_numba_has_threads() or _gnu_openmp_is_loaded())
     except (OSError, ValueError, IndexError):
-        # Without /proc nothing tells a child from its parent.
+        # Without /proc a child can't be told from its parent.
         return hasattr(os, "fork") and _numba_has_threads()
 
 
@@ -43,12 +43,12 @@ def _leave_home() -> None:
     _home = None
 
 
-# That is called in every child but one that C code forked; and the comparison of numbers fails for
-# a child in another namespace, where it may have the number of its parent.
+# The hook misses children that C code forked; comparing process numbers misses a child in another
+# namespace, where it may have the number of its parent.  So both are used.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_home)
 
 
 def is_home() -> bool:
-    """Tell whether parallel regions may be entered in this process."""
+    """Tell whether parallel code may run in this process."""
     return os.getpid() == _home

@@ -1,19 +1,19 @@
-"""Memory for large results that come and go at every step: the last one that nobody holds any more.
+"""Reuse of the memory of the last large result, once nobody refers to it any more.
 
-New pages of memory cost more time than what is computed into them.
+Page faults of new memory would take longer than the computation that writes there.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Smaller results find their memory in the caches.
+# The allocator reuses memory for smaller results by itself.
 LARGE = 1 << 20
 _released: list[np.ndarray] = []
 
 
 class _Lease:
-    """The owner of some memory as its arrays see it, gone when the last of them is."""
+    """The base of the arrays on a block of memory, which releases it when the last one is gone."""
 
     def __init__(self, memory: np.ndarray) -> None:
         self.memory = memory
@@ -24,7 +24,7 @@ class _Lease:
 
 
 def memory_like(array: np.ndarray) -> np.ndarray | None:
-    """Return an array of the shape and dtype of a large contiguous one; None for all others."""
+    """Return an array with the shape and dtype of a large contiguous one; None for other arrays."""
     if array.nbytes < LARGE or not array.flags.c_contiguous or not array.dtype.isnative:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The loss as a scorer of scikit-learn: for cross-validation, searches, and whatever takes scorers.
+"""The loss as a scorer of scikit-learn, for cross-validation, searches and the like.
 
 ``pip install 'sce_numba[sklearn]'``, or any scikit-learn that is there.
 """
@@ -70,7 +70,7 @@ def sigmoid_cross_entropy_scorer(label_smoothing: float = 0, pos_weight: Any = N
 
 @dataclass
 class SigmoidCrossEntropyScorer:
-    """What scikit-learn calls."""
+    """A scorer, as scikit-learn calls it."""
 
     label_smoothing: float
     pos_weight: Any
@@ -114,21 +114,21 @@ class SigmoidCrossEntropyScorer:
         return self
 
     def get_metadata_routing(self) -> MetadataRequest:
-        """Return what scikit-learn is asked to route here."""
+        """Return the metadata that scikit-learn should route here."""
         request = MetadataRequest(owner=type(self).__name__)
         request.score.add_request(param="sample_weight", alias=self._requested)
         return request
 
     def _accept_sample_weight(self) -> bool:
-        """Tell what searches by several scorers ask where metadata routing is off."""
+        """Return True for searches by several scorers, which ask if metadata routing is off."""
         return True
 
 
 def _indicators(estimator: Any, truth: np.ndarray) -> np.ndarray:
-    """Return which examples have the positive class: [examples], or [examples, labels]."""
+    """Return whether each example has the positive class: [examples], or [examples, labels]."""
     classes = getattr(estimator, "classes_", None)
     if truth.ndim == 2:
-        # Estimators of several outputs know the classes of each; others have seen indicators.
+        # Estimators with several outputs have a list of classes; others were fit to indicators.
         if not isinstance(classes, list):
             return truth
         columns = zip(classes, truth.T, strict=True)
@@ -137,7 +137,7 @@ def _indicators(estimator: Any, truth: np.ndarray) -> np.ndarray:
 
 
 def _indicator(classes: Any, truth: np.ndarray) -> np.ndarray:
-    """Return which examples have the second one of two classes."""
+    """Return whether each example has the second one of two classes."""
     classes = np.asarray(classes)
     if classes.shape != (2,):
         raise ValueError(
@@ -159,22 +159,22 @@ def _indicator(classes: Any, truth: np.ndarray) -> np.ndarray:
 def _logits(estimator: Any, features: Any, several: bool) -> np.ndarray:
     """Return log-odds: [examples], or [examples, labels]."""
     if hasattr(estimator, "decision_function"):
-        found = np.asarray(estimator.decision_function(features), np.float64)
-        return found[:, 0] if found.ndim == 2 and not several else found
+        logits = np.asarray(estimator.decision_function(features), np.float64)
+        return logits[:, 0] if logits.ndim == 2 and not several else logits
     if not hasattr(estimator, "predict_proba"):
         raise TypeError(
             f"The estimator {type(estimator).__name__} has neither `decision_function` nor "
             "`predict_proba`, of which log-odds could be made. Use one that has."
         )
-    found = estimator.predict_proba(features)
-    if isinstance(found, list):  # two columns for each label
-        return np.column_stack([_log_odds(part[:, 1], part[:, 0]) for part in found])
-    found = np.asarray(found)
-    return _log_odds(found, 1 - found) if several else _log_odds(found[:, 1], found[:, 0])
+    p = estimator.predict_proba(features)
+    if isinstance(p, list):  # two columns for each label
+        return np.column_stack([_log_odds(part[:, 1], part[:, 0]) for part in p])
+    p = np.asarray(p)
+    return _log_odds(p, 1 - p) if several else _log_odds(p[:, 1], p[:, 0])
 
 
 def _log_odds(probabilities: np.ndarray, complements: np.ndarray) -> np.ndarray:
-    """Return log-odds, as if no probability was nearer to 0 or 1 than the next float is to 1."""
+    """Return log-odds of probabilities that are clipped to a machine epsilon from 0 and 1."""
     nearest = np.finfo(probabilities.dtype).eps
     logs = (np.log(np.clip(part, nearest, 1 - nearest)) for part in (probabilities, complements))
     log_odds: np.ndarray = np.subtract(*logs)

@@ -1,13 +1,13 @@
-"""The loss of this package in PyTorch, on the CPU: tensors in, a tensor with its gradient out.
+"""The loss as a function of PyTorch, on the CPU: of tensors, and with a gradient.
 
 ``pip install 'sce_numba[torch]'``.  In a training loop one line changes::
 
     loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, labels)
     loss = sce_numba.torch.sigmoid_cross_entropy(labels, logits)
 
-Loss and gradient come from one pass over memory, in the forward pass, and nothing is copied.  The
-backward pass multiplies that gradient in place by the one that comes in, which is no work at all if
-it is 1, as it is where the loss is what ``backward()`` is called of.
+Loss and gradient come from one pass over memory, in the forward pass, without a copy.  The backward
+pass multiplies that gradient in place by the incoming one, which costs nothing if that is 1, as it
+is where ``backward()`` is called on the loss itself.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _HALVES = torch.float16, torch.bfloat16
 # PyTorch can't add up gradients of 8 bits.
 _DTYPES = *_HALVES, torch.float32, torch.float64
 
-# What the last two gradients of halves were multiplied by.  Scales of losses stay the same for many
-# steps: if these two are, the next is expected to be, and is multiplied in in the forward pass.
+# The scales of the last two gradients in 16 bits.  Loss scaling keeps a scale for many steps: if
+# these two are equal, the next is expected to be, too, and is applied in the forward pass.
 _scales = deque([1.0, 1.0], 2)
 
 
@@ -109,7 +109,7 @@ def sigmoid_cross_entropy(
     (0.36571, tensor([-0.0298,  0.0672]))
     """
     if torch.compiler.is_compiling():
-        # NumPy and Numba are no part of a graph.  (To decorate would import the compiler.)
+        # NumPy and Numba can't be part of a graph.  (A decorator would import the compiler.)
         return torch.compiler.disable(_evaluate)(
             multi_class_labels, logits, weights, label_smoothing, reduction, pos_weight, where
         )
@@ -158,7 +158,7 @@ def _evaluate(
 
 @dataclass
 class _Call:
-    """The arguments of a call that are no tensors."""
+    """The arguments of a call that are not tensors, and the names of the tensors."""
 
     names: tuple[str, ...]  # of the tensors
     rest: dict[str, Any]
@@ -172,7 +172,7 @@ class _Call:
         return arrays | self.rest
 
     def tensors(self, *tensors: torch.Tensor) -> dict[str, Any]:
-        """Return all arguments but logits by name, arrays as tensors."""
+        """Return all arguments but the logits by name, with arrays as tensors."""
         given = self.rest | dict(zip(self.names, tensors, strict=True))
         for name in "multi_class_labels", "weights", "pos_weight", "where":
             value = given[name]
@@ -203,7 +203,7 @@ def _has_tangent(tensor: torch.Tensor) -> bool:
 
 
 def _is_batch(tensor: torch.Tensor) -> bool:
-    """Tell whether a tensor is one of a batch, whose values PyTorch lets nobody look at."""
+    """Tell whether a tensor is batched by ``vmap``, and so has values that can't be read."""
     try:
         (tensor[..., :1].sum() if tensor.dim() else tensor).item()
     except RuntimeError:
@@ -225,7 +225,7 @@ def _check(tensor: torch.Tensor, name: str) -> None:
 
 
 def _refuse_exchanged(labels: Any, logits: torch.Tensor) -> None:
-    """Refuse logits in the place of labels, which is where PyTorch's own function has them."""
+    """Refuse labels and logits in the order of PyTorch's own function: logits first."""
     if logits.requires_grad or not getattr(labels, "requires_grad", False):
         return
     try:
@@ -254,26 +254,26 @@ def _weights_of_classes(weights: Any, logits: torch.Tensor) -> Any:
 
 
 def _apply(call: _Call, logits: torch.Tensor, *tensors: torch.Tensor) -> torch.Tensor:
-    """Return the loss, in the graph of PyTorch where that is to differentiate it."""
-    form: type[_Function] = _Loss
+    """Return the loss, recorded in the graph of PyTorch if it may be differentiated."""
+    function: type[_Function] = _Loss
     if torch._C._are_functorch_transforms_active():
-        form, call = _TransformedLoss, replace(call, plain=False)
+        function, call = _TransformedLoss, replace(call, plain=False)
     elif any(map(_has_tangent, (logits, *tensors))):
         call = replace(call, plain=False)
     elif not torch.is_grad_enabled() or not (
         logits.requires_grad or any(tensor.requires_grad for tensor in tensors)
     ):
         return _value(call, logits, *tensors)
-    loss: torch.Tensor = form.apply(logits, call, *tensors)
+    loss: torch.Tensor = function.apply(logits, call, *tensors)
     return loss
 
 
 class _Function(torch.autograd.Function):
-    """The derivatives of the loss; how it is computed itself comes in two forms."""
+    """The derivatives of the loss; two subclasses compute the loss itself."""
 
     @staticmethod
     def keep(ctx: Any, logits: torch.Tensor, call: _Call, *tensors: torch.Tensor) -> None:
-        """Keep what the derivatives are computed from."""
+        """Save what the derivatives are computed from."""
         ctx.call, ctx.kept = call, None
         ctx.save_for_backward(logits, *tensors)
         if not call.plain:
@@ -290,8 +290,8 @@ class _Function(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             of_logits = _gradient_of_logits(ctx, grad_output)
         if any(ctx.needs_input_grad[2:]):  # labels: all others are refused
-            at = call.names.index("multi_class_labels")
-            of_tensors[at] = _slopes(
+            index = call.names.index("multi_class_labels")
+            of_tensors[index] = _slopes(
                 call, *ctx.saved_tensors, of="multi_class_labels", by=grad_output
             )
         return of_logits, None, *of_tensors
@@ -316,7 +316,7 @@ class _Function(torch.autograd.Function):
 
 
 class _Loss(_Function):
-    """The loss, which leaves the gradient of the logits for the backward pass."""
+    """The loss, with the gradient of the logits kept for the backward pass."""
 
     @staticmethod
     def forward(
@@ -332,9 +332,9 @@ class _Loss(_Function):
 
 
 class _TransformedLoss(_Function):
-    """The loss in the form that transforms ask for.
+    """The loss in the form that the transforms of ``torch.func`` require.
 
-    PyTorch reads its signature anew at every call, which takes longer than a small loss.
+    PyTorch inspects its signature at every call, which takes longer than a small loss.
     """
 
     @staticmethod
@@ -362,7 +362,7 @@ class _TransformedLoss(_Function):
 
 
 def _expected_scale(call: _Call, logits: torch.Tensor) -> float | None:
-    """Return what the gradient will probably be multiplied by before it is rounded."""
+    """Return the expected scale of the gradient, or None if it can't be foreseen."""
     if logits.dtype not in _HALVES:
         return 1.0
     if call.rest["reduction"] == Reduction.NONE or _scales[0] != _scales[1]:
@@ -372,14 +372,14 @@ def _expected_scale(call: _Call, logits: torch.Tensor) -> float | None:
 
 def _gradient_of_logits(ctx: Any, grad_output: torch.Tensor) -> torch.Tensor:
     call = ctx.call
-    # Whoever gets a gradient may keep and change it: each is given away once.
+    # The receiver may keep and change a gradient: each array is returned only once.
     kept, ctx.kept = ctx.kept, None
     further = torch.is_grad_enabled() or _has_tangent(grad_output)
     if further or not call.plain or _is_batch(grad_output):
         return _slopes(call, *ctx.saved_tensors, of="logits", by=grad_output)
     scale = None if grad_output.dim() else grad_output.item()
     folded = 1.0
-    # What is too small for float16 is what losses are scaled for.
+    # Losses are scaled to keep gradients that are too small for float16.
     if grad_output.dtype in _HALVES:
         if scale is None:
             return _differentiate(call, grad_output, *ctx.saved_tensors)[1]
@@ -400,10 +400,10 @@ def _slopes(
     by: torch.Tensor,
     wide: bool = False,
 ) -> torch.Tensor:
-    """Return the derivative of every weighted loss by its logit or label, times ``by``.
+    """Return the derivative of each weighted loss by its logit or label, times ``by``.
 
-    These are operations of PyTorch, which it differentiates, and runs on batches, as it does its
-    own.  They round to the dtype of what is derived by once, at the end; never if ``wide``.
+    It consists of operations of PyTorch, which can be differentiated and batched.  The result is
+    rounded once, at the end, to the dtype of the logits or labels; never if ``wide``.
     """
     given = call.tensors(*tensors)
     labels, where = given["multi_class_labels"], given["where"]
@@ -417,7 +417,7 @@ def _slopes(
     z = z * (1 - smoothing) + smoothing / 2
     positives = 1 if given["pos_weight"] is None else given["pos_weight"].to(dtype)
     if of == "logits":
-        # For labels 0 and 1 nothing is subtracted from what is near it.
+        # Free of cancellation for labels 0 and 1.
         slope = (1 - z) * torch.sigmoid(x) - positives * z * torch.sigmoid(-x)
         result = logits.dtype
     else:
@@ -454,9 +454,9 @@ def _value(call: _Call, logits: torch.Tensor, *tensors: torch.Tensor) -> torch.T
 def _differentiate(
     call: _Call, scale: float | torch.Tensor, logits: torch.Tensor, *tensors: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the loss, and its gradient times ``scale``, rounded once, in memory of its own.
+    """Return the loss, and its gradient times ``scale``, rounded once, in new memory.
 
-    A scale for each of the losses is for ``Reduction.NONE``, which gets no loss then.
+    A scale for each loss is only for ``Reduction.NONE``, whose loss is then not valid.
     """
     given = call.given(logits, *tensors)
     if isinstance(scale, float) and scale == 1:

@@ -1,4 +1,4 @@
-"""``show_versions``: what a bug report needs."""
+"""``show_versions``: versions, machine and settings for a bug report."""
 
 from __future__ import annotations
 

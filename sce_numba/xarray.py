@@ -1,4 +1,4 @@
-"""The functions of this package on xarray's DataArrays: axes go by their names.
+"""The functions of this package on xarray's DataArrays, whose axes are matched by name.
 
 The public functions come here by themselves when an operand is a DataArray; there is nothing to
 call.  What has the shape of the logits comes back with their dimensions and coordinates.  Labels,
@@ -35,7 +35,7 @@ import xarray as xr
 from .axes import Axes, as_axes
 from .loss_collections import is_recorded, record
 
-# What has names for its axes; a Variable has no coordinates to compare.
+# Types whose axes have names; a Variable has no coordinates to compare.
 _NAMED = (xr.DataArray, xr.Variable)
 _OPERANDS = {
     "logits",
@@ -82,10 +82,10 @@ def call(
     logits = given["losses" if "losses" in given else "logits"]
     dim = given.pop("dim", None)
     if dim is not None:
-        given["axis"] = _numbers(dim, given["axis"], logits)
+        given["axis"] = _axis_numbers(dim, given["axis"], logits)
     given = by_position(given)
     if is_recorded(function):
-        given["loss_collection"] = None  # what is recorded has its names
+        given["loss_collection"] = None  # the result is recorded below, with its names
     result = function(**given)
     by_axis = "axis" in given
     if isinstance(logits, _NAMED):
@@ -100,8 +100,8 @@ def call(
     return result
 
 
-def _numbers(dim: Any, axis: Any, logits: Any) -> tuple[int, ...]:
-    """Return the numbers of axes that are given by name."""
+def _axis_numbers(dim: Any, axis: Any, logits: Any) -> tuple[int, ...]:
+    """Return the indices of axes that are given by name."""
     if axis is not None:
         raise ValueError("Arguments `axis` and `dim` can't both be given.")
     if not isinstance(logits, _NAMED):
@@ -120,7 +120,7 @@ def _numbers(dim: Any, axis: Any, logits: Any) -> tuple[int, ...]:
 
 
 def by_position(given: dict[str, Any]) -> dict[str, Any]:
-    """Return operands without names, with the axes of the logits in their order.
+    """Return operands without names, with axes in the order of the logits.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def by_position(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _by_position(operand: Any, name: str, logits: Any) -> Any:
-    """Return the array of an operand, with the axes of the logits: length 1 where it had none."""
+    """Return an operand's array with the axes of the logits, of length 1 where it lacks one."""
     if not isinstance(logits, _NAMED) or not operand.dims:
         return operand.data
     unknown = [dim for dim in operand.dims if dim not in logits.dims]
@@ -169,16 +169,16 @@ def _by_position(operand: Any, name: str, logits: Any) -> Any:
 
 
 def _by_name(result: Any, logits: Any, axes: Axes | None = None) -> Any:
-    """Return a result with the dimensions and coordinates of the logits that it has left."""
+    """Return a result with those dimensions and coordinates of the logits that were not reduced."""
     axes = axes or Axes((), False)
     shape = axes.shape(logits.shape)
     if getattr(result, "shape", ()) != shape or (axes.reduced and not shape):
         return result
-    gone = {logits.dims[axis] for axis in axes.reduced}
-    dims = [dim for dim in logits.dims if axes.keepdims or dim not in gone]
+    reduced = {logits.dims[axis] for axis in axes.reduced}
+    dims = [dim for dim in logits.dims if axes.keepdims or dim not in reduced]
     if isinstance(logits, xr.Variable):
         return xr.Variable(dims, result)
     coords = logits.coords
-    if gone:
-        coords = coords.to_dataset().drop_dims(gone, errors="ignore").coords
+    if reduced:
+        coords = coords.to_dataset().drop_dims(reduced, errors="ignore").coords
     return xr.DataArray(result, coords=coords, dims=dims)

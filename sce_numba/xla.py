@@ -1,13 +1,12 @@
-"""A function of Python as a handler of XLA's foreign function interface: arrays in place, no copy.
+"""Register Python functions as handlers of XLA's foreign function interface, without copies.
 
-XLA calls a handler with a frame (see ``xla_frame``) that tells where operands and results lie.  It
-asks a handler that is registered for the version of the interface that it is made for, and refuses
-one that it no longer serves.  ``jax.pure_callback`` needs no frame, but copies what goes in and
-out.
+XLA calls a handler with a frame (see ``xla_frame``) that has the addresses of operands and results.
+When a handler is registered, XLA asks it for its version of the interface, and refuses one that it
+no longer supports.  ``jax.pure_callback`` needs no frame, but copies its operands and results.
 
-Handlers are called on threads of XLA's, which must not wait for Python once it is gone: at the end
-of the interpreter, computing that nobody waited for may be going on.  So XLA calls a few lines of
-machine code, the gate, which let nobody in any more from then on.
+Handlers are called on threads of XLA, which must not wait for Python once it has ended: when the
+interpreter exits, computations that nobody waits for may still run.  So XLA calls a few lines of
+machine code, the gate, which refuse all calls from then on.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ from .xla_frame import (
     Frame,
 )
 
-# What computes: it is told the attribute `text`, the operands, and the results to write to.
+# A function of the attribute `text`, the operands, and the results to write to.
 Compute = Callable[[str, list[np.ndarray], list[np.ndarray]], None]
 
-# Bytes of results that are worth large pages, as NumPy has it.
+# The size of results, in bytes, from which on large pages pay; NumPy's own threshold.
 LARGE = 1 << 22
 
-# What XLA calls the dtypes that JAX and this package have in common.
+# XLA's codes of the dtypes that JAX and this package have in common.
 _DTYPES: dict[int, np.dtype[Any]] = {
     code: np.dtype(dtype)
     for code, dtype in {
@@ -72,7 +71,7 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }
 
 _HANDLER = ctypes.CFUNCTYPE(c_void_p, ctypes.POINTER(Frame))
-_kept: list[Any] = []  # what XLA may use until the process ends
+_kept: list[Any] = []  # alive until the process ends, as XLA may use them
 
 
 def register(name: str, compute: Compute) -> None:
@@ -103,15 +102,15 @@ def register(name: str, compute: Compute) -> None:
 
 
 def _tell_version(frame: Frame) -> None:
-    """Tell XLA the newest version that both know of."""
-    # Old versions don't tell their own.
+    """Tell XLA the newest version of the interface that both support."""
+    # Old versions of XLA don't tell their own.
     version = frame.extension.contents.metadata.contents.version
-    theirs = frame.api.contents.version.minor if frame.api else OLDEST_MINOR
-    version.major, version.minor = MAJOR, min(MINOR, theirs)
+    their_minor = frame.api.contents.version.minor if frame.api else OLDEST_MINOR
+    version.major, version.minor = MAJOR, min(MINOR, their_minor)
 
 
 def _arrays(buffers: Buffers) -> list[np.ndarray]:
-    return [_array(buffers.buffers[at].contents) for at in range(buffers.size)]
+    return [_array(buffers.buffers[index].contents) for index in range(buffers.size)]
 
 
 def _array(buffer: Buffer) -> np.ndarray:
@@ -129,10 +128,10 @@ def _array(buffer: Buffer) -> np.ndarray:
 
 
 def _use_large_pages(result: np.ndarray) -> None:
-    """Have new memory come in pages of megabytes, as NumPy has its own.
+    """Ask for large pages for the memory of a result, as NumPy does for its own.
 
-    XLA takes the memory of a large result anew at every call.  To make its pages, in the common
-    size, takes longer than to compute what is written there.
+    XLA allocates the memory of a large result at every call.  Faults of small pages would take
+    longer than the computation that writes there.
     """
     advice, page = getattr(mmap, "MADV_HUGEPAGE", None), mmap.PAGESIZE
     if advice is None or result.nbytes < LARGE:
@@ -144,7 +143,7 @@ def _use_large_pages(result: np.ndarray) -> None:
 
 
 def _failure(frame: Frame, error: BaseException) -> int:
-    """Return an error of XLA's that tells of one of Python's."""
+    """Return an error of XLA with the message of an exception of Python."""
     code = RESOURCE_EXHAUSTED if isinstance(error, MemoryError) else INTERNAL
     message = f"{type(error).__name__}: {error}".encode()
     failure = Failure(ctypes.sizeof(Failure), None, message, code)
@@ -153,7 +152,7 @@ def _failure(frame: Frame, error: BaseException) -> int:
 
 # ---- The gate -------------------------------------------------------------------------------
 
-# How many calls are inside, and whether the gate is closed.
+# The number of calls inside the gate, and whether it is closed.
 _inside, _closed = c_int64(0), c_int64(0)
 _refusal = Failure(
     ctypes.sizeof(Failure), None, b"sce_numba: the interpreter of Python has ended.", UNAVAILABLE
@@ -161,15 +160,15 @@ _refusal = Failure(
 
 
 def _behind_the_gate(handler: int) -> int:
-    """Return the address of a handler that calls another, unless the gate is closed.
+    """Return the address of a handler that calls the given one unless the gate is closed.
 
-    A call says that it is inside before it looks whether the gate is closed, so that whoever closes
-    it, and then waits until nobody is inside, has missed none.
+    A call counts itself as inside before it checks whether the gate is closed; so closing it, and
+    then waiting until nobody is inside, misses no call.
     """
     word = ir.IntType(64)
-    kind = ir.FunctionType(word, [word])
+    signature = ir.FunctionType(word, [word])
     module = ir.Module()
-    function = ir.Function(module, kind, "gate")
+    function = ir.Function(module, signature, "gate")
     (frame,) = function.args
     builder = ir.IRBuilder(function.append_basic_block())
 
@@ -184,10 +183,10 @@ def _behind_the_gate(handler: int) -> int:
         with refused:
             api = builder.load(pointer(builder.add(frame, word(Frame.api.offset))))
             create = builder.load(pointer(builder.add(api, word(Api.create_error.offset))))
-            error = builder.call(pointer(create, kind), [word(ctypes.addressof(_refusal))])
+            error = builder.call(pointer(create, signature), [word(ctypes.addressof(_refusal))])
             last_refused = builder.block
         with welcome:
-            result = builder.call(pointer(handler, kind), [frame])
+            result = builder.call(pointer(handler, signature), [frame])
             last_welcome = builder.block
     returned = builder.phi(word)
     returned.add_incoming(error, last_refused)
@@ -215,4 +214,4 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)  # the threads that were inside did not come along
+    os.register_at_fork(after_in_child=_forget)  # the child lacks the threads that were inside

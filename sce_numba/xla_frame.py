@@ -1,7 +1,7 @@
-"""What XLA passes to a handler of its foreign function interface, as ``ctypes`` reads it.
+"""The structures that XLA passes to handlers of its foreign function interface, for ``ctypes``.
 
-The structures are those of ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``.  What is used of
-them has had one layout from version 0.1 of the interface on, that of jaxlib 0.5.
+They are those of ``xla/ffi/api/c_api.h`` in ``jax.ffi.include_dir()``.  The layout of the fields
+that are used has not changed since version 0.1 of the interface, that of jaxlib 0.5.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from ctypes import POINTER, Structure, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_void_p
 
-# The versions of the interface whose structures are known to be these.
+# The versions of the interface that are known to have these structures.
 MAJOR, OLDEST_MINOR, MINOR = 0, 1, 3
 
 # Numbers of XLA's enumerations: an extension, a stage, and errors.
@@ -19,7 +19,7 @@ RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 8, 13, 14
 
 
 class Extension(Structure):
-    """XLA_FFI_Extension_Base, and the metadata that follow in that of this type."""
+    """XLA_FFI_Extension_Base, with the metadata that follow in the extension of that type."""
 
 
 class Version(Structure):
@@ -102,7 +102,7 @@ class Text(Structure):
 
 
 class Attributes(Structure):
-    """XLA_FFI_Attrs, for those that are texts."""
+    """XLA_FFI_Attrs, for attributes that are strings."""
 
     _fields_ = [
         ("struct_size", c_size_t),

@@ -1,12 +1,12 @@
-"""How logits and probabilities are distributed: elements counted in the cells of a table.
+"""A joint histogram of probabilities and logits: elements counted in the cells of a table.
 
-A cell is a bin of probabilities and a bin of logits at once, so that an element finds its place in
-both by one number.  Bins contain their upper edges: those of probabilities are tenths, those of
-logits halves from ``-SPAN`` to ``SPAN``, with one more beyond each end.
+A cell is a bin of probabilities and a bin of logits at once, so that one index counts an element in
+both.  Bins include their upper edges: those of probabilities are tenths, those of logits halves
+from ``-SPAN`` to ``SPAN``, with one more bin beyond each end.
 
 The call has the address of the table as its second number.  A cell holds how many elements it has,
-the sum of their labels and that of their probabilities, in float64, and a fourth number of no
-meaning, with which it is a vector.  Logits that are NaN are in no cell.
+the sum of their labels and that of their probabilities, in float64, and a fourth number that only
+pads it to a vector.  Logits that are NaN are in no cell.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from .view import SECOND, Call
 PROBABILITIES, HALVES, SPAN = 10, 2, 16
 LOGITS = 2 * SPAN * HALVES + 2
 FIELDS = 4
-# The last bits of a float that is a whole number and ``FORMATS[dtype].magic`` are that number.
+# The last bits of the sum of an integer and ``FORMATS[dtype].magic``, a float, are that integer.
 _LAST_BITS = (1 << 22) - 1
 
 
 def _bin(dtype: Any, x: Any, low: float, high: float) -> Any:
-    """Return the least whole number that is not less than x, between two bounds; low for NaN."""
+    """Return x rounded up to an integer and clipped to two bounds; low for NaN."""
     x = select(x > low, x, low)
     x = select(x < high, x, high)
-    # Not every processor has an instruction for it.
+    # Adding a large number rounds: not every processor has an instruction for it.
     magic = FORMATS[dtype].magic
     nearest = (x + magic) - magic
     return select(nearest < x, nearest + 1.0, nearest)
@@ -57,8 +57,8 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
     width, size = step_of(dtype), block.size
     block = with_tails(block, width)
     code, itemsize = own_format(dtype)
-    own = FIELDS * itemsize
-    memory = on_stack(size, width * own)
+    lane_bytes = FIELDS * itemsize
+    memory = on_stack(size, width * lane_bytes)
 
     def step(k: Any) -> None:
         x, element, _, included = read_step(dtype, dtype, k, block)
@@ -67,20 +67,20 @@ def _count(dtype: Any, block: Block, table: Any) -> tuple[Any, ...]:
         row = _bin(dtype, p * float(PROBABILITIES), 1.0, float(PROBABILITIES)) - 1.0
         end = float(SPAN * HALVES)
         column = _bin(dtype, x * float(HALVES), -end, end + 1.0) + end
-        # Where it is in the table, which is added to a field at a time.
-        place = (row * float(LOGITS) + column) * float(8 * FIELDS) + FORMATS[dtype].magic
+        # The byte offset of the cell in the table, in the last bits of a float.
+        cells = (row * float(LOGITS) + column) * float(8 * FIELDS) + FORMATS[dtype].magic
         ones = select(x == x, constant(size, 1.0, dtype, width), 0.0)
         fields = included(ones, select(x == x, element.z, 0.0), select(x == x, p, 0.0))
-        parts = zip(*(split(field, width // LANES) for field in (*fields, place)), strict=True)
-        for number, part in enumerate(parts):
-            store(interleaved(*part), memory + own * LANES * number)
+        parts = zip(*(split(field, width // LANES) for field in (*fields, cells)), strict=True)
+        for index, part in enumerate(parts):
+            store(interleaved(*part), memory + lane_bytes * LANES * index)
 
         def add(lane: Any) -> None:
-            ours = memory + lane * own
-            # Of float32 it is the second half of the last 64 bits.
-            offset = (get(ours + (own - 8)) >> (64 - 8 * itemsize)) & _LAST_BITS
-            known = load(np.float64, table + offset, FLOAT64, FIELDS)
-            store(known + to_float64(load(dtype, ours, code, FIELDS)), table + offset)
+            lane_fields = memory + lane * lane_bytes
+            # In float32 it is the second half of the last 64 bits.
+            offset = (get(lane_fields + (lane_bytes - 8)) >> (64 - 8 * itemsize)) & _LAST_BITS
+            cell = load(np.float64, table + offset, FLOAT64, FIELDS)
+            store(cell + to_float64(load(dtype, lane_fields, code, FIELDS)), table + offset)
 
         for_each(integer(size, width), add)
 

@@ -1,11 +1,11 @@
-"""Compiled code on disk: one file for each piece, believed by its checksums.
+"""Compiled code on disk: one file for each piece, verified by checksums.
 
-Numba finds the folder of the cache; the files are our own, because Numba's have an index beside
-them.  Two processes that write at once leave an index that names the other's code, its key knows
-neither whether a loop is parallel nor what stands in the other files that it calls, and a damaged
-file raises, or crashes.  Here a file holds one piece of compiled code, and begins with a checksum
-of all sources that went into it, and one of the code: whatever is cut short, damaged or stale is
-compiled anew.  It is code: one that another user could have written is not loaded.
+Numba finds the folder of the cache, but the files are our own.  Numba's have an index beside them:
+two processes that write at once leave an index with the other's code, its key depends neither on
+parallel loops nor on the other source files that a function calls, and a damaged file raises an
+error, or crashes.  Here a file holds one piece of compiled code, after a checksum of all sources
+and one of the code: whatever is truncated, damaged or stale is compiled anew.  A file that another
+user could have written is not loaded.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from . import numba_internals
 
 _log = logging.getLogger("sce_numba")
 
-# After so many seconds an unfinished file is that of a process that was killed.
+# Seconds after which an unfinished file must be that of a process that was killed.
 _LEFT_BEHIND = 3600
 
-# Which folders are not used, and why, in the last search for one.
+# Why folders were refused in the last search for one.
 _refused: list[str] = []
 
 
@@ -42,9 +42,9 @@ def _say(text: str) -> None:
 
 @cache
 def sources() -> bytes:
-    """Return a digest of the source of everything that is compiled; empty where there is none."""
+    """Return a digest of the sources of everything that is compiled; empty if there are none."""
     digest = hashlib.sha256()
-    # Unlike a glob of the folder, this sees into a zip file.
+    # Unlike a glob of the folder, this works in a zip file, too.
     files = importlib.resources.files(__package__).iterdir()
     texts = {file.name: file.read_bytes() for file in files if file.name.endswith(".py")}
     for name in sorted(texts):
@@ -61,7 +61,7 @@ def _make(folder: str) -> None:
 
 
 def _careful(locator: type) -> type:
-    """Return one of Numba's ways to find a folder, for folders that only this user can write to."""
+    """Return one of Numba's cache locators, restricted to folders only this user can write to."""
 
     class Careful(locator):
         def ensure_cache_path(self) -> None:
@@ -75,12 +75,12 @@ _Folder = numba_internals.cache_search(_careful)
 
 
 def header(code: bytes) -> bytes:
-    """Return what stands before the code in a file."""
+    """Return the checksums that come before the code in a file."""
     return sources() + hashlib.sha256(code).digest()
 
 
 def _is_of_other_sources(file: Path) -> bool:
-    """Tell whether a file was written by another version of this package, in the same place."""
+    """Tell whether a file was written by another version of this package."""
     try:
         if not file.is_file():
             return False
@@ -91,28 +91,28 @@ def _is_of_other_sources(file: Path) -> bool:
 
 
 class Cache:
-    """Compiled code on disk: found by what was asked for, believed by its checksum."""
+    """A file of compiled code, found by the key of the code and verified by checksums."""
 
     def __init__(self, name: str, key: Any) -> None:
-        """Raise an exception where there is no place for files, or nothing to tell stale code."""
+        """Raise an exception if there is no folder for files, or no source to detect stale code."""
         _refused.clear()
         self._locator = _Folder(header).locator
         _make(self.folder)  # NUMBA_CACHE_LOCATOR_CLASSES may name others
         self._locator.ensure_cache_path()
         if not sources():
             raise RuntimeError("there is no source that a checksum could be made of")
-        # The target names the CPU and its features: machines that share a folder don't share code.
+        # The target names the CPU and its features: CPUs that differ can share a folder.
         versions = llvmlite.__version__, config.OPT, numba_internals.target()
         digest = hashlib.sha256(repr((key, versions)).encode()).hexdigest()[:32]
         self.file = Path(self.folder, f"sce_numba.{name}.{digest}.nbc")
 
     @property
     def folder(self) -> str:
-        """Where the file is."""
+        """The folder of the file."""
         return str(self._locator.get_cache_path())
 
     def load(self) -> bytes | None:
-        """Return compiled code as it is on disk, or None for whatever reason there is none."""
+        """Return compiled code from disk, or None if there is none that is valid."""
         try:
             content = read_private(self.file)
         except FileNotFoundError:
@@ -127,7 +127,7 @@ class Cache:
         return code
 
     def save(self, code: bytes) -> None:
-        """Write a file that appears at once or not at all; without it nothing is wrong but slow."""
+        """Write the file atomically; failing to is not an error, as the cache only saves time."""
         file = self.file
         unfinished = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.tmp")
         try:
@@ -147,7 +147,7 @@ class Cache:
 
 
 def cache_for(name: str, key: Any = None) -> Cache | None:
-    """Return where code is kept, or None where that can't be; tell the user what is unusual."""
+    """Return a cache of compiled code, or None if there can't be one; log what is unusual."""
     try:
         cache = Cache(name, key)
     except Exception:  # Numba's reasons are many: no place, no such locator, a name it can't read
@@ -162,7 +162,7 @@ def cache_for(name: str, key: Any = None) -> Cache | None:
 
 
 def cache_folder() -> str | None:
-    """Return where compiled code is kept, or None where nothing can be written."""
+    """Return the folder of compiled code, or None if there is none that can be written to."""
     try:
         return Cache("", None).folder
     except Exception:  # as in `cache_for`
@@ -170,5 +170,5 @@ def cache_folder() -> str | None:
 
 
 def why_not() -> str:
-    """Tell why a folder was passed over in the last search, or why there is none."""
+    """Return why folders were refused in the last search, or why there is none."""
     return ", ".join(dict.fromkeys(_refused)) or "there is no folder to keep compiled code in"

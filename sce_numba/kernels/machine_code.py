@@ -1,4 +1,4 @@
-"""LLVM: from the code of a job to machine code, as bytes that can be kept, and to addresses."""
+"""Compile the code of a job by LLVM to an object file, and load object files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numba import config
 from . import numba_internals
 from .jobs import NAMES, Job, write_function
 
-# Code is there for as long as its engine.
+# Machine code is valid only as long as its engine lives.
 _engines: list[Any] = []
 
 
 def _machine() -> Any:
-    """Return a machine of LLVM: the processor that Numba compiles for."""
+    """Return LLVM's target machine for the processor that Numba compiles for."""
     triple, cpu, features = numba_internals.target()
     return llvm.Target.from_triple(triple).create_target_machine(
         cpu=cpu, features=features, opt=3, reloc="default", codemodel="jitdefault"
@@ -25,13 +25,13 @@ def _machine() -> Any:
 
 
 def optimized(job: Job, machine: Any) -> Any:
-    """Return the code of a job for a machine, optimised, as a module of LLVM."""
+    """Return the code of a job, optimised for a target machine, as a module of LLVM."""
     written = ir.Module(job.name)
     written.triple, written.data_layout = machine.triple, str(machine.target_data)
     for name in NAMES:
         write_function(job, name, written)
     module = llvm.parse_assembly(str(written))
-    # What could be vectors is vectors already.
+    # The code is vectorised already.
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = False
     passes = llvm.create_pass_builder(machine, options)
@@ -57,8 +57,8 @@ def load(names: Sequence[str], code: bytes) -> list[int]:
     engine = llvm.create_mcjit_compiler(nothing, machine, **options)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
-    found = [engine.get_function_address(name) for name in names]
-    if not all(found):
+    addresses = [engine.get_function_address(name) for name in names]
+    if not all(addresses):
         raise ValueError("functions are missing")
     _engines.append(engine)
-    return found
+    return addresses

@@ -1,11 +1,11 @@
-"""The margins of rows of elements, as of a table: the sums of each row and those of each column.
+"""The margins of a table of elements: the sums of each row and those of each column.
 
-One pass over the elements makes both.  There are ``FIELDS`` sums: of the weighted losses, of what
-the reduction divides them by, of the labels, and how many elements count.
+Both come from one pass over the elements.  There are ``FIELDS`` sums: of the weighted losses, of
+their denominators, of the labels, and how many elements count.
 
-The view has the rows, whatever axes the arrays have.  The call has the address of the sums as its
-second number: those of columns, a field at a time, then what these lost in float64 kernels, then
-those of rows, each with its fields side by side.
+The view has rows and columns, whatever axes the arrays have.  The call has the address of the sums
+as its second number: those of columns, a field at a time, then their compensations in float64
+kernels, then those of rows, each with its fields side by side.
 """
 
 from __future__ import annotations
@@ -41,50 +41,50 @@ from .view import REDUCTION, SECOND, WEIGHT, Call
 
 FIELDS = 4
 NUMERATOR, DIVISOR, LABEL, COUNT = range(FIELDS)
-# Columns at a time, and elements: so few that their fields stay in the caches.
+# Columns in a vector, and elements in a tile, whose fields stay in the caches.
 WIDTH, AT_A_TIME = 8, 1024
 # Bytes from one field of the elements to the next; there is room for whole steps.
 PLANE = 8 * (AT_A_TIME + 64)
 
 
-class _Way(NamedTuple):
-    """How elements are added; there is code for each choice."""
+class _Mode(NamedTuple):
+    """How elements are added; each combination is compiled by itself."""
 
     computed: Any  # the dtype that is computed in
-    kept: Any  # that of the fields of elements
-    fields: tuple[int, ...]  # those that are added up
+    stored: Any  # the dtype of the fields of elements
+    fields: tuple[int, ...]  # the fields that are added up
 
     @property
     def divisor(self) -> int:
-        """The field that is the divisor: how many count, where all weights are 1."""
+        """The field that is the divisor: the number of elements, where all weights are 1."""
         return DIVISOR if DIVISOR in self.fields else COUNT
 
 
 def padded(columns: Any) -> Any:
-    """Return how many columns there is room for."""
+    """Return the number of columns, rounded up to whole vectors."""
     return (columns + (WIDTH - 1)) // WIDTH * WIDTH
 
 
 @apart("")
-def _write_fields(way: _Way, call: Call, block: Block, to: Any) -> tuple[Any, ...]:
-    """Write what the elements of a block add to sums, a field at a time."""
-    dtype, kept, fields = way
+def _write_fields(mode: _Mode, call: Call, block: Block, to: Any) -> tuple[Any, ...]:
+    """Write the fields of the elements of a block, a field at a time."""
+    dtype, stored, fields = mode
     width, size = step_of(dtype), block.size
     block = with_tails(block, width)
-    wide = block.wide != 0 if kept is np.float64 else False
+    wide = block.wide != 0 if stored is np.float64 else False
 
     def step(k: Any) -> None:
         def compute(computed: Any) -> tuple[Any, ...]:
-            x, element, w, included = read_step(dtype, computed, k, block, kept, scaled=True)
+            x, element, w, included = read_step(dtype, computed, k, block, stored, scaled=True)
             (count,) = included(constant(size, 1.0, dtype, width))
             losses = values_of(dtype, x, element, block)
-            return w, *(to_dtype(lanes, kept) for lanes in (losses, element.z, count))
+            return w, *(to_dtype(lanes, stored) for lanes in (losses, element.z, count))
 
         w, losses, labels, count = in_precision(dtype, wide, compute)
         by = divisor(call.number(REDUCTION), 1.0, w, select(w != 0.0, count, 0.0), count)
-        found, place = (w * losses, by, labels, count), to + k * (width * own_format(kept)[1])
+        values, address = (w * losses, by, labels, count), to + k * (width * own_format(stored)[1])
         for field in fields:
-            store(found[field], place + field * PLANE)
+            store(values[field], address + field * PLANE)
 
     for_each(steps_of(dtype, size), step)
     return ()
@@ -94,53 +94,53 @@ def _vector(address: Any, count: int) -> Any:
     return load(np.float64, address, FLOAT64, count)
 
 
-def _add_to_columns(dtype: Any, place: Any, lost: Any, more: Any) -> None:
-    """Add to sums; the bits that float32 values lose in them don't matter."""
-    known = _vector(place, WIDTH)
+def _add_to_columns(dtype: Any, address: Any, compensation: Any, values: Any) -> None:
+    """Add values to sums; for float32 values the rounding errors don't matter."""
+    sums = _vector(address, WIDTH)
     if dtype is np.float32:
-        store(known + more, place)
+        store(sums + values, address)
         return
-    total, rest = two_sum(known, more)
-    store(total, place)
-    store(select(absolute(total) < np.inf, _vector(lost, WIDTH) + rest, 0.0), lost)
+    total, rest = two_sum(sums, values)
+    store(total, address)
+    store(select(absolute(total) < np.inf, _vector(compensation, WIDTH) + rest, 0.0), compensation)
 
 
 @apart("")
 def _add_up(
-    way: _Way, rows: Any, size: Any, source: Any, columns: Any, pitch: Any, to: Any
+    mode: _Mode, rows: Any, size: Any, source: Any, columns: Any, pitch: Any, to: Any
 ) -> tuple[Any, ...]:
-    """Add what was written of some rows to the sums of their columns, and of their own."""
-    code, itemsize = own_format(way.kept)
+    """Add the fields of some rows to the sums of their columns and of the rows."""
+    code, itemsize = own_format(mode.stored)
 
     def row(j: Any) -> None:
         def some(k: Any, *totals: Any) -> tuple[Any, ...]:
-            there, sums = before(size - k * WIDTH, WIDTH), []
-            for field, total in zip(way.fields, totals, strict=True):
-                place = source + field * PLANE + (j * size + k * WIDTH) * itemsize
-                more = select(there, to_float64(load(way.kept, place, code, WIDTH)), 0.0)
-                place = columns + pitch * field + k * (8 * WIDTH)
-                _add_to_columns(way.computed, place, place + pitch * FIELDS, more)
-                sums.append(total + more)
+            inside, sums = before(size - k * WIDTH, WIDTH), []
+            for field, total in zip(mode.fields, totals, strict=True):
+                address = source + field * PLANE + (j * size + k * WIDTH) * itemsize
+                values = select(inside, to_float64(load(mode.stored, address, code, WIDTH)), 0.0)
+                address = columns + pitch * field + k * (8 * WIDTH)
+                _add_to_columns(mode.computed, address, address + pitch * FIELDS, values)
+                sums.append(total + values)
             return tuple(sums)
 
         zero = constant(size, 0.0, np.float64, WIDTH)
-        totals = loop(padded(size) // WIDTH, (zero,) * len(way.fields), some)
+        totals = loop(padded(size) // WIDTH, (zero,) * len(mode.fields), some)
         halves = (one + two for one, two in (split(total, 2) for total in totals))
-        found = dict(zip(way.fields, halves, strict=True))
-        # Turned round, so that fields are side by side.
-        order = NUMERATOR, way.divisor, LABEL, COUNT
-        a, b, c, d = split(interleaved(*(found[field] for field in order)), WIDTH // 2)
-        place = to + j * (8 * FIELDS)
-        store(_vector(place, FIELDS) + ((a + b) + (c + d)), place)
+        by_field = dict(zip(mode.fields, halves, strict=True))
+        # Transposed, so that fields are side by side.
+        order = NUMERATOR, mode.divisor, LABEL, COUNT
+        a, b, c, d = split(interleaved(*(by_field[field] for field in order)), WIDTH // 2)
+        address = to + j * (8 * FIELDS)
+        store(_vector(address, FIELDS) + ((a + b) + (c + d)), address)
 
     for_each(rows, row)
-    if way.divisor != DIVISOR:
-        copy(columns + pitch * way.divisor, columns + pitch * DIVISOR, size * 8)
+    if mode.divisor != DIVISOR:
+        copy(columns + pitch * mode.divisor, columns + pitch * DIVISOR, size * 8)
     return ()
 
 
 def add_margins(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
-    """Add all elements to the sums of their column and of their row."""
+    """Add all elements to the sums of their columns and rows."""
     columns = call.columns
     pitch = padded(columns) * 8
     width = least(columns, AT_A_TIME)
@@ -148,25 +148,25 @@ def add_margins(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) ->
     pieces, strips = (columns + (width - 1)) // width, (call.rows + (height - 1)) // height
     sums, fields = call.number(SECOND), scratch + RESULTS * ROW
 
-    def tile(number: Any) -> None:
-        first, column = number // pieces * height, number % pieces * width
+    def tile(index: Any) -> None:
+        first, column = index // pieces * height, index % pieces * width
         rows, size = least(height, call.rows - first), least(width, columns - column)
         block, _ = open_tile(dtype, form, call, first * columns + column, rows * size, scratch)
         scale = call.number(WEIGHT)
         block = block._replace(scale=scale, wide=is_wide(dtype, scale, block.z, block.q))
 
-        def by(way: _Way, block: Block) -> tuple[Any, ...]:
-            _write_fields(way, call, block, fields)
+        def add(mode: _Mode, block: Block) -> tuple[Any, ...]:
+            _write_fields(mode, call, block, fields)
             to = sums + pitch * (2 * FIELDS) + first * (8 * FIELDS)
-            _add_up(way, rows, size, fields, sums + column * 8, pitch, to)
+            _add_up(mode, rows, size, fields, sums + column * 8, pitch, to)
             return ()
 
-        # A product with a weight has more digits than float32.
+        # A product with a weight needs more digits than float32 has.
         narrow = (block.w.code == MISSING) & (scale == 1.0) & (block.wide == 0)
         branch(
             narrow,
-            lambda: by(_Way(dtype, dtype, (NUMERATOR, LABEL, COUNT)), block._replace(w=ABSENT)),
-            lambda: by(_Way(dtype, np.float64, tuple(range(FIELDS))), block),
+            lambda: add(_Mode(dtype, dtype, (NUMERATOR, LABEL, COUNT)), block._replace(w=ABSENT)),
+            lambda: add(_Mode(dtype, np.float64, tuple(range(FIELDS))), block),
         )
 
     for_each(strips * pieces, tile)

@@ -1,7 +1,7 @@
-"""All that is used of Numba which it promises to nobody, and may change in its next release.
+"""All that is used of Numba's internals, which may change in any release.
 
-So ``pyproject.toml`` has an upper bound on Numba.  Before it is raised,
-``tests/test_numba_internals.py`` tells by name what a release has changed.
+So ``pyproject.toml`` has an upper bound on Numba.  Before raising it, run
+``tests/test_numba_internals.py``, which tells by name what a release has changed.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ __all__ = [
 
 def target() -> tuple[str, str, str]:
     """Return the triple, name and features of the processor that Numba compiles for."""
-    found: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
-    return found
+    processor: tuple[str, str, str] = cpu_target.target_context.codegen().magic_tuple()
+    return processor
 
 
 def refresh() -> None:
-    """Have a compilation that has begun meet functions that were defined since."""
+    """Let a compilation that has begun see functions that were defined since."""
     cpu_target.typing_context.refresh()
     cpu_target.target_context.refresh()
 
 
 def cache_search(altered: Callable[[type], type]) -> Any:
-    """Return Numba's search for a folder of compiled code, with each of its ways altered.
+    """Return Numba's search for a cache folder, with each of its locators altered.
 
     It is called with a function, and has a ``locator``.
     """
@@ -59,24 +59,24 @@ def cache_search(altered: Callable[[type], type]) -> Any:
     return Search
 
 
-# Once its threads have started.  The public functions take a lock that forked processes share.
+# For use after the threads have started.  Numba's public functions take a lock that forks share.
 
 
 def number_of_threads() -> int:
-    """Return how many threads Numba would use for what this thread calls."""
+    """Return how many threads Numba would use for calls of this thread."""
     count: int = parallel._get_num_threads()
     return count
 
 
 def set_number_of_threads(count: int) -> None:
-    """Set how many threads Numba uses for what this thread calls."""
+    """Set how many threads Numba uses for calls of this thread."""
     parallel._set_num_threads(count)
 
 
 def function_type(*arguments: Any) -> Any:
-    """Return the type, for ctypes, of compiled code that is called by its address.
+    """Return the ctypes type of a function of Numba that is called by its address.
 
-    It is told where to put the result and an exception, and returns 0 if there is none.
+    It takes pointers to a result and an exception first, and returns 0 if none was raised.
     """
     return ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_void_p, *arguments)
 
@@ -84,7 +84,7 @@ def function_type(*arguments: Any) -> Any:
 def object_code(
     function: Callable[..., Any], signature: tuple[Any, ...], **options: Any
 ) -> tuple[str, bytes]:
-    """Return the name that a function has as compiled code, and the object file with that."""
+    """Return the symbol of a compiled function, and the object file that defines it."""
     disabled, config.DISABLE_JIT = config.DISABLE_JIT, False
     try:
         dispatcher = njit(**options)(function)
@@ -97,7 +97,7 @@ def object_code(
 
 
 def keep_with_code(context: Any, builder: Any, value: Any) -> None:
-    """Have a value pickled with the function that is being compiled, and with all that call it.
+    """Pickle a value with the function that is being compiled, and with all its callers.
 
     It is unpickled before their code is loaded.
     """

@@ -20,15 +20,13 @@ from .view import LABELS, LOGITS, RESULT, Call
 
 
 def add_to_slices(_dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> Sums:
-    """Add up rows, of which the call has as many as the view has columns."""
+    """Add rows to the sums of their slices; the columns of the view are their number."""
     rows, codes, slices = (call.array(row).address for row in (LOGITS, LABELS, RESULT))
 
     def add(k: Any) -> None:
-        place = slices + get(codes, k) * (8 * FIELDS)
-        known, more = (
-            load(np.float64, at, FLOAT64, FIELDS) for at in (place, rows + k * (8 * FIELDS))
-        )
-        store(known + more, place)
+        address = slices + get(codes, k) * (8 * FIELDS)
+        sums = load(np.float64, address, FLOAT64, FIELDS)
+        store(sums + load(np.float64, rows + k * (8 * FIELDS), FLOAT64, FIELDS), address)
 
     for_each(call.columns, add)
     return no_sums(group)
