@@ -10,7 +10,6 @@ logits, then in float64.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -58,7 +57,6 @@ from .processor import reads_ahead
 from .softplus import (
     begin_exp_minus_abs_normal,
     end_exp_minus_abs_normal,
-    exp_minus_abs_and_rest,
     log1p_wide,
     vanished,
 )
@@ -153,6 +151,14 @@ def add_weighted_step(dtype: Any, total: Any, lost: Any, values: Any, w: Any) ->
             product = weight * value
             total, lost = add_to(total, lost + fma(weight, value, -product), dtype, product)
     return total, lost
+
+
+def folded(dtype: Any, values: Any) -> Any:
+    """Return the values of a step, added up to ``LANES`` of them."""
+    for _ in range((step_of(dtype) // LANES).bit_length() - 1):
+        one, two = split(values, 2)
+        values = one + two
+    return values
 
 
 def sum_lanes(total: Any, lost: Any) -> tuple[Any, Any]:
@@ -309,19 +315,22 @@ def read_step(
 
 def values_of(dtype: Any, x: Any, element: Element, block: Block) -> Any:
     """Return the losses; those that are given stand in the place of the logits."""
+    formula = block.formula
     (values,) = branch(
         block.z.code == MISSING,
         lambda: (element.x,),
-        lambda: (block.formula.loss(element, *exp_minus_abs_and_rest(dtype, x)),),
+        lambda: (formula.loss(*formula.begin(dtype, x, element)),),
     )
     return values
 
 
 @apart("fffff")
-def _sums(dtype: Any, block: Block, reduction: Any, scaled: bool) -> tuple[Any, ...]:
+def _sums(
+    dtype: Any, block: Block, reduction: Any, scaled: bool, alike: bool = False
+) -> tuple[Any, ...]:
     """Return sum w value and sum w, each with what it lost, and the number of w that are not 0.
 
-    What the reduction doesn't divide by stays 0.
+    What the reduction doesn't divide by stays 0.  ``alike`` tells that all weights are 1.
     """
     size = block.size
     block = with_tails(block, step_of(dtype))
@@ -331,11 +340,17 @@ def _sums(dtype: Any, block: Block, reduction: Any, scaled: bool) -> tuple[Any, 
         k: Any, total: Any, lost: Any, weight: Any, weight_lost: Any, present: Any
     ) -> tuple[Any, ...]:
         def compute(computed: Any) -> tuple[Any, Any]:
-            x, element, w, _ = read_step(dtype, computed, k, block, np.float64, scaled)
-            return to_float64_from_memory(values_of(dtype, x, element, block)), w
+            x, element, w, included = read_step(dtype, computed, k, block, np.float64, scaled)
+            values = values_of(dtype, x, element, block)
+            if alike:
+                values = folded(dtype, *included(values))
+            return to_float64_from_memory(values), w
 
         values, w = in_precision(dtype, block.wide != 0, compute)
-        total, lost = add_weighted_step(dtype, total, lost, values, w)
+        if alike:
+            total, lost = add_to(total, lost, dtype, values)
+        else:
+            total, lost = add_weighted_step(dtype, total, lost, values, w)
 
         weight, weight_lost = branch(
             reduction == MEAN,
@@ -502,20 +517,29 @@ def branch_on_usual(
     """Return what ``compute`` makes of a block, by code of its own for the usual ones.
 
     Those have logits and labels of the dtype that is computed in; whether labels are smoothed is
-    known as well.  What need not be asked in each step leaves its instructions in one piece.
+    known as well, or, of a formula with parameters, that they are not.  What need not be asked in
+    each step leaves its instructions in one piece.  So do the usual parameters of a formula.
     """
     code, itemsize = own_format(dtype)
     x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
     usual = (block.x.code == code) & (block.z.code == code)
+    known = block._replace(x=x, z=z, smooth=False)
 
-    def known() -> tuple[Any, ...]:
-        return branch(
-            block.smooth,
-            lambda: compute(block._replace(x=x, z=z, smooth=True)),
-            lambda: compute(block._replace(x=x, z=z, smooth=False)),
-        )
+    def either() -> tuple[Any, ...]:
+        smoothed = known._replace(smooth=True)
+        return branch(block.smooth, lambda: compute(smoothed), lambda: compute(known))
 
-    return branch(usual, known, lambda: compute(block))
+    def of_formula() -> tuple[Any, ...]:
+        alike, parameters = True, []
+        for given, value in zip(known.parameters, known.formula.usual, strict=True):
+            alike = alike if value is None else (given == value) & alike
+            parameters.append(given if value is None else real(block.size, value))
+        special = known._replace(parameters=tuple(parameters))
+        return branch(alike, lambda: compute(special), lambda: compute(known))
+
+    if block.formula.usual:
+        return branch(usual & (block.b == 0.0), of_formula, lambda: compute(block))
+    return branch(usual, either, lambda: compute(block))
 
 
 def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
@@ -525,11 +549,13 @@ def total_loss(dtype: Any, block: Block, weight: Any) -> tuple[Any, Any]:
         return total_exact(block._replace(scale=weight), integer(weight, SUM))[:2]
 
     def usual() -> tuple[Any, Any]:
-        if block.formula.linear_part:
-            total, lost = branch_on_usual(dtype, block, partial(total_merged, dtype))
-        else:
-            wide = is_wide(dtype, real(block.size, 1.0), block.z)
-            total, lost, *_ = _sums(dtype, block._replace(wide=wide), integer(weight, SUM), False)
+        def compute(known: Block) -> Any:
+            if known.formula.linear_part:
+                return total_merged(dtype, known)
+            wide = is_wide(dtype, real(known.size, 1.0), known.z)
+            return _sums(dtype, known._replace(wide=wide), integer(weight, SUM), False, True)[:2]
+
+        total, lost = branch_on_usual(dtype, block, compute)
         size = absolute(total)
         return branch(
             (size > TINY) & (size < np.inf), lambda: (weight * total, weight * lost), exact

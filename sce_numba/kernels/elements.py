@@ -34,7 +34,7 @@ import numpy as np
 
 from .fused import fma
 from .lanes import absolute, bits, branch, from_bits, select, to_dtype
-from .softplus import log1p, positive_part, sigmoid_from_exp, sign_of
+from .softplus import exp_minus_abs_and_rest, log1p, positive_part, sigmoid_from_exp, sign_of
 
 
 class Element(NamedTuple):
@@ -57,16 +57,19 @@ class Element(NamedTuple):
 class Formula:
     """What the kernels know of a loss; the name tells it from others.
 
-    Loss, gradient and hessian are functions of an element and of t and d, exp(-|x|) = t (1 + d).
+    Loss, gradient and hessian are functions of what ``begin`` makes of the dtype and the value of
+    logits, and of an element, whose dtype may be wider.
     """
 
     name: str
-    loss: Callable[[Element, Any, Any], Any] = field(compare=False, repr=False)
-    gradient: Callable[[Element, Any, Any], Any] = field(compare=False, repr=False)
-    hessian: Callable[[Element, Any, Any], Any] | None = field(compare=False, repr=False)
+    begin: Callable[[Any, Any, Element], tuple[Any, ...]] = field(compare=False, repr=False)
+    loss: Callable[..., Any] = field(compare=False, repr=False)
+    gradient: Callable[..., Any] = field(compare=False, repr=False)
+    hessian: Callable[..., Any] | None = field(compare=False, repr=False)
     # Where logarithms merge, as sum loss = sum linear_part + log prod (1 + t), else None.
     linear_part: Callable[[Element], Any] | None = field(compare=False, repr=False)
-    parameters: int = 0  # how many numbers it takes
+    # The numbers that it takes: what they are where code is of its own, or None for any.
+    usual: tuple[float | None, ...] = ()
 
 
 def linear_part(element: Element) -> Any:
@@ -85,6 +88,11 @@ def _sides(element: Element) -> tuple[Any, Any, Any]:
     assert element.q is not None
     q, label, negative = element.q(), fma(a, z, b), fma(a, 1.0 - z, b)
     return negative, q * label, fma(q, label, negative)
+
+
+def begin(dtype: Any, x: Any, element: Element) -> tuple[Any, ...]:
+    """Return the element, and t and d of exp(-|x|) = t (1 + d)."""
+    return element, *exp_minus_abs_and_rest(dtype, x)
 
 
 def loss(element: Element, t: Any, _d: Any) -> Any:
@@ -150,4 +158,4 @@ def hessian(element: Element, t: Any, d: Any) -> Any:
     return select(element.x == element.x, result, element.x)
 
 
-SIGMOID = Formula("sigmoid", loss, gradient, hessian, linear_part)
+SIGMOID = Formula("sigmoid", begin, loss, gradient, hessian, linear_part)

@@ -6,17 +6,19 @@ Lin, Goyal, Girshick, He and Dollár, "Focal loss for dense object detection", 2
 
     loss = (alpha_p p + alpha_n n) (1 - p_t)^gamma ce,  p_t = p sigmoid(x) + n sigmoid(-x)
 
-``q = 1 - p_t`` would lose all its digits where the prediction is good.  With ``s = sigmoid(-|x|)``,
-which is at most 1/2, and with ``c = n`` for x >= 0, ``c = p`` for x < 0, it is a sum of terms that
-are not negative, and so is, for labels 0 and 1, the derivative but for the sign of x::
+``q = 1 - p_t`` would lose all its digits where the prediction is good.  With ``t = exp(-|x|)``,
+``r = 1 / (1 + t)``, and with ``c, o = n, p`` for x >= 0, ``c, o = p, n`` for x < 0, it is a sum of
+terms that are not negative, and so is, for labels 0 and 1, the derivative but for the sign of x::
 
-    q  = c (1 - 2 s) + s
-    q' = sign(x) (2 c - 1) s (1 - s)
+    q  = top r,  top = c + o t
+    q' = sign(x) (2 c - 1) t r^2
     d loss / dx = alpha q^gamma (ce' + gamma q' / q ce)
 
-An error of ``q`` appears gamma times in its power, so that either comes in two parts, of which the
-second is what rounding lost of the first.  The power of the whole part of gamma is a product; that
-of the rest is ``exp(rest log q)``, with ``log q = k ln 2 + log1p(f)`` for ``q = 2^k (1 + f)``.
+An error of ``q`` appears gamma times in its power, so that what either is made of comes in two
+parts, of which the second, ``_low``, is what rounding lost of the first.  For labels 0 and 1 little
+is lost: steps that have no others skip the rest, which changes none of their bits.  The power of
+the whole part of gamma is a product; that of a half is a root, that of any other rest is ``exp(rest
+log q)``, with ``log q = k ln 2 + log1p(f)`` for ``q = 2^k (1 + f)``.
 
 The plain loss takes infinite logits literally, and thus this one does.  A negative ``q``, of labels
 outside [0, 1], has no power but those of whole numbers.
@@ -35,12 +37,14 @@ from .lanes import (
     absolute,
     bits,
     branch,
+    differ,
     from_bits,
     loop_while,
     real,
     rounded,
     select,
     spread_like,
+    square_root,
     to_dtype,
     to_float64,
 )
@@ -67,12 +71,14 @@ class _Parameters(NamedTuple):
 class _Shares(NamedTuple):
     """What loss and gradient have in common: see the formulas above."""
 
-    s: Any
-    rest: Any  # 1 - s
-    difference: Any  # 2 c - 1
-    alpha: Any
-    q: Any
-    power: _Pair
+    element: Element
+    t: _Pair
+    c: Any
+    share: _Pair  # t / top
+    r: Any
+    r_more: Any  # what r lacks, in relation to it
+    factor: _Pair  # alpha q^gamma
+    ce: Any
 
 
 def _exact_product(a: Any, b: Any) -> _Pair:
@@ -80,26 +86,56 @@ def _exact_product(a: Any, b: Any) -> _Pair:
     return product, fma(a, b, -product)
 
 
-def _shares(element: Element, t: Any, d: Any) -> _Shares:
+def begin(narrow: Any, x: Any, element: Element) -> _Shares:
+    """Return what loss and gradient have in common."""
+    t, d = exp_minus_abs_and_rest(narrow, x, fine=True)
+    ce = elements.loss(element._replace(has_q=False), t, d)
     dtype, x, z, a, b = element.dtype, element.x, element.z, element.a, element.b
-    parameters = _Parameters(*element.parameters)
-    other = 1.0 - z
-    p, n, n_low = fma(a, z, b), fma(a, other, b), (1.0 - other) - z
+    t, d = to_dtype(t, dtype), to_dtype(d, dtype)
+    t_low, other, parameters = t * d, 1.0 - z, _Parameters(*element.parameters)
+    p, n = branch(element.smooth, lambda: (fma(a, z, b), fma(a, other, b)), lambda: (z, other))
     below = sign_of(dtype, x) < 0
-    c, c_low = select(below, p, n), select(below, 0.0, n_low)
-    # As in `softplus.sigmoid_from_exp`, but with both parts.
-    v = 1.0 + t
-    s = t / v
-    rest = 1.0 - s
-    s_low = rest * fma(s, d - (t - (v - 1.0)), fma(-s, v, t))
-    # With w = 1 - 2 s.
-    difference, w = fma(c, 2.0, -1.0), fma(s, -2.0, 1.0)
-    q = fma(c, w, s)
-    lost = fma(c_low, w, fma(c, w, -q) + s) + c * fma(s, -2.0, 1.0 - w)
-    power = _power(dtype, (q, fma(-difference, s_low, lost)), parameters)
-    alpha_p, alpha_n = (spread_like(number, dtype, x) for number in parameters[:2])
-    alpha = fma(alpha_p, p, fma(alpha_n, n, alpha_n * n_low))
-    return _Shares(s, rest, difference, alpha, q, power)
+    c, o = select(below, p, n), select(below, n, p)
+    alpha_p, alpha_n = parameters.alpha_p, parameters.alpha_n
+    positive, negative = spread_like(alpha_p, dtype, x), spread_like(alpha_n, dtype, x)
+
+    def rounded_off() -> Any:
+        """Return what alpha lacks as alpha_p and alpha_n are rounded to float32."""
+        if dtype is np.float64:
+            return c - c
+        low_p, low_n = (
+            spread_like(alpha - to_float64(rounded(alpha, dtype)), dtype, x)
+            for alpha in (alpha_p, alpha_n)
+        )
+        return fma(low_p, p, low_n * n)
+
+    def of_hard_labels() -> tuple[Any, ...]:
+        top, share = (fma(o, t, c), o * t_low), (fma(c, t, o), c * t_low)
+        return *top, *share, fma(positive, p, negative * n), rounded_off()
+
+    def of_any() -> tuple[Any, ...]:
+        other_low = (1.0 - other) - z
+        product, product_low = _exact_product(o, t)
+        top, lost = two_sum(c, product)
+        lost = fma(other_low, select(below, t, 1.0), lost + product_low)
+        top_low = fma(o, t_low, lost)
+        by = select(top == 0.0, 1.0, top)
+        share = select(top == 0.0, 1.0, t / by)  # where top is 0 so is t, and both are the same
+        share_low = (fma(-share, top, t) + fma(-share, top_low, t_low)) / by
+        one, one_low = _exact_product(positive, p)
+        two, two_low = _exact_product(negative, n)
+        alpha, lost = two_sum(one, two)
+        alpha_low = fma(negative, other_low, lost + (one_low + two_low)) + rounded_off()
+        return top, top_low, share, share_low, alpha, alpha_low
+
+    top, top_low, *share, alpha, alpha_low = branch(differ(c * o, c - c), of_any, of_hard_labels)
+    r = 1.0 / (1.0 + t)
+    r_more = fma(-r, t_low, fma(-r, t, 1.0 - r))
+    q, q_low = _exact_product(top, r)
+    power, low = _power(dtype, (q, fma(q, r_more, fma(top_low, r, q_low))), parameters)
+    factor, factor_low = _exact_product(alpha, power)
+    factor_low = fma(alpha_low, power, fma(alpha, low, factor_low))
+    return _Shares(element, (t, t_low), c, tuple(share), r, r_more, (factor, factor_low), ce)
 
 
 def _times(one: _Pair, two: _Pair) -> _Pair:
@@ -119,10 +155,19 @@ def _power(dtype: Any, q: _Pair, parameters: _Parameters) -> _Pair:
     """Return q^gamma; the usual square is not worth a loop."""
     whole, rest = parameters.whole, parameters.rest
 
-    def of_any() -> _Pair:
+    def of_none() -> _Pair:
         one = spread_like(real(rest, 1.0), dtype, q[0])
+        return one, one - one
+
+    def of_any() -> _Pair:
         first = branch(
-            rest != 0.0, lambda: _part_of_one(dtype, *q, parameters), lambda: (one, one - one)
+            rest == 0.0,
+            of_none,
+            lambda: branch(
+                rest + parameters.rest_low == 0.5,
+                lambda: _root(dtype, *q),
+                lambda: _part_of_one(dtype, *q, parameters),
+            ),
         )
         return loop_while(
             (*first, real(rest, 0.0)),
@@ -131,6 +176,14 @@ def _power(dtype: Any, q: _Pair, parameters: _Parameters) -> _Pair:
         )[:2]
 
     return branch((whole == 2.0) & (rest == 0.0), lambda: _times(q, q), of_any)
+
+
+def _root(dtype: Any, q: Any, q_low: Any) -> _Pair:
+    """Return the square root; NaN of less than 0."""
+    root, one = square_root(q), FORMATS[dtype].bias << FORMATS[dtype].fraction
+    # Bits of a number and of its reciprocal lie about as far from those of 1: good to an eighth.
+    reciprocal = from_bits(2 * one - bits(root))
+    return root, (fma(-root, root, q) + q_low) * (0.5 * reciprocal)
 
 
 def _part_of_one(dtype: Any, q: Any, q_low: Any, parameters: _Parameters) -> _Pair:
@@ -146,42 +199,43 @@ def _part_of_one(dtype: Any, q: Any, q_low: Any, parameters: _Parameters) -> _Pa
     first, second = n * ln2, fma(n, ln2_low, log1p(dtype, f))  # log q; the first is exact
     (one, one_low), (two, two_low) = _exact_product(rest, first), _exact_product(rest, second)
     total, lost = two_sum(one, two)
-    total, more = two_sum(total, rest_low * first)
-    lost = (lost + more) + (one_low + fma(rest_low, second, two_low))
-    power, d = exp_minus_abs_and_rest(dtype, total)
+    # Only their sum is small where q is near 1.
+    total, more = two_sum(total, rest_low * (first + second))
+    lost = (lost + more) + (one_low + two_low)
+    power, d = exp_minus_abs_and_rest(dtype, total, fine=True)
     power = select(q < 0.0, np.nan, power)
     return power, power * (d + lost)
 
 
-def _given(element: Element, t: Any, d: Any) -> tuple[Any, ...]:
-    """Return what loss and gradient begin with: t and d as wide as the element, shares and ce."""
-    plain = element._replace(has_q=False)
-    shares = _shares(element, to_dtype(t, element.dtype), to_dtype(d, element.dtype))
-    return plain, shares, elements.loss(plain, t, d)
-
-
-def loss(element: Element, t: Any, d: Any) -> Any:
+def loss(*given: Any) -> Any:
     """Return the loss."""
-    _, shares, ce = _given(element, t, d)
-    power, low = shares.power
+    shares = _Shares(*given)
+    (factor, factor_low), (_, t_low) = shares.factor, shares.t
+    factor = factor + factor_low
     # The plain loss leaves out d, which changes it by s d.
-    lost = power * (shares.s * to_dtype(d, element.dtype))
-    # Of an infinite one the low part would make NaN.
-    result = select(absolute(ce) == np.inf, ce, fma(power, ce, fma(low, ce, lost)))
-    return shares.alpha * result
+    return fma(factor, shares.ce, factor * (shares.r * t_low))
 
 
-def gradient(element: Element, t: Any, d: Any) -> Any:
+def gradient(*given: Any) -> Any:
     """Return the gradient."""
-    plain, shares, ce = _given(element, t, d)
-    s, rest, difference, alpha, q, (power, low) = shares
+    element, (t, t_low), c, (share, share_low), r, r_more, (factor, factor_low), ce = given
     dtype, x, parameters = element.dtype, element.x, _Parameters(*element.parameters)
-    gamma = parameters.whole + (parameters.rest + parameters.rest_low)
-    share = select(q == 0.0, 1.0, s / q)  # where q is 0 so is s, and both are the same
-    growth = spread_like(gamma, dtype, x) * (difference * share) * (rest * ce)
-    growth = select(absolute(x) == np.inf, 0.0, growth)  # where ce is infinite or NaN
-    slope = elements.gradient(plain, t, d) + from_bits(bits(growth) ^ sign_of(dtype, x))
-    return alpha * fma(power, slope, low * slope)
+    s, s_low = _exact_product(t, r)
+    s_low = fma(s, r_more, fma(t_low, r, s_low))
+    # growth = gamma q' / q ce, but for its sign
+    gamma = spread_like(parameters.whole + (parameters.rest + parameters.rest_low), dtype, x)
+    gamma = gamma * fma(c, 2.0, -1.0)
+    one, one_low = _exact_product(gamma, share)
+    two, two_low = _exact_product(r, ce)
+    one_low = fma(gamma, share_low, one_low)
+    two_low = fma(r, r * t_low, fma(two, r_more, two_low))
+    growth, low = _times((one, one_low), (two, two_low))
+    infinite = absolute(x) == np.inf  # then ce is infinite or NaN
+    growth, low = (select(infinite, 0.0, part) for part in (growth, low))
+    slope = (c - s) + (growth + (low - s_low))
+    slope = from_bits(bits(slope) ^ sign_of(dtype, x))
+    return fma(factor, slope, factor_low * slope)
 
 
-FOCAL = Formula("focal", loss, gradient, None, None, parameters=len(_Parameters._fields))
+_USUAL = _Parameters(None, None, whole=2.0, rest=0.0, rest_low=0.0)
+FOCAL = Formula("focal", begin, loss, gradient, None, None, _USUAL)

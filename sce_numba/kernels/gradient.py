@@ -136,18 +136,18 @@ def _differentiate(
     def step(k: Any, total: Any, lost: Any) -> tuple[Any, Any]:
         def compute(computed: Any) -> tuple[Any, Any]:
             x, element, w, included = read_step(dtype, computed, k, block)
-            t, d = exp_minus_abs_and_rest(dtype, x)
+            given = formula.begin(dtype, x, element)
             factors = w * spread(block.scale, computed, width)
             # Once more, as the scale may be infinite or NaN.
-            (slopes,) = included(gradient(element, t, d) * factors)
+            (slopes,) = included(gradient(*given) * factors)
             _put(dtype, k, size, rounded(slopes, dtype), target)
 
             def curvature() -> tuple[Any]:
                 assert hessian is not None
-                return (hessian(element, t, d),)
+                return (hessian(*given),)
 
             is_second = second == HESSIAN if hessian else False
-            (values,) = branch(is_second, curvature, lambda: (loss(element, t, d),))
+            (values,) = branch(is_second, curvature, lambda: (loss(*given),))
 
             def put_values() -> tuple[Any, Any]:
                 (weighted,) = included(values * factors)
@@ -275,7 +275,11 @@ def slopes(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums
         block = block._replace(scale=factor, wide=wide)
 
         def usual() -> Any:
-            return _differentiate(dtype, block, second, first.target, other.target)
+            def compute(known: Block) -> Any:
+                return _differentiate(dtype, known, second, first.target, other.target)
+
+            own = block.formula.usual
+            return branch_on_usual(dtype, block, compute) if own else compute(block)
 
         if form.by_element or not block.formula.linear_part:
             total, lost = usual()

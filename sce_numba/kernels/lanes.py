@@ -81,6 +81,9 @@ class Lanes:
     def __truediv__(self, other: Any) -> Lanes:
         return self._with("fdiv", other)
 
+    def __rtruediv__(self, other: Any) -> Lanes:
+        return self._with("fdiv", other, swap=True)
+
     def __neg__(self) -> Lanes:
         return Lanes(
             self.builder, (self.builder.fneg if self.is_float else self.builder.neg)(self.value)
@@ -165,6 +168,11 @@ def absolute(x: Any) -> Any:
     return llvm_function("fabs", x) if isinstance(x, Lanes) else np.abs(x)
 
 
+def square_root(x: Any) -> Any:
+    """Return the square root, NaN of a negative number."""
+    return llvm_function("sqrt", x) if isinstance(x, Lanes) else np.sqrt(x)
+
+
 def select(condition: Any, yes: Any, no: Any) -> Any:
     """Return ``yes`` where the condition holds, else ``no``; one of them may be a number."""
     if type(condition) is bool:
@@ -221,9 +229,9 @@ def to_dtype(x: Any, dtype: Any) -> Any:
 
 
 def rounded(x: Any, dtype: Any) -> Any:
-    """Return float64 lanes rounded to ``dtype``, which may be theirs already."""
+    """Return float64 numbers rounded to ``dtype``, which may be theirs already."""
     if not isinstance(x, Lanes):
-        return x.astype(dtype)
+        return np.asarray(x).astype(dtype)
     kind = _like(x.value.type, _llvm_type(dtype))
     return x if x.value.type == kind else Lanes(x.builder, x.builder.fptrunc(x.value, kind))
 

@@ -177,16 +177,27 @@ def _exp_reduced_less_one(dtype: Any, r: Any) -> Any:
     return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2, after), r)
 
 
-def exp_minus_abs_and_rest(dtype: Any, x: Any) -> tuple[Any, Any]:
-    """Return t and a tiny d for exp(-|x|) = t (1 + d), subnormal results included."""
+def exp_minus_abs_and_rest(dtype: Any, x: Any, fine: bool = False) -> tuple[Any, Any]:
+    """Return t and a tiny d for exp(-|x|) = t (1 + d), subnormal results included.
+
+    With a ``fine`` d this has some digits more.
+    """
     form = FORMATS[dtype]
-    r, shifted = _reduced(dtype, _size_bits(dtype, x, form.smallest), RAISED)
-    less_one = _exp_reduced_less_one(dtype, r)
+    size_bits = _size_bits(dtype, x, form.smallest)
+    r, shifted = _reduced(dtype, size_bits, RAISED)
+    after = side_by_side if dtype is np.float64 else _as_it_is
+    square, p = r * r, _polynomial(r, form.p, 2, after)
+    less_one = fma(square, p, r)
     e = 1.0 + less_one
     # 2^RAISED times too large, no result is subnormal until the product, which is rounded once.
     raised = from_bits(bits(e) + (bits(shifted) << form.fraction))
     # What the sum lost; that it is to be divided by e, between 0.7 and 1.5, doesn't show.
-    return raised * 2.0**-RAISED, less_one - (e - 1.0)
+    d = less_one - (e - 1.0)
+    if fine:
+        n, (high, low) = shifted - (form.magic + RAISED), form.ln2
+        r_low = fma(n, -low, fma(n, -high, -from_bits(size_bits)) - r)
+        d = fma(square, p, r - (e - 1.0)) + r_low
+    return raised * 2.0**-RAISED, d
 
 
 def exp_minus_abs_wide(x: Any) -> Any:

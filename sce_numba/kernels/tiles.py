@@ -157,6 +157,6 @@ def open_tile(
         q = in_own_dtype(dtype, q, size, scratch + (CONVERTED + 1) * ROW, tails)
     smoothing = call.number(SMOOTHING)
     rest = 1.0 - smoothing, 0.5 * smoothing, one, integer(size, 0), tails, smoothing != 0.0
-    parameters = tuple(call.parameter(k) for k in range(form.formula.parameters))
+    parameters = tuple(call.parameter(k) for k in range(len(form.formula.usual)))
     operands = size, taken(LOGITS), taken(LABELS), w, q, keep
     return Block(*operands, *rest, form.formula, parameters), weight
