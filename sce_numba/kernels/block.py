@@ -331,15 +331,17 @@ def _sums(dtype: Any, block: Block, reduction: Any, scaled: bool) -> tuple[Any, 
         k: Any, total: Any, lost: Any, weight: Any, weight_lost: Any, present: Any
     ) -> tuple[Any, ...]:
         def compute(computed: Any) -> tuple[Any, Any]:
-            x, element, w, _ = read_step(dtype, computed, k, block, np.float64, scaled)
+            weights = dtype if isinstance(block.w.code, int) else np.float64
+            x, element, w, _ = read_step(dtype, computed, k, block, weights, scaled)
             return to_float64_from_memory(values_of(dtype, x, element, block)), w
 
         values, w = in_precision(dtype, block.wide != 0, compute)
-        total, lost = add_weighted_step(dtype, total, lost, values, w)
+        wide = to_float64_from_memory(w)
+        total, lost = add_weighted_step(dtype, total, lost, values, wide)
 
         weight, weight_lost = branch(
             reduction == MEAN,
-            lambda: add_step(dtype, weight, weight_lost, w),
+            lambda: add_step(dtype, weight, weight_lost, wide),
             lambda: (weight, weight_lost),
         )
 
@@ -501,18 +503,22 @@ def branch_on_usual(
 ) -> tuple[Any, ...]:
     """Return what ``compute`` makes of a block, by code of its own for the usual ones.
 
-    Those have logits and labels of the dtype that is computed in; whether labels are smoothed is
-    known as well.  What need not be asked in each step leaves its instructions in one piece.
+    Those have logits, labels and weights of the dtype that is computed in; whether labels are
+    smoothed is known as well.  What need not be asked in each step leaves its instructions in one
+    piece.
     """
     code, itemsize = own_format(dtype)
     x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
-    usual = (block.x.code == code) & (block.z.code == code)
+    usual, w = (block.x.code == code) & (block.z.code == code), block.w
+    if not is_absent(w):
+        usual = usual & (w.code == code)
+        w = w._replace(code=code, itemsize=itemsize)
 
     def known() -> tuple[Any, ...]:
         return branch(
             block.smooth,
-            lambda: compute(block._replace(x=x, z=z, smooth=True)),
-            lambda: compute(block._replace(x=x, z=z, smooth=False)),
+            lambda: compute(block._replace(x=x, z=z, w=w, smooth=True)),
+            lambda: compute(block._replace(x=x, z=z, w=w, smooth=False)),
         )
 
     return branch(usual, known, lambda: compute(block))
