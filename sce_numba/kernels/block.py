@@ -516,9 +516,9 @@ def branch_on_usual(
 
     def known() -> tuple[Any, ...]:
         return branch(
-            block.smooth,
-            lambda: compute(block._replace(x=x, z=z, w=w, smooth=True)),
+            block.b == 0.0,
             lambda: compute(block._replace(x=x, z=z, w=w, smooth=False)),
+            lambda: compute(block._replace(x=x, z=z, w=w, smooth=True)),
         )
 
     return branch(usual, known, lambda: compute(block))
