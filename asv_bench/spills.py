@@ -39,13 +39,13 @@ USUAL, BY_ELEMENT = Form(staged=False, by_element=False), Form(staged=False, by_
 # Jobs, and the functions whose loops count, as code for the usual dtypes comes first.
 LOOPS = {
     "mean": ("totals", USUAL, "total_merged"),
-    "mean, other dtypes or smoothing": ("totals", USUAL, "total_merged.1"),
+    "mean, other dtypes": ("totals", USUAL, "total_merged.2"),
     "mean and gradient": ("slopes", USUAL, "_differentiate_merged"),
-    "the same, other dtypes or smoothing": ("slopes", USUAL, "_differentiate_merged.1"),
+    "the same, other dtypes": ("slopes", USUAL, "_differentiate_merged.2"),
     "`NONE`": ("losses", USUAL, "_write_part"),
-    "`NONE`, other dtypes or smoothing": ("losses", USUAL, "_write_part.1"),
+    "`NONE`, other dtypes": ("losses", USUAL, "_write_part.2"),
     "a weight for each element": ("totals", BY_ELEMENT, "_sums.1"),
-    "a weight for each element, other dtypes or smoothing": ("totals", BY_ELEMENT, "_sums.2"),
+    "a weight for each element, other dtypes": ("totals", BY_ELEMENT, "_sums.3"),
     "the same, and gradient": ("slopes", BY_ELEMENT, "_differentiate"),
 }
 DTYPES = np.float32, np.float64

@@ -17,7 +17,7 @@ BOUNDS = {
         "a weight for each element": (45, 135),
     },
     "haswell": {
-        "mean": (115, 260),
+        "mean": (110, 220),
         "mean and gradient": (190, 315),
         "`NONE`": (365, 520),
         "a weight for each element": (375, 665),

@@ -340,7 +340,8 @@ def _sums(
         k: Any, total: Any, lost: Any, weight: Any, weight_lost: Any, present: Any
     ) -> tuple[Any, ...]:
         def compute(computed: Any) -> tuple[Any, Any]:
-            x, element, w, included = read_step(dtype, computed, k, block, np.float64, scaled)
+            weights = dtype if isinstance(block.w.code, int) else np.float64
+            x, element, w, included = read_step(dtype, computed, k, block, weights, scaled)
             values = values_of(dtype, x, element, block)
             if alike:
                 values = folded(dtype, *included(values))
@@ -348,13 +349,15 @@ def _sums(
 
         values, w = in_precision(dtype, block.wide != 0, compute)
         if alike:
+            wide = to_float64(w)
             total, lost = add_to(total, lost, dtype, values)
         else:
-            total, lost = add_weighted_step(dtype, total, lost, values, w)
+            wide = to_float64_from_memory(w)
+            total, lost = add_weighted_step(dtype, total, lost, values, wide)
 
         weight, weight_lost = branch(
             reduction == MEAN,
-            lambda: add_step(dtype, weight, weight_lost, w),
+            lambda: add_step(dtype, weight, weight_lost, wide),
             lambda: (weight, weight_lost),
         )
 
@@ -516,18 +519,21 @@ def branch_on_usual(
 ) -> tuple[Any, ...]:
     """Return what ``compute`` makes of a block, by code of its own for the usual ones.
 
-    Those have logits and labels of the dtype that is computed in; whether labels are smoothed is
-    known as well, or, of a formula with parameters, that they are not.  What need not be asked in
-    each step leaves its instructions in one piece.  So do the usual parameters of a formula.
+    Those have logits, labels and weights of the dtype that is computed in; whether labels are
+    smoothed is known as well, or, of a formula with parameters, that they are not.  What need not
+    be asked in each step leaves its instructions in one piece.  So do the usual parameters.
     """
     code, itemsize = own_format(dtype)
     x, z = (operand._replace(code=code, itemsize=itemsize) for operand in (block.x, block.z))
-    usual = (block.x.code == code) & (block.z.code == code)
-    known = block._replace(x=x, z=z, smooth=False)
+    usual, w = (block.x.code == code) & (block.z.code == code), block.w
+    if not is_absent(w):
+        usual = usual & (w.code == code)
+        w = w._replace(code=code, itemsize=itemsize)
+    known = block._replace(x=x, z=z, w=w, smooth=False)
 
     def either() -> tuple[Any, ...]:
         smoothed = known._replace(smooth=True)
-        return branch(block.smooth, lambda: compute(smoothed), lambda: compute(known))
+        return branch(block.b == 0.0, lambda: compute(known), lambda: compute(smoothed))
 
     def of_formula() -> tuple[Any, ...]:
         alike, parameters = True, []
