@@ -26,7 +26,7 @@ from numba.extending import (
     infer_getattr,
     intrinsic,
     lower_getattr_generic,
-    overload,
+    register_jitable,
     typeof_impl,
 )
 
@@ -92,28 +92,14 @@ from .kernels.view import (
     WEIGHTS,
     WHERE,
 )
-from .loss_collections import GraphKeys
+from .njit_calls import compiled, is_given, public
 from .reduction import CODES, Reduction
 
 # ---- What is accepted -----------------------------------------------------------------------
 
 
-def _overload(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    decorate = overload(function, jit_options=CALLED | options, strict=False, prefer_literal=True)
-    return decorate
-
-
-def _given(value: Any) -> bool:
-    return not (value is None or isinstance(value, types.NoneType))
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float, types.Integer, types.Float, types.Boolean))
-
-
-def _refuse(value: Any, name: str, default: Any = None) -> None:
-    if _given(value) and value is not default:
-        raise TypingError(f"Argument `{name}` can't be given inside compiled code.")
 
 
 def _check_kind(value: Any, name: str, *, logits: bool = False) -> None:
@@ -137,47 +123,53 @@ def _computed(real: Any) -> int:
     return FLOAT32 if real == types.float32 else FLOAT64
 
 
-def _are_numbers(labels: Any, logits: Any, labels_name: str = "labels") -> bool:
-    """Tell whether labels and logits are numbers, not arrays; refuse all else."""
-    for value, name in ((labels, labels_name), (logits, "logits")):
-        if not _given(value):
-            raise TypingError(f"Argument `{name}` must not be None.")
-    _check_kind(labels, labels_name)
+def _are_numbers(call: Any) -> bool:
+    """Tell whether labels and logits are numbers, not arrays; refuse what can't be given."""
+    labels, logits, name = call.labels, call.logits, call.labels_name
+    for value, own in ((labels, name), (logits, "logits")):
+        if not is_given(value):
+            raise TypingError(f"Argument `{own}` must not be None.")
+    _check_kind(labels, name)
     _check_kind(logits, "logits", logits=True)
-    arrays = isinstance(labels, types.Array), isinstance(logits, types.Array)
-    if arrays[0] != arrays[1]:
+    numbers = not isinstance(logits, types.Array)
+    if numbers == isinstance(labels, types.Array):
         raise TypingError(
-            f"Arguments `{labels_name}` and `logits` must both be numbers or both be arrays, got "
+            f"Arguments `{name}` and `logits` must both be numbers or both be arrays, got "
             f"{labels} and {logits}."
         )
-    return not arrays[0]
+    _check_weights(call.weights)
+    if not _is_number(call.label_smoothing):
+        raise TypingError(
+            f"Argument `label_smoothing` must be a number from 0 to 1, got {call.label_smoothing}."
+        )
+    if is_given(call.pos_weight):
+        _check_kind(call.pos_weight, "pos_weight")
+        if numbers and not _is_number(call.pos_weight):
+            raise TypingError("Argument `pos_weight` must be a number beside numbers.")
+    if is_given(call.where):
+        where = types.unliteral(call.where)
+        if getattr(where, "dtype", where) != types.boolean:
+            raise TypingError(f"Argument `where` must be bool, got {where}.")
+    if is_given(call.alpha) and not _is_number(call.alpha):
+        raise TypingError(
+            f"Argument `alpha` must be a number from 0 to 1, or None, got {call.alpha}."
+        )
+    if call.gamma is not None and not _is_number(call.gamma):
+        raise TypingError(f"Argument `gamma` must be a number of at least 0, got {call.gamma}.")
+    return numbers
 
 
-def _check_arrays(
-    labels: Any, logits: Any, weights: Any, label_smoothing: Any, pos_weight: Any, where: Any,
-    labels_name: str = "multi_class_labels",
-) -> None:  # fmt: skip
-    """Refuse what can't be given beside arrays of labels and logits."""
-    if _are_numbers(labels, logits, labels_name):
+def _check_arrays(call: Any) -> None:
+    """Refuse what can't be given, and numbers in the place of arrays."""
+    if _are_numbers(call):
         raise TypingError(
             "Argument `logits` must be an array; use `sigmoid_cross_entropy_with_logits` or "
             "`sigmoid_cross_entropy_gradient` for numbers."
         )
-    _check_weights(weights)
-    if not _is_number(label_smoothing):
-        raise TypingError(
-            f"Argument `label_smoothing` must be a number from 0 to 1, got {label_smoothing}."
-        )
-    if _given(pos_weight):
-        _check_kind(pos_weight, "pos_weight")
-    if _given(where):
-        dtype = where.dtype if isinstance(where, types.Array) else types.unliteral(where)
-        if dtype != types.boolean:
-            raise TypingError(f"Argument `where` must be bool, got {where}.")
 
 
 def _check_weights(weights: Any) -> None:
-    if not _given(weights):
+    if not is_given(weights):
         raise TypingError("Argument `weights` must not be None.")
     if not _is_number(weights):
         _check_kind(weights, "weights")
@@ -226,6 +218,7 @@ def _member(context: Any, _builder: Any, _kind: Any, _value: Any, _name: str) ->
 # ---- Numbers --------------------------------------------------------------------------------
 
 
+@cache
 def _of_numbers(formula: Callable[..., Any]) -> Any:
     """Make a formula over lanes a function of numbers: labels, logits, and weight of positives.
 
@@ -233,10 +226,10 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
     """
 
     @intrinsic
-    def compiled(_typing, label, logit, pos_weight):
+    def compute(_typing, label, logit, pos_weight):
         real = types.unliteral(logit)
         dtype = np.float32 if real == types.float32 else np.float64
-        has_q = _given(pos_weight)
+        has_q = is_given(pos_weight)
         wide = types.float64 in map(types.unliteral, (label, logit, pos_weight))
         own = np.float64 if wide else dtype
 
@@ -258,16 +251,14 @@ def _of_numbers(formula: Callable[..., Any]) -> Any:
         returned = types.UniTuple(real, 2) if formula is _both else real
         return returned(label, logit, pos_weight), codegen
 
-    return compiled
+    def of_numbers(labels, logits, pos_weight):
+        return compute(labels, logits, pos_weight)
+
+    return compiled(of_numbers, forceinline=True)
 
 
 def _both(element: Any, t: Any, d: Any) -> tuple[Any, Any]:
     return elements.gradient(element, t, d), elements.hessian(element, t, d)
-
-
-_loss_of_numbers = _of_numbers(elements.loss)
-_gradient_of_numbers = _of_numbers(elements.gradient)
-_derivatives_of_numbers = _of_numbers(_both)
 
 
 # ---- Arrays ---------------------------------------------------------------------------------
@@ -329,9 +320,9 @@ class _Frame:
             self.enter(row)
         alpha, gamma, axis, scratch = kinds[OPERANDS + 1 :]
         self.put(SMOOTHING, self.number(OPERANDS, types.float64))
-        self.put(PARAMETERS, 0 if not _given(gamma) else 2 if _given(alpha) else 1)
+        self.put(PARAMETERS, 0 if not is_given(gamma) else 2 if is_given(alpha) else 1)
         for word, kind, k in ((ALPHA, alpha, 1), (GAMMA, gamma, 2)):
-            if _given(kind):
+            if is_given(kind):
                 self.put(word, self.number(OPERANDS + k, types.float64))
         axes = _axes_of(axis)
         named = on_stack(self.address, 8 * max(len(axes), 1))
@@ -339,9 +330,9 @@ class _Frame:
             value = values[OPERANDS + 3]
             own = builder.extract_value(value, k) if isinstance(axis, types.BaseTuple) else value
             put(named, k, Lanes(builder, context.cast(builder, own, kind, types.int64)))
-        self.put(AXES, len(axes) if _given(axis) else -1)
+        self.put(AXES, len(axes) if is_given(axis) else -1)
         self.put(NAMED, named)
-        self.put(SCRATCH_AT, self.array(OPERANDS + 4).data if _given(scratch) else 0)
+        self.put(SCRATCH_AT, self.array(OPERANDS + 4).data if is_given(scratch) else 0)
 
     def whole(self, number: int) -> Lanes:
         return Lanes(self.builder, ir.Constant(_WORD, number))
@@ -364,7 +355,7 @@ class _Frame:
         kind, place = types.unliteral(self.kinds[row]), ARRAYS + ROW * row
         if row == WEIGHTS:
             self.put(WEIGHT, Lanes(self.builder, ir.Constant(ir.DoubleType(), np.inf)))
-        if not _given(kind):
+        if not is_given(kind):
             self.put(ADDRESSES + row, 0)
             for word, number in ((CODE, MISSING), (NDIM, 0), (LENGTHS, 0)):
                 self.put(place + word, number)
@@ -449,31 +440,26 @@ def _entry(entry: str, jobs: tuple[Job, ...], rank: int, *words: tuple[int, int]
     return call
 
 
-def _scratch(size: Any) -> Any: ...
+@register_jitable(**CALLED)
+def _scratch():
+    return np.empty(SCRATCH + LINE, np.uint8)
 
 
-@_overload(_scratch)
-def _ol_scratch(size: Any) -> Any:
-    """Return scratch memory, or None."""
-    return (lambda size: np.empty(size, np.uint8)) if size.literal_value else lambda size: None
+@register_jitable(**CALLED)
+def _no_scratch():
+    return None
 
 
-def _refuse_misfit(misfit: Any, name: Any) -> Any: ...
-
-
-@_overload(_refuse_misfit)
-def _ol_refuse_misfit(misfit: Any, name: Any) -> Any:
-    """Raise an exception for what doesn't fit (see ``kernels.frame``)."""
-    labels = (
-        f"Arguments `{name.literal_value}` and `logits` must have the same shape. Labels are not "
-        "broadcast."
-    )
+@cache
+def _refusal(name: str) -> Any:
+    """Return what raises an exception for what doesn't fit (see ``kernels.frame``)."""
+    labels = f"Arguments `{name}` and `logits` must have the same shape. Labels are not broadcast."
     weights = (
         "weights can not be broadcast to values. Weights must be a scalar, or have as many "
         "dimensions as the values, each 1 or equal."
     )
 
-    def refuse(misfit, name):
+    def refuse(misfit):
         if misfit == LABELS:
             raise ValueError(labels)
         if misfit == WEIGHTS:
@@ -495,7 +481,7 @@ def _ol_refuse_misfit(misfit: Any, name: Any) -> Any:
         if misfit == WHERE:
             raise ValueError("Argument `where` can not be broadcast to the shape of the logits.")
 
-    return refuse
+    return compiled(refuse)
 
 
 def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
@@ -507,104 +493,122 @@ def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
         and logits.layout in "CF"
         and logits.aligned
         and labels.aligned
-        and all(not _given(other) or _is_number(other) for other in others)
+        and all(not is_given(other) or _is_number(other) for other in others)
     )
 
 
 def _formula(gamma: Any) -> elements.Formula:
-    return FOCAL if _given(gamma) else elements.SIGMOID
+    return FOCAL if is_given(gamma) else elements.SIGMOID
 
 
-def _evaluate(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    alpha: Any, gamma: Any, axis: Any, name: Any,
-) -> Any: ...  # fmt: skip
-
-
-@_overload(_evaluate)
-def _ol_evaluate(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    alpha: Any, gamma: Any, axis: Any, name: Any,
-) -> Any:  # fmt: skip
-    """Return the reduced loss, or the losses for ``None`` as the code of the reduction."""
-    real, formula = logits.dtype, _formula(gamma)
-    direct = _is_direct(labels, logits, weights)
-    direct = direct and not (_given(pos_weight) or _given(where) or _given(gamma))
+@cache
+def _evaluate(real: Any, code: int | None, direct: bool, formula: Any, name: str) -> Any:
+    """Return code of the reduced loss, or of the losses for None as the code of the reduction."""
     forms = [Form(False, False)] if direct else [Form(True, e, formula) for e in (False, True)]
-    size = 0 if direct else SCRATCH + LINE
-    jobs = _jobs("totals" if _given(code) else "losses", real, *forms)
-    reduction = code.literal_value if _given(code) else SUM
-    words = {COMPUTED: _computed(real), REDUCTION: reduction}
+    jobs = _jobs("losses" if code is None else "totals", real, *forms)
+    words = {COMPUTED: _computed(real), REDUCTION: SUM if code is None else code}
     run = _entry("evaluate_row" if direct else "evaluate", jobs, 0, *words.items())
+    scratch, refuse = _no_scratch if direct else _scratch, _refusal(name)
 
-    def reduce(
-        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, axis, name
-    ):  # fmt: skip
+    def reduce(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma, axis):
         found = run(
-            logits, labels, weights, where, pos_weight, None, None, smoothing, alpha, gamma, axis,
-            _scratch(size),
+            logits, labels, weights, where, pos_weight, None, None, label_smoothing, alpha, gamma,
+            axis, scratch(),
         )  # fmt: skip
-        _refuse_misfit(found[1], name)
+        refuse(found[1])
         return real(found[2])
 
-    def write(
-        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, axis, name
-    ):  # fmt: skip
+    def write(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
         losses = np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, losses, None, smoothing, alpha, gamma,
-            axis, _scratch(size),
+            logits, labels, weights, where, pos_weight, losses, None, label_smoothing, alpha, gamma,
+            None, scratch(),
         )  # fmt: skip
-        _refuse_misfit(found[1], name)
+        refuse(found[1])
         return losses
 
-    return reduce if _given(code) else write
+    return compiled(write if code is None else reduce)
 
 
-def _differentiate(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    alpha: Any, gamma: Any, second: Any, name: Any,
-) -> Any: ...  # fmt: skip
+def _loss(call: Any) -> Any:
+    """Return code of the loss, the losses, or the losses along axes."""
+    real, code, name = call.logits.dtype, _reduction(call.reduction), call.labels_name
+    keep, rank = _flag(call.keepdims), call.logits.ndim
+    if is_given(call.axis) or keep:
+        left = rank if keep else max(rank - _count_of_axes(call.axis, rank), 0)
+        if code is None:
+            raise TypingError("Argument `axis` needs a reduction, got `Reduction.NONE`.")
+        if left or keep:
+            return _evaluate_along(real, code, left, keep, name)
+    direct = _is_direct(call.labels, call.logits, call.weights) and not any(
+        map(is_given, (call.pos_weight, call.where, call.gamma))
+    )
+    return _evaluate(real, code, direct, _formula(call.gamma), name)
 
 
-@_overload(_differentiate)
-def _ol_differentiate(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    alpha: Any, gamma: Any, second: Any, name: Any,
-) -> Any:  # fmt: skip
-    """Return the gradient, and with it what ``second`` says: the loss, the losses or hessians."""
-    real, size = logits.dtype, SCRATCH + LINE
-    jobs = _jobs("slopes", real, *(Form(True, each, _formula(gamma)) for each in (False, True)))
-    reduction = SUM
-    if _given(code):
+@cache
+def _differentiate(real: Any, code: int | None, second: int, formula: Any, name: str) -> Any:
+    """Return code of the gradient, after the loss or the losses, or before the hessians."""
+    jobs = _jobs("slopes", real, *(Form(True, each, formula) for each in (False, True)))
+    if code is not None:
         jobs += _jobs("weights", real, *(Form(True, each) for each in (False, True)))
-        reduction = code.literal_value
-    words = {COMPUTED: _computed(real), REDUCTION: reduction, SECOND: second.literal_value}
-    run = _entry("evaluate", jobs, 0, *words.items())
+    words = {COMPUTED: _computed(real), REDUCTION: SUM if code is None else code, SECOND: second}
+    run, refuse = _entry("evaluate", jobs, 0, *words.items()), _refusal(name)
 
-    def with_loss(
-        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, second, name
-    ):  # fmt: skip
+    def with_loss(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
         gradient = np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, None, gradient, smoothing, alpha, gamma,
-            None, _scratch(size),
+            logits, labels, weights, where, pos_weight, None, gradient, label_smoothing, alpha,
+            gamma, None, _scratch(),
         )  # fmt: skip
-        _refuse_misfit(found[1], name)
-        return gradient, real(found[2])
+        refuse(found[1])
+        return real(found[2]), gradient
 
-    def with_elements(
-        labels, logits, weights, smoothing, code, pos_weight, where, alpha, gamma, second, name
-    ):  # fmt: skip
+    def with_elements(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
         gradient, others = np.empty_like(logits), np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, others, gradient, smoothing, alpha, gamma,
-            None, _scratch(size),
+            logits, labels, weights, where, pos_weight, others, gradient, label_smoothing, alpha,
+            gamma, None, _scratch(),
         )  # fmt: skip
-        _refuse_misfit(found[1], name)
-        return gradient, others
+        refuse(found[1])
+        return (gradient, others) if second == HESSIAN else (others, gradient)
 
-    return with_loss if _given(code) else with_elements
+    return compiled(with_elements if code is None else with_loss)
+
+
+def _loss_and_gradient(call: Any) -> Any:
+    code = _reduction(call.reduction)
+    second = LOSSES if code is None else TOTAL
+    return _differentiate(call.logits.dtype, code, second, _formula(call.gamma), call.labels_name)
+
+
+def _gradient_and_hessian(call: Any) -> Any:
+    return _differentiate(call.logits.dtype, None, HESSIAN, elements.SIGMOID, call.labels_name)
+
+
+@cache
+def _gradient_alone(both: Any) -> Any:
+    def first(labels, logits):
+        return both(labels, logits, 1.0, 0.0, None, None, None, None)[0]
+
+    return compiled(first)
+
+
+@cache
+def _gradient_in_c_order() -> Any:
+    """Return a loop: without a second result there is nothing that kernels could do better."""
+    of_numbers, refuse = _of_numbers(elements.gradient), _refusal("labels")
+
+    def loop(labels, logits):
+        if labels.shape != logits.shape:
+            refuse(LABELS)
+        gradient = np.empty_like(logits)
+        x, z, result = logits.reshape(-1), labels.reshape(-1), gradient.reshape(-1)
+        for i in range(x.size):
+            result[i] = of_numbers(z[i], x[i], None)
+        return gradient
+
+    return compiled(loop, forceinline=True)
 
 
 # ---- Along axes -----------------------------------------------------------------------------
@@ -612,7 +616,7 @@ def _ol_differentiate(
 
 def _count_of_axes(axis: Any, rank: int) -> int:
     """Return how many axes are reduced, which has to be known while code is made."""
-    if not _given(axis):
+    if not is_given(axis):
         return rank
     if isinstance(axis, (int, types.Integer)) and not isinstance(axis, (bool, types.Boolean)):
         return 1
@@ -638,7 +642,7 @@ def _flag(keepdims: Any) -> bool:
 
 def _axes_of(axis: Any) -> tuple[Any, ...]:
     """Return the types of the axes that are named."""
-    if not _given(axis):
+    if not is_given(axis):
         return ()
     named = axis.types if isinstance(axis, types.BaseTuple) else (axis,)
     return tuple(map(types.unliteral, named))
@@ -665,279 +669,79 @@ def _finish(_typing, frame, result, sums, scratch, labels, logits, weights, pos_
     return types.void(frame, result, sums, scratch, *operands), codegen
 
 
-def _evaluate_along(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    axis: Any, keepdims: Any, name: Any,
-) -> Any: ...  # fmt: skip
-
-
-@_overload(_evaluate_along)
-def _ol_evaluate_along(
-    labels: Any, logits: Any, weights: Any, smoothing: Any, code: Any, pos_weight: Any, where: Any,
-    axis: Any, keepdims: Any, name: Any,
-) -> Any:  # fmt: skip
-    """Return the losses along axes."""
-    real, keep = logits.dtype, _flag(keepdims)
-    left = max(logits.ndim - _count_of_axes(axis, logits.ndim), 0)
-    if not _given(code):
-        raise TypingError("Argument `axis` needs a reduction, got `Reduction.NONE`.")
+@cache
+def _evaluate_along(real: Any, code: int, left: int, keep: bool, name: str) -> Any:
+    """Return code of the losses along axes, an array whose rank is ``left``."""
     jobs: tuple[Job, ...] = ()
     for kind in ("along", "across"):
         jobs += _jobs(kind, real, *(Form(kind == "along", each) for each in (False, True)))
-    words = {COMPUTED: _computed(real), REDUCTION: code.literal_value, KEEPDIMS: int(keep)}
-    prepare = _entry("prepare", jobs, logits.ndim if keep else left, *words.items())
-    size = SCRATCH + LINE
+    words = {COMPUTED: _computed(real), REDUCTION: code, KEEPDIMS: int(keep)}
+    prepare, refuse = _entry("prepare", jobs, left, *words.items()), _refusal(name)
 
-    def scalar(
-        labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
-    ):  # fmt: skip
-        return _evaluate(
-            labels, logits, weights, smoothing, code, pos_weight, where, None, None, axis, name
-        )
-
-    def several(
-        labels, logits, weights, smoothing, code, pos_weight, where, axis, keepdims, name
-    ):  # fmt: skip
+    def along(labels, logits, weights, label_smoothing, pos_weight, where, axis):
         frame, misfit, _, count, shape = prepare(
-            logits, labels, weights, where, pos_weight, None, None, smoothing, None, None, axis,
-            None,
+            logits, labels, weights, where, pos_weight, None, None, label_smoothing, None, None,
+            axis, None,
         )  # fmt: skip
-        _refuse_misfit(misfit, name)
+        refuse(misfit)
         result = np.zeros(shape, real)
         if logits.size > 0:
-            sums, scratch = np.empty(count, np.float64), _scratch(size)
+            sums, scratch = np.empty(count, np.float64), _scratch()
             _finish(frame, result, sums, scratch, labels, logits, weights, pos_weight, where)
         return result
 
-    return several if left or keep else scalar
+    return compiled(along)
 
 
 # ---- The public functions -------------------------------------------------------------------
 
 
-@_overload(nn.sigmoid_cross_entropy_with_logits, forceinline=True)
-def _ol_sigmoid_cross_entropy_with_logits(
-    _sentinel: Any = None, labels: Any = None, logits: Any = None, name: Any = None, out: Any = None
-) -> Any:
-    if _given(_sentinel):
+@public(nn.sigmoid_cross_entropy_with_logits, "name")
+def _sigmoid_cross_entropy_with_logits(call):
+    if is_given(call._sentinel):
         raise TypingError(
             "Only call `sigmoid_cross_entropy_with_logits` with named arguments: "
             "(labels=..., logits=..., ...)."
         )
-    _refuse(out, "out")
-
-    def of_numbers(_sentinel=None, labels=None, logits=None, name=None, out=None):
-        return _loss_of_numbers(labels, logits, None)
-
-    def of_arrays(_sentinel=None, labels=None, logits=None, name=None, out=None):
-        return _evaluate(labels, logits, 1.0, 0.0, None, None, None, None, None, None, "labels")
-
-    return of_numbers if _are_numbers(labels, logits) else of_arrays
+    return _of_numbers(elements.loss) if _are_numbers(call) else _loss(call)
 
 
-@_overload(nn.weighted_cross_entropy_with_logits, forceinline=True)
-def _ol_weighted_cross_entropy_with_logits(
-    labels: Any, logits: Any, pos_weight: Any, name: Any = None, out: Any = None
-) -> Any:
-    _refuse(out, "out")
-    numbers = _are_numbers(labels, logits)
-    if not _given(pos_weight):
+@public(nn.weighted_cross_entropy_with_logits, "name")
+def _weighted_cross_entropy_with_logits(call):
+    if not is_given(call.pos_weight):
         raise TypingError("Argument `pos_weight` must not be None.")
-    _check_kind(pos_weight, "pos_weight")
-    if numbers and not _is_number(pos_weight):
-        raise TypingError("Argument `pos_weight` must be a number beside numbers.")
-
-    def of_numbers(labels, logits, pos_weight, name=None, out=None):
-        return _loss_of_numbers(labels, logits, pos_weight)
-
-    def of_arrays(labels, logits, pos_weight, name=None, out=None):
-        return _evaluate(
-            labels, logits, 1.0, 0.0, None, pos_weight, None, None, None, None, "labels"
-        )
-
-    return of_numbers if numbers else of_arrays
+    return _of_numbers(elements.loss) if _are_numbers(call) else _loss(call)
 
 
-@_overload(losses.sigmoid_cross_entropy_gradient, forceinline=True)
-def _ol_sigmoid_cross_entropy_gradient(labels: Any, logits: Any) -> Any:
-    def of_numbers(labels, logits):
-        return _gradient_of_numbers(labels, logits, None)
-
-    # Without a second result there is nothing that the blocks of the kernels could do better.
-    def of_contiguous(labels, logits):
-        if labels.shape != logits.shape:
-            _refuse_misfit(LABELS, "labels")
-        gradient = np.empty_like(logits)
-        x, z, result = logits.reshape(-1), labels.reshape(-1), gradient.reshape(-1)
-        for i in range(x.size):
-            result[i] = _gradient_of_numbers(z[i], x[i], None)
-        return gradient
-
-    def of_arrays(labels, logits):
-        return _differentiate(
-            labels, logits, 1.0, 0.0, None, None, None, None, None, HESSIAN, "multi_class_labels"
-        )[0]
-
-    if _are_numbers(labels, logits):
-        return of_numbers
-    in_c_order = _is_direct(labels, logits) and logits.layout == "C"
-    return of_contiguous if in_c_order else of_arrays
+@public(losses.sigmoid_cross_entropy_gradient)
+def _sigmoid_cross_entropy_gradient(call):
+    if _are_numbers(call):
+        return _of_numbers(elements.gradient)
+    in_c_order = _is_direct(call.labels, call.logits) and call.logits.layout == "C"
+    return _gradient_in_c_order() if in_c_order else _gradient_alone(_gradient_and_hessian(call))
 
 
-@_overload(losses.sigmoid_cross_entropy)
-def _ol_sigmoid_cross_entropy(
-    multi_class_labels: Any,
-    logits: Any,
-    weights: Any = 1.0,
-    label_smoothing: Any = 0,
-    scope: Any = None,
-    loss_collection: Any = GraphKeys.LOSSES,
-    reduction: Any = Reduction.SUM_BY_NONZERO_WEIGHTS,
-    pos_weight: Any = None,
-    where: Any = None,
-    out: Any = None,
-    axis: Any = None,
-    keepdims: Any = False,
-) -> Any:
-    _refuse(scope, "scope")
-    _refuse(loss_collection, "loss_collection", GraphKeys.LOSSES)
-    _refuse(out, "out")
-    _check_arrays(multi_class_labels, logits, weights, label_smoothing, pos_weight, where)
-    code = _reduction(reduction)
-
-    def of_arrays(
-        multi_class_labels, logits, weights=1.0, label_smoothing=0, scope=None,
-        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, axis=None,
-        keepdims=False,
-    ):  # fmt: skip
-        return _evaluate(
-            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, None,
-            None, None, "multi_class_labels",
-        )  # fmt: skip
-
-    def along(
-        multi_class_labels, logits, weights=1.0, label_smoothing=0, scope=None,
-        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, axis=None,
-        keepdims=False,
-    ):  # fmt: skip
-        return _evaluate_along(
-            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, axis,
-            keepdims, "multi_class_labels",
-        )  # fmt: skip
-
-    return along if _given(axis) or _flag(keepdims) else of_arrays
+@public(losses.sigmoid_cross_entropy, "reduction", "keepdims")
+def _sigmoid_cross_entropy(call):
+    _check_arrays(call)
+    return _loss(call)
 
 
-@_overload(losses.sigmoid_cross_entropy_value_and_grad)
-def _ol_sigmoid_cross_entropy_value_and_grad(
-    multi_class_labels: Any,
-    logits: Any,
-    weights: Any = 1.0,
-    label_smoothing: Any = 0,
-    scope: Any = None,
-    loss_collection: Any = GraphKeys.LOSSES,
-    reduction: Any = Reduction.SUM_BY_NONZERO_WEIGHTS,
-    pos_weight: Any = None,
-    where: Any = None,
-    out: Any = None,
-    grad_out: Any = None,
-) -> Any:
-    _refuse(scope, "scope")
-    _refuse(loss_collection, "loss_collection", GraphKeys.LOSSES)
-    _refuse(out, "out")
-    _refuse(grad_out, "grad_out")
-    _check_arrays(multi_class_labels, logits, weights, label_smoothing, pos_weight, where)
-    code = _reduction(reduction)
-    second = LOSSES if code is None else TOTAL
-
-    def of_arrays(
-        multi_class_labels, logits, weights=1.0, label_smoothing=0, scope=None,
-        loss_collection=None, reduction=None, pos_weight=None, where=None, out=None, grad_out=None,
-    ):  # fmt: skip
-        gradient, loss = _differentiate(
-            multi_class_labels, logits, weights, label_smoothing, code, pos_weight, where, None,
-            None, second, "multi_class_labels",
-        )  # fmt: skip
-        return loss, gradient
-
-    return of_arrays
+@public(losses.sigmoid_cross_entropy_value_and_grad, "reduction")
+def _sigmoid_cross_entropy_value_and_grad(call):
+    _check_arrays(call)
+    return _loss_and_gradient(call)
 
 
-@_overload(losses.sigmoid_cross_entropy_gradient_hessian, forceinline=True)
-def _ol_sigmoid_cross_entropy_gradient_hessian(
-    multi_class_labels: Any,
-    logits: Any,
-    weights: Any = 1.0,
-    label_smoothing: Any = 0,
-    pos_weight: Any = None,
-    where: Any = None,
-    grad_out: Any = None,
-    hess_out: Any = None,
-) -> Any:
-    _refuse(grad_out, "grad_out")
-    _refuse(hess_out, "hess_out")
-    if _are_numbers(multi_class_labels, logits, "multi_class_labels"):
-        for value, name, default in (
-            (weights, "weights", 1.0),
-            (label_smoothing, "label_smoothing", 0),
-            (where, "where", None),
-        ):
-            if value is not default and value != default:
-                raise TypingError(f"Argument `{name}` can't be given beside numbers.")
-        if _given(pos_weight) and not _is_number(pos_weight):
-            raise TypingError("Argument `pos_weight` must be a number beside numbers.")
-
-        def of_numbers(
-            multi_class_labels, logits, weights=1.0, label_smoothing=0, pos_weight=None,
-            where=None, grad_out=None, hess_out=None,
-        ):  # fmt: skip
-            return _derivatives_of_numbers(multi_class_labels, logits, pos_weight)
-
-        return of_numbers
-    _check_arrays(multi_class_labels, logits, weights, label_smoothing, pos_weight, where)
-
-    def of_arrays(
-        multi_class_labels, logits, weights=1.0, label_smoothing=0, pos_weight=None, where=None,
-        grad_out=None, hess_out=None,
-    ):  # fmt: skip
-        return _differentiate(
-            multi_class_labels, logits, weights, label_smoothing, None, pos_weight, where, None,
-            None, HESSIAN, "multi_class_labels",
-        )  # fmt: skip
-
-    return of_arrays
+@public(losses.sigmoid_cross_entropy_gradient_hessian)
+def _sigmoid_cross_entropy_gradient_hessian(call):
+    return _of_numbers(_both) if _are_numbers(call) else _gradient_and_hessian(call)
 
 
-@_overload(losses.compute_weighted_loss)
-def _ol_compute_weighted_loss(
-    losses: Any,
-    weights: Any = 1.0,
-    scope: Any = None,
-    loss_collection: Any = GraphKeys.LOSSES,
-    reduction: Any = Reduction.SUM_BY_NONZERO_WEIGHTS,
-    axis: Any = None,
-    keepdims: Any = False,
-) -> Any:
-    _refuse(scope, "scope")
-    _refuse(loss_collection, "loss_collection", GraphKeys.LOSSES)
-    if not isinstance(losses, types.Array):
-        raise TypingError(f"Argument `losses` must be an array, got {losses}.")
-    _check_kind(losses, "losses", logits=True)
-    _check_weights(weights)
-    code = _reduction(reduction)
-
-    def of_arrays(
-        losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,
-        keepdims=False,
-    ):  # fmt: skip
-        return _evaluate(None, losses, weights, 0.0, code, None, None, None, None, None, "losses")
-
-    def along(
-        losses, weights=1.0, scope=None, loss_collection=None, reduction=None, axis=None,
-        keepdims=False,
-    ):  # fmt: skip
-        return _evaluate_along(
-            None, losses, weights, 0.0, code, None, None, axis, keepdims, "losses"
-        )
-
-    return along if _given(axis) or _flag(keepdims) else of_arrays
+@public(losses.compute_weighted_loss, "reduction", "keepdims")
+def _compute_weighted_loss(call):
+    if not isinstance(call.logits, types.Array):
+        raise TypingError(f"Argument `losses` must be an array, got {call.logits}.")
+    _check_kind(call.logits, "losses", logits=True)
+    _check_weights(call.weights)
+    return _loss(call)

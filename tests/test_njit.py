@@ -1,6 +1,7 @@
 """Inside code that users compile with Numba the functions are what they are outside of it."""
 
 import importlib.metadata
+import inspect
 import os
 import re
 import subprocess
@@ -14,7 +15,9 @@ from reference import derivatives, gradient_error, quick_loss
 from test_ulp import SOFT_LABELS, labels_like, sample
 
 import sce_numba as sce
+import sce_numba.focal_njit
 import sce_numba.njit  # as Numba does itself where the package is installed
+from sce_numba.njit_calls import compiled, public
 
 WEIGHTED_SUM = sce.Reduction.SUM
 
@@ -304,6 +307,17 @@ def test_a_reduction_may_be_an_attribute_a_global_or_an_argument():
 
 
 LABELS, LOGITS = np.ones((2, 3)), np.zeros((2, 3))
+PUBLIC = [
+    sce.compute_weighted_loss,
+    sce.sigmoid_cross_entropy,
+    sce.sigmoid_cross_entropy_gradient,
+    sce.sigmoid_cross_entropy_gradient_hessian,
+    sce.sigmoid_cross_entropy_value_and_grad,
+    sce.sigmoid_cross_entropy_with_logits,
+    sce.sigmoid_focal_cross_entropy,
+    sce.sigmoid_focal_cross_entropy_value_and_grad,
+    sce.weighted_cross_entropy_with_logits,
+]
 
 
 def call(body):
@@ -311,6 +325,58 @@ def call(body):
     found = {}
     exec(f"def function(z, x, w):\n    return sce.{body}", {"sce": sce}, found)
     return njit(found["function"])
+
+
+@pytest.mark.parametrize("function", PUBLIC, ids=lambda function: function.__name__)
+def test_the_arguments_are_those_of_a_call_from_python(function):
+    parameters = inspect.signature(function).parameters
+    operands = {"multi_class_labels": "z", "labels": "z", "logits": "x", "losses": "x"}
+    if function is sce.weighted_cross_entropy_with_logits:
+        operands["pos_weight"] = "w"
+    operands = {name: value for name, value in operands.items() if name in parameters}
+
+    def refused(*positional, **named):
+        arguments = [*positional, *(f"{name}={value}" for name, value in named.items())]
+        with pytest.raises(TypingError) as caught:
+            call(f"{function.__name__}({', '.join(arguments)})")(LABELS, LOGITS, 1.0)
+        return str(caught.value)
+
+    for name, parameter in parameters.items():
+        if name == "name":  # anything, which has no meaning
+            continue
+        # No argument can be complex, which each says by its name.
+        said = refused(**operands | {name: "1j"})
+        assert f"`{name}`" in said or (name == "_sentinel" and "named arguments" in said)
+        if parameter.kind == parameter.KEYWORD_ONLY:
+            assert "too many positional arguments" in refused(*["z"] * len(parameters))
+    assert "unexpected keyword argument 'other'" in refused(**operands, other=1)
+
+
+def scaled(losses, weights=2.0, reduction="sum", scope=None, *, axis=None, where=3):
+    """Be public, to no end but a test."""
+
+
+@public(scaled, "reduction")
+def _scaled(chosen):
+    kept = 1.0 if getattr(chosen.reduction, "literal_value", chosen.reduction) == "sum" else 0.0
+
+    def computed(where, logits, weights, gamma):
+        return kept, logits, weights, where, gamma
+
+    return compiled(computed)
+
+
+def test_what_is_left_out_is_what_python_has_there():
+    @njit
+    def found(a):
+        return scaled(a), scaled(a, where=a), scaled(a, 5, "none"), scaled(losses=a, scope=None)
+
+    assert found(1) == (
+        (1.0, 1, 2.0, 3, None),
+        (1.0, 1, 2.0, 1, None),
+        (0.0, 1, 5, 3, None),
+        (1.0, 1, 2.0, 3, None),
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,17 +15,19 @@ from numba.core.caching import CompileResultCacheImpl
 from numba.core.cgutils import get_or_insert_function
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
-from numba.core.typing.templates import AttributeTemplate
+from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_global
 from numba.np.numpy_support import as_dtype
 from numba.np.ufunc import parallel
 
 __all__ = [
+    "AbstractTemplate",
     "AttributeTemplate",
     "as_dtype",
     "cache_search",
     "function_type",
     "get_or_insert_function",
     "global_compiler_lock",
+    "infer_global",
     "keep_with_code",
     "number_of_threads",
     "object_code",
