@@ -16,14 +16,16 @@ define float @fused(float %a, float %b, float %c) {
   ret float %result
 }
 """
-_SUM = """
-define void @sum(ptr %a, ptr %b) {
-  %x = load <16 x float>, ptr %a
-  %y = load <16 x float>, ptr %b
+# LLVM 15, that of Numba 0.61, knows pointers by what they point to.
+_POINTER = "ptr" if llvm.llvm_version_info[0] > 15 else "<16 x float>*"
+_SUM = f"""
+define void @sum({_POINTER} %a, {_POINTER} %b) {{
+  %x = load <16 x float>, {_POINTER} %a
+  %y = load <16 x float>, {_POINTER} %b
   %result = fadd <16 x float> %x, %y
-  store <16 x float> %result, ptr %a
+  store <16 x float> %result, {_POINTER} %a
   ret void
-}
+}}
 """
 
 
