@@ -59,8 +59,9 @@ def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
         if layout is not None:
             value = _run(layout, layout.totals, arrays, weight, smoothing, code)
         return as_scalar(value, arrays[LOGITS].dtype)
-    layout = enter_results(arrays, layout, (RESULT, out, "out"))
+    new = enter_result(arrays, RESULT, out, "out")
     if layout is not None:
+        layout = layout.with_results(arrays, new)
         _run(layout, layout.losses, arrays, weight, smoothing)
     return arrays[RESULT] if out is None else out
 
@@ -157,7 +158,8 @@ def denominator(
     counted = layout.counted(arrays)
     # A broadcast weight counts once for each of its uses.
     uses = layout.size // counted.size
-    return uses * _run(counted, counted.weights, arrays, weight, 0.0, check(reduction))
+    deciding = arrays if WHERE in arrays else {WEIGHTS: arrays[WEIGHTS]}
+    return uses * _run(counted, counted.weights, deciding, weight, 0.0, check(reduction))
 
 
 @functools.lru_cache(256)
@@ -204,23 +206,18 @@ def refuse_out() -> None:
     raise ValueError("Argument `out` holds element losses: it needs `reduction=Reduction.NONE`.")
 
 
-def enter_results(
-    arrays: dict[int, np.ndarray],
-    layout: Layout | None,
-    *results: tuple[int, np.ndarray | None, str],
-) -> Layout | None:
-    """Enter memory for results beside their operands; return how all of them lie.
+def enter_result(
+    arrays: dict[int, np.ndarray], row: int, given: np.ndarray | None, name: str
+) -> bool:
+    """Enter memory for a result beside the operands, what was given or new; tell whether it is new.
 
-    Each has a row, an array that was given for it or None, and the name of that argument.
+    The name is that of the argument.
     """
-    new = True
-    for row, given, name in results:
-        if given is None:
-            arrays[row] = result_like(arrays[LOGITS])
-        else:
-            arrays[row] = as_out(given, arrays, name)
-            new = False
-    return None if layout is None else layout.with_results(arrays, new)
+    if given is None:
+        arrays[row] = result_like(arrays[LOGITS])
+        return True
+    arrays[row] = as_out(given, arrays, name)
+    return False
 
 
 def result_like(logits: np.ndarray) -> np.ndarray:

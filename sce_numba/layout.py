@@ -172,17 +172,22 @@ def table_of(arrays: dict[int, np.ndarray]) -> list[list[Any]]:
 
 def key_of(arrays: dict[int, Any]) -> tuple[Any, ...]:
     """Return what decides a layout, of arrays in C order their shapes and dtypes; or nothing."""
-    if len(arrays) == 2 and LABELS in arrays:  # the commonest calls, in half the time
-        x, z = arrays[LOGITS], arrays[LABELS]
-        if type(x) is ndarray is type(z) and x.flags.num & z.flags.num & _C_ORDER == _C_ORDER:
-            return x.dtype, x.shape, z.dtype, z.shape
     key: tuple[Any, ...] = ()
-    flags = _C_ORDER
-    for row, array in arrays.items():
-        if type(array) is not ndarray:
+    flags, first = _C_ORDER, LOGITS
+    if LABELS in arrays:  # both at once take half the time
+        x, z = arrays[LOGITS], arrays[LABELS]
+        if type(x) is not ndarray or type(z) is not ndarray:
             return ()
-        flags &= array.flags.num
-        key += row, array.dtype, array.shape
+        flags, first = x.flags.num & z.flags.num & _C_ORDER, LABELS + 1
+        key = x.dtype, x.shape, z.dtype, z.shape
+        if len(arrays) == 2 and flags == _C_ORDER:
+            return key
+    for row, array in arrays.items():
+        if row >= first:
+            if type(array) is not ndarray:
+                return ()
+            flags &= array.flags.num
+            key += row, array.dtype, array.shape
     if flags != _C_ORDER:
         key += tuple((array.flags.num & _ALIGNED, array.strides) for array in arrays.values())
     return key

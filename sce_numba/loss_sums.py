@@ -121,7 +121,8 @@ def gradient_of_part(
     options = label_smoothing, Reduction.SUM, pos_weight, where
     operands = checked(labels, logits, weights, *options, "labels")
     arrays, layout, weight, smoothing, _ = of_formula(operands, formula)
-    layout = evaluation.enter_results(arrays, layout, (view.GRADIENT, None, ""))
+    new = evaluation.enter_result(arrays, view.GRADIENT, None, "")
+    layout = layout and layout.with_results(arrays, new)
     lost = ctypes.c_double()
     address = ctypes.addressof(lost)
     total = evaluation.differentiate_sum(arrays, layout, weight, smoothing, denominator, address)

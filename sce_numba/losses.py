@@ -363,16 +363,17 @@ def differentiated(
 ) -> tuple[Any, np.ndarray]:
     """Return the loss, or the losses, of checked operands, and the gradient."""
     arrays, layout, weight, smoothing, code = given
-    results = [(view.GRADIENT, grad_out, "grad_out")]
     if code is None:
-        results.insert(0, (view.RESULT, out, "out"))
-        layout = evaluation.enter_results(arrays, layout, *results)
+        new = evaluation.enter_result(arrays, view.RESULT, out, "out")
+        new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out") and new
+        layout = layout and layout.with_results(arrays, new)
         evaluation.differentiate_elements(arrays, layout, weight, smoothing, LOSSES)
         loss = arrays[view.RESULT] if out is None else out
     else:
         if out is not None:
             evaluation.refuse_out()
-        layout = evaluation.enter_results(arrays, layout, *results)
+        new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out")
+        layout = layout and layout.with_results(arrays, new)
         loss = evaluation.differentiate_loss(arrays, layout, weight, smoothing, code)
     return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
 
@@ -625,8 +626,9 @@ def _derivatives(
     given: Operands, grad_out: np.ndarray | None = None, hess_out: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     arrays, layout, weight, smoothing, _ = given
-    results = (view.RESULT, hess_out, "hess_out"), (view.GRADIENT, grad_out, "grad_out")
-    layout = evaluation.enter_results(arrays, layout, *results)
+    new = evaluation.enter_result(arrays, view.RESULT, hess_out, "hess_out")
+    new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out") and new
+    layout = layout and layout.with_results(arrays, new)
     evaluation.differentiate_elements(arrays, layout, weight, smoothing, HESSIAN)
     return (
         arrays[view.GRADIENT] if grad_out is None else grad_out,

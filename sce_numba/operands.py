@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy import ndarray  # quicker to look up
 from numpy.typing import ArrayLike
 
 from . import arguments
-from .kernels import view
+from .kernels.view import LABELS, LOGITS, POS_WEIGHT, WEIGHTS, WHERE
 from .layout import Layout, layout_of, remembered
 from .reduction import CODES, Reduction
 
@@ -43,7 +44,7 @@ def recognised(
     code = CODES.get(reduction)
     if code is None and reduction != Reduction.NONE:
         return None
-    arrays = {view.LOGITS: logits, view.LABELS: labels}
+    arrays = {LOGITS: logits, LABELS: labels}
     weight = 1.0
     if type(weights) in _NUMBERS:
         try:
@@ -52,15 +53,15 @@ def recognised(
             return None
         if weight - weight != 0:
             return None
-    elif type(weights) is np.ndarray and weights.size != 1:
-        arrays[view.WEIGHTS] = weights
+    elif type(weights) is ndarray and weights.size != 1:
+        arrays[WEIGHTS] = weights
     else:
         return None
     if pos_weight is not None:
         single = type(pos_weight) in _NUMBERS
-        arrays[view.POS_WEIGHT] = np.asarray(pos_weight) if single else pos_weight
+        arrays[POS_WEIGHT] = np.asarray(pos_weight) if single else pos_weight
     if where is not None:
-        arrays[view.WHERE] = where
+        arrays[WHERE] = where
     layout = remembered(arrays)
     if layout is None:
         return None
@@ -96,7 +97,7 @@ def of_formula(given: Operands, formula: Sequence[Any]) -> Operands:
 
 def known(arrays: dict[int, np.ndarray]) -> Layout | None:
     """Return how checked arrays lie, None for empty ones."""
-    return layout_of(arrays) if arrays[view.LOGITS].size > 0 else None
+    return layout_of(arrays) if arrays[LOGITS].size > 0 else None
 
 
 def elements(
@@ -108,7 +109,7 @@ def elements(
     """Return labels and logits, each for its row of the operands, and the label smoothing."""
     labels, values = arguments.as_labels_and_logits(labels_given, labels_name, logits)
     smoothing = arguments.as_label_smoothing(label_smoothing)
-    return {view.LOGITS: values, view.LABELS: labels}, smoothing
+    return {LOGITS: values, LABELS: labels}, smoothing
 
 
 def add_weights(
@@ -119,13 +120,13 @@ def add_weights(
     where: ArrayLike | None = None,
 ) -> tuple[int | None, float]:
     """Add what weighs and excludes elements; return the reduction's code and a scalar weight."""
-    values = arrays[view.LOGITS]
+    values = arrays[LOGITS]
     code = arguments.as_reduction(reduction)
     weight, weight_array = arguments.as_weights(weights, values)
     if weight_array is not None:
-        arrays[view.WEIGHTS] = weight_array
+        arrays[WEIGHTS] = weight_array
     if pos_weight is not None:
-        arrays[view.POS_WEIGHT] = arguments.as_pos_weight(pos_weight, values)
+        arrays[POS_WEIGHT] = arguments.as_pos_weight(pos_weight, values)
     if where is not None:
-        arrays[view.WHERE] = arguments.as_where(where, values)
+        arrays[WHERE] = arguments.as_where(where, values)
     return code, weight

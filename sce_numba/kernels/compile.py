@@ -197,7 +197,11 @@ class Kernel(_Lazy):
             whole = (_WITH_MEMORY if job.needs_scratch else _ALONE)(found[0])
 
         def serial(call: bytes) -> float:
-            return whole(call, _scratch_of_this_thread())
+            try:
+                scratch = _local.scratch
+            except AttributeError:
+                scratch = _new_scratch()
+            return whole(call, scratch)
 
         self.serial = serial if job.needs_scratch else whole
 
@@ -226,18 +230,16 @@ class Kernel(_Lazy):
 _local = threading.local()
 
 
-def _scratch_of_this_thread() -> int:
-    """Return the address of memory that is kept for as long as the thread lives."""
-    try:
-        place: int = _local.place
-    except AttributeError:
-        _local.memory = np.empty(SCRATCH + LINE, np.uint8)
-        place = _local.place = from_a_line_on(address(_local.memory))
-    return place
+def _new_scratch() -> int:
+    """Return the address of memory that is kept for as long as this thread lives."""
+    _local.memory = np.empty(SCRATCH + LINE, np.uint8)
+    _local.scratch = from_a_line_on(address(_local.memory))
+    return int(_local.scratch)
 
 
 _ALONE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
-_WITH_MEMORY = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_ssize_t)
+# ctypes converts an address in a third of the time that other whole numbers take.
+_WITH_MEMORY = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p)
 
 
 @functools.cache
@@ -347,7 +349,7 @@ class _Deal(ByNumba):
         if name == "address":
             super()._make(name)
             return
-        call = function_type(ctypes.c_int64, ctypes.c_char_p, *[ctypes.c_int64] * 4)
+        call = function_type(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 4)
         function = call(self.address)
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
         self.loop = functools.partial(function, result, exception)
