@@ -15,7 +15,20 @@ from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
 from .kernels.parallel import CROSSOVER, one_thread, run
-from .kernels.view import ADDRESSES, GRADIENT, LABELS, LOGITS, RESULT, WEIGHTS, WHERE, WORDS
+from .kernels.view import (
+    ADDRESSES,
+    GRADIENT,
+    LABELS,
+    LAYOUT,
+    LOGITS,
+    REDUCTION,
+    RESULT,
+    SCALE,
+    WEIGHT,
+    WEIGHTS,
+    WHERE,
+    WORDS,
+)
 from .layout import Layout, RowLayout, computed_in
 from .operands import Operands
 
@@ -28,21 +41,25 @@ _SAFE = 65504.0
 _FIRST_OF_OTHERS = 256
 
 
-def _run(
-    layout: Layout | RowLayout,
-    code: Kernel,
+def _words(
     arrays: dict[int, np.ndarray],
-    weight: float,
-    smoothing: float,
+    weight: float = 1.0,
+    smoothing: float = 0.0,
     reduction: int = SUM,
     scale: float = 1.0,
     second: int = TOTAL,
     lost: int = 0,
-) -> float:
-    """Run a job on arrays that lie as the layout says."""
-    words = [layout.address, 0, 0, 0, 0, 0, 0, 0, reduction, second, lost, weight, smoothing, scale]
+) -> list[Any]:
+    """Return the words of a call but for its layout."""
+    words = [0, 0, 0, 0, 0, 0, 0, 0, reduction, second, lost, weight, smoothing, scale]
     for row, array in arrays.items():
         words[ADDRESSES + row] = handle(array)
+    return words
+
+
+def _run(layout: Layout | RowLayout, code: Kernel, words: list[Any]) -> float:
+    """Run a job on arrays that lie as the layout says."""
+    words[LAYOUT] = layout.address
     call = _pack(*words)
     if layout.size < CROSSOVER:
         return code.serial(call)
@@ -57,12 +74,12 @@ def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
             refuse_out()
         value, code = 0.0, check(reduction)
         if layout is not None:
-            value = _run(layout, layout.totals, arrays, weight, smoothing, code)
+            value = _run(layout, layout.totals, _words(arrays, weight, smoothing, code))
         return as_scalar(value, arrays[LOGITS].dtype)
     new = enter_result(arrays, RESULT, out, "out")
     if layout is not None:
         layout = layout.with_results(arrays, new)
-        _run(layout, layout.losses, arrays, weight, smoothing)
+        _run(layout, layout.losses, _words(arrays, weight, smoothing))
     return arrays[RESULT] if out is None else out
 
 
@@ -77,8 +94,8 @@ def reduce_along(
     sums: int,
 ) -> None:
     """Write results of a reduction along axes, given the address of memory for sums (``axes``)."""
-    rest = weight, smoothing, check(reduction), 1.0, wanted, sums
-    _run(layout, code, arrays, *rest)
+    words = _words(arrays, weight, smoothing, check(reduction), second=wanted, lost=sums)
+    _run(layout, code, words)
 
 
 def sums(
@@ -93,9 +110,8 @@ def sums(
     if layout is None:
         return 0.0, by, 0.0
     lost = ctypes.c_double()
-    to = ctypes.addressof(lost)
-    numerator = _run(layout, layout.totals, arrays, weight, smoothing, lost=to)
-    return numerator, by, lost.value
+    words = _words(arrays, weight, smoothing, lost=ctypes.addressof(lost))
+    return _run(layout, layout.totals, words), by, lost.value
 
 
 def differentiate_loss(
@@ -106,13 +122,13 @@ def differentiate_loss(
     reduction: int,
 ) -> Any:
     """Write the gradient of the reduced loss to its place in ``arrays``, and return the loss."""
-    value = 0.0
-    by = denominator(arrays, layout, weight, reduction)
+    value, words = 0.0, _words(arrays, weight, smoothing)
+    by = _divisor(arrays, layout, words, reduction)
     if by == 0:
         arrays[GRADIENT][...] = 0
     elif layout is not None:
-        scale = weight / by
-        value = _run(layout, layout.slopes, arrays, weight, smoothing, SUM, scale) / by
+        words[SCALE] = weight / by
+        value = _run(layout, layout.slopes, words) / by
     return as_scalar(value, arrays[LOGITS].dtype)
 
 
@@ -132,8 +148,8 @@ def differentiate_sum(
         arrays[GRADIENT][...] = 0
     if divisor == 0 or layout is None:
         return 0.0
-    rest = weight, smoothing, SUM, weight / divisor, TOTAL, lost
-    return _run(layout, layout.slopes, arrays, *rest)
+    words = _words(arrays, weight, smoothing, scale=weight / divisor, lost=lost)
+    return _run(layout, layout.slopes, words)
 
 
 def differentiate_elements(
@@ -145,26 +161,35 @@ def differentiate_elements(
 ) -> None:
     """Write weighted gradients and, as results, what is the ``second`` to be computed."""
     if layout is not None:
-        rest = weight, smoothing, SUM, weight, second
-        _run(layout, layout.slopes, arrays, *rest)
+        words = _words(arrays, weight, smoothing, scale=weight, second=second)
+        _run(layout, layout.slopes, words)
 
 
 def denominator(
     arrays: dict[int, np.ndarray], layout: Layout | None, weight: float, reduction: int
 ) -> float:
     """Return what the reduction divides by, which weights and ``where`` alone decide."""
+    return _divisor(arrays, layout, _words(arrays, weight), reduction)
+
+
+def _divisor(
+    arrays: dict[int, np.ndarray], layout: Layout | None, words: list[Any], reduction: int
+) -> float:
+    """Return it, given the words of a call whose reduction is the sum."""
     if layout is None or is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
-        return _divisor_of_all(reduction, weight, arrays[LOGITS].size)
+        return _divisor_of_all(reduction, words[WEIGHT], arrays[LOGITS].size)
     counted = layout.counted(arrays)
     # A broadcast weight counts once for each of its uses.
     uses = layout.size // counted.size
-    deciding = arrays if WHERE in arrays else {WEIGHTS: arrays[WEIGHTS]}
-    return uses * _run(counted, counted.weights, deciding, weight, 0.0, check(reduction))
+    words[REDUCTION] = check(reduction)
+    by = uses * _run(counted, counted.weights, words)
+    words[REDUCTION] = SUM
+    return by
 
 
 @functools.lru_cache(256)
 def _divisor_of_all(reduction: int, weight: float, size: int) -> float:
-    """Return the divisor where all elements have one weight."""
+    """Return it where all elements have one weight."""
     count = float(size)
     known: float = divisor(check(reduction), weight, count, count, count)
     return known
@@ -174,7 +199,7 @@ def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarr
     """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
     dtype: Any = layout.computed
     with one_thread():
-        _run(layout, kernel("bins", dtype), arrays, 1.0, 0.0, second=address(table))
+        _run(layout, kernel("bins", dtype), _words(arrays, second=address(table)))
 
 
 def add_margins(
@@ -187,9 +212,9 @@ def add_margins(
 ) -> None:
     """Add elements to the sums of columns and rows (see ``kernels.margins``), on this thread."""
     dtype: Any = layout.computed
-    rest = weight, smoothing, check(reduction)
+    words = _words(arrays, weight, smoothing, check(reduction), second=address(sums))
     with one_thread():
-        _run(layout, kernel("margins", dtype), arrays, *rest, second=address(sums))
+        _run(layout, kernel("margins", dtype), words)
 
 
 def add_to_slices(
@@ -198,7 +223,7 @@ def add_to_slices(
     """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
     arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
     computed: Any = computed_in(dtype).type
-    _run(RowLayout(len(rows)), kernel("slices", computed), arrays, 1.0, 0.0)
+    _run(RowLayout(len(rows)), kernel("slices", computed), _words(arrays))
 
 
 def refuse_out() -> None:

@@ -79,6 +79,7 @@ class Layout:
         # What adds up weights, which is of one form as to what is read.
         self.weights = kernel("weights", computed, Form(True, form.by_element))
         self._counted: Layout | None = None
+        self._with_new: dict[tuple[int, ...], Layout] = {}
 
     def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
         """Return the words of the view."""
@@ -93,9 +94,13 @@ class Layout:
 
         All that are ``new`` lie in one way.
         """
-        key: tuple[Any, ...] = self, *arrays
-        if not new:
-            key += key_of({row: arrays[row] for row in _RESULTS if row in arrays})
+        rows = tuple(arrays)
+        if new:
+            layout = self._with_new.get(rows)
+            if layout is None:
+                layout = self._with_new[rows] = Layout(arrays, None, *self.formula)
+            return layout
+        key = self, *rows, *key_of({row: arrays[row] for row in _RESULTS if row in arrays})
         return found(key) or remember(key, Layout(arrays, None, *self.formula))
 
     def of(self, arrays: dict[int, np.ndarray], formula: Formula, *parameters: float) -> Layout:
