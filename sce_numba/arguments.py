@@ -341,8 +341,12 @@ def as_out(
             f"Argument `{name}` must not be a broadcast view or a like one: its elements share "
             "memory."
         )
+    own = out.flags.owndata
     for row, other in inputs.items():
-        if not np.may_share_memory(out, other):  # by their bounds, which is quickly told
+        # Neither do two that own their memory share it, nor others whose bounds don't overlap.
+        if own and other is not out and other.flags.owndata:
+            continue
+        if not np.may_share_memory(out, other):
             continue
         apart = row == RESULT or shape is not None or not _same_memory(out, other)
         if apart and _overlap(out, other):

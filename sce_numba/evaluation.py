@@ -8,12 +8,13 @@ import struct
 from typing import Any
 
 import numpy as np
+from numpy import empty_like  # quicker to look up
 
 from .arguments import as_out
 from .kernels.array_address import address, handle
-from .kernels.compile import Kernel, kernel
-from .kernels.divisor import SUM, check, divisor, is_known
-from .kernels.gradient import TOTAL
+from .kernels.compile import Kernel, kernel, scratch
+from .kernels.divisor import SUM, check, divisor
+from .kernels.gradient import LOSSES, TOTAL
 from .kernels.parallel import CROSSOVER, one_thread, run
 from .kernels.view import (
     ADDRESSES,
@@ -24,16 +25,16 @@ from .kernels.view import (
     REDUCTION,
     RESULT,
     SCALE,
+    SCRATCH_AT,
     WEIGHT,
-    WEIGHTS,
-    WHERE,
     WORDS,
 )
 from .layout import Layout, RowLayout, computed_in
 from .operands import Operands
 
-# The words of a call, in the order of `kernels.view`.
-_pack = struct.Struct(f"={WORDS - 3}q3d").pack
+# The words of a call, in the order of `kernels.view`.  Python packs sizes, which are as wide as
+# addresses, in less time than other whole numbers.
+_pack = struct.Struct(f"{WORDS - 3}n3d").pack
 
 # Smaller numbers overflow no dtype, which would be warned of.
 _SAFE = 65504.0
@@ -51,7 +52,7 @@ def _words(
     lost: int = 0,
 ) -> list[Any]:
     """Return the words of a call but for its layout."""
-    words = [0, 0, 0, 0, 0, 0, 0, 0, reduction, second, lost, weight, smoothing, scale]
+    words = [0, 0, 0, 0, 0, 0, 0, 0, reduction, second, lost, 0, weight, smoothing, scale]
     for row, array in arrays.items():
         words[ADDRESSES + row] = handle(array)
     return words
@@ -60,6 +61,8 @@ def _words(
 def _run(layout: Layout | RowLayout, code: Kernel, words: list[Any]) -> float:
     """Run a job on arrays that lie as the layout says."""
     words[LAYOUT] = layout.address
+    if code.needs_scratch:
+        words[SCRATCH_AT] = scratch.address
     call = _pack(*words)
     if layout.size < CROSSOVER:
         return code.serial(call)
@@ -76,9 +79,10 @@ def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
         if layout is not None:
             value = _run(layout, layout.totals, _words(arrays, weight, smoothing, code))
         return as_scalar(value, arrays[LOGITS].dtype)
-    new = enter_result(arrays, RESULT, out, "out")
+    new = out is None
+    arrays[RESULT] = result_like(arrays[LOGITS]) if new else as_out(out, arrays)
     if layout is not None:
-        layout = layout.with_results(arrays, new)
+        layout = layout.with_results(arrays, new, RESULT)
         _run(layout, layout.losses, _words(arrays, weight, smoothing))
     return arrays[RESULT] if out is None else out
 
@@ -114,22 +118,27 @@ def sums(
     return _run(layout, layout.totals, words), by, lost.value
 
 
-def differentiate_loss(
-    arrays: dict[int, np.ndarray],
-    layout: Layout | None,
-    weight: float,
-    smoothing: float,
-    reduction: int,
-) -> Any:
-    """Write the gradient of the reduced loss to its place in ``arrays``, and return the loss."""
+def evaluate_and_differentiate(
+    given: Operands, out: np.ndarray | None, grad_out: np.ndarray | None
+) -> tuple[Any, np.ndarray]:
+    """Return the loss of operands, or their losses, and the gradient, in memory that is given."""
+    arrays, layout, weight, smoothing, reduction = given
+    if reduction is None:
+        return differentiate_elements(given, LOSSES, out, "out", grad_out)
+    if out is not None:
+        refuse_out()
+    new = grad_out is None
+    arrays[GRADIENT] = result_like(arrays[LOGITS]) if new else as_out(grad_out, arrays, "grad_out")
     value, words = 0.0, _words(arrays, weight, smoothing)
     by = _divisor(arrays, layout, words, reduction)
     if by == 0:
         arrays[GRADIENT][...] = 0
     elif layout is not None:
+        layout = layout.with_results(arrays, new, GRADIENT)
         words[SCALE] = weight / by
         value = _run(layout, layout.slopes, words) / by
-    return as_scalar(value, arrays[LOGITS].dtype)
+    loss = as_scalar(value, arrays[LOGITS].dtype)
+    return loss, arrays[GRADIENT] if grad_out is None else grad_out
 
 
 def differentiate_sum(
@@ -153,16 +162,27 @@ def differentiate_sum(
 
 
 def differentiate_elements(
-    arrays: dict[int, np.ndarray],
-    layout: Layout | None,
-    weight: float,
-    smoothing: float,
-    second: int,
-) -> None:
-    """Write weighted gradients and, as results, what is the ``second`` to be computed."""
+    given: Operands, second: int, out: np.ndarray | None, name: str, grad_out: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what is the ``second`` to be computed, and weighted gradients, in memory if given.
+
+    The name is that of the argument for the former.
+    """
+    arrays, layout, weight, smoothing, _ = given
+    logits = arrays[LOGITS]
+    arrays[RESULT] = result_like(logits) if out is None else as_out(out, arrays, name)
+    arrays[GRADIENT] = (
+        result_like(logits) if grad_out is None else as_out(grad_out, arrays, "grad_out")
+    )
     if layout is not None:
+        new = out is None and grad_out is None
+        layout = layout.with_results(arrays, new, RESULT, GRADIENT)
         words = _words(arrays, weight, smoothing, scale=weight, second=second)
         _run(layout, layout.slopes, words)
+    return (
+        arrays[RESULT] if out is None else out,
+        arrays[GRADIENT] if grad_out is None else grad_out,
+    )
 
 
 def denominator(
@@ -176,13 +196,11 @@ def _divisor(
     arrays: dict[int, np.ndarray], layout: Layout | None, words: list[Any], reduction: int
 ) -> float:
     """Return it, given the words of a call whose reduction is the sum."""
-    if layout is None or is_known(reduction, WEIGHTS in arrays, WHERE in arrays):
+    counted = layout and layout.counted(arrays, reduction)
+    if counted is None:
         return _divisor_of_all(reduction, words[WEIGHT], arrays[LOGITS].size)
-    counted = layout.counted(arrays)
-    # A broadcast weight counts once for each of its uses.
-    uses = layout.size // counted.size
-    words[REDUCTION] = check(reduction)
-    by = uses * _run(counted, counted.weights, words)
+    words[REDUCTION] = reduction
+    by = counted.uses * _run(counted, counted.weights, words)
     words[REDUCTION] = SUM
     return by
 
@@ -231,26 +249,12 @@ def refuse_out() -> None:
     raise ValueError("Argument `out` holds element losses: it needs `reduction=Reduction.NONE`.")
 
 
-def enter_result(
-    arrays: dict[int, np.ndarray], row: int, given: np.ndarray | None, name: str
-) -> bool:
-    """Enter memory for a result beside the operands, what was given or new; tell whether it is new.
-
-    The name is that of the argument.
-    """
-    if given is None:
-        arrays[row] = result_like(arrays[LOGITS])
-        return True
-    arrays[row] = as_out(given, arrays, name)
-    return False
-
-
 def result_like(logits: np.ndarray) -> np.ndarray:
     """Return memory for a result: the shape and layout of the logits, in native byte order."""
     dtype = logits.dtype
     if dtype.isnative:
-        return np.empty_like(logits)
-    return np.empty_like(logits, dtype=dtype.newbyteorder("="))
+        return empty_like(logits)
+    return empty_like(logits, dtype=dtype.newbyteorder("="))
 
 
 def as_scalar(value: float, dtype: np.dtype[Any]) -> Any:

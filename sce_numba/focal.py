@@ -12,7 +12,6 @@ from . import evaluation, numba_extension
 from .arguments import as_number
 from .array_libraries import dispatcher_for
 from .kernels.focal import FOCAL, parts_of
-from .losses import differentiated
 from .operands import checked, of_formula, recognised
 from .reduction import Reduction
 from .type_hints import AnyReduction, NoReduction, Plain, Reduced
@@ -249,7 +248,7 @@ def sigmoid_focal_cross_entropy_value_and_grad(
         given = checked(
             labels, logits, weights, label_smoothing, reduction, None, where, labels_name="labels"
         )
-    return differentiated(of_formula(given, formula), out, grad_out)
+    return evaluation.evaluate_and_differentiate(of_formula(given, formula), out, grad_out)
 
 
 def formula_of(alpha: Any, gamma: Any) -> tuple[Any, ...]:

@@ -10,6 +10,7 @@ from numpy import ndarray  # quicker to look up
 from .arguments import dtype_code
 from .kernels import array_address
 from .kernels.compile import kernel
+from .kernels.divisor import check, is_known
 from .kernels.dtypes import MISSING
 from .kernels.elements import SIGMOID, Formula
 from .kernels.flatten import flatten, words_of
@@ -19,13 +20,11 @@ from .kernels.view import (
     BY_ELEMENT,
     COLUMNS,
     FIELD,
-    GRADIENT,
     GROUPS,
     LABELS,
     LOGITS,
     OPERANDS,
     RANK,
-    RESULT,
     ROWS,
     SHAPE,
     STAGED,
@@ -37,8 +36,6 @@ from .kernels.view import (
 _SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 # Bits of `flags.num`: aligned, and in C order as well.
 _ALIGNED, _C_ORDER = 0x100, 0x101
-
-_RESULTS = RESULT, GRADIENT
 
 # Of so many layouts at most is remembered what they are.
 REMEMBERED = 256
@@ -78,7 +75,9 @@ class Layout:
         )
         # What adds up weights, which is of one form as to what is read.
         self.weights = kernel("weights", computed, Form(True, form.by_element))
-        self._counted: Layout | None = None
+        # How often each element is used, where the arrays decide the divisor of another call.
+        self.uses = 1
+        self._counted: dict[int, Layout | None] = {}
         self._with_new: dict[tuple[int, ...], Layout] = {}
 
     def _flattened(self, arrays: dict[int, np.ndarray]) -> list[int]:
@@ -89,18 +88,17 @@ class Layout:
         flatten(shape, table_of(arrays), code, words, [0] * (len(shape) + 1))
         return words
 
-    def with_results(self, arrays: dict[int, np.ndarray], new: bool) -> Layout:
-        """Return the layout of arrays that lie so, with the results that are among them.
+    def with_results(self, arrays: dict[int, np.ndarray], new: bool, *rows: int) -> Layout:
+        """Return the layout of arrays that lie so, with results, whose rows are given.
 
         All that are ``new`` lie in one way.
         """
-        rows = tuple(arrays)
         if new:
             layout = self._with_new.get(rows)
             if layout is None:
                 layout = self._with_new[rows] = Layout(arrays, None, *self.formula)
             return layout
-        key = self, *rows, *key_of({row: arrays[row] for row in _RESULTS if row in arrays})
+        key = self, *key_of({row: arrays[row] for row in rows})
         return found(key) or remember(key, Layout(arrays, None, *self.formula))
 
     def of(self, arrays: dict[int, np.ndarray], formula: Formula, *parameters: float) -> Layout:
@@ -108,16 +106,22 @@ class Layout:
         key = self, formula, *parameters
         return found(key) or remember(key, Layout(arrays, None, formula, *parameters))
 
-    def counted(self, arrays: dict[int, np.ndarray]) -> Layout:
-        """Return the layout of those of the arrays that decide a divisor.
+    def counted(self, arrays: dict[int, np.ndarray], reduction: int) -> Layout | None:
+        """Return the layout of those of the arrays that decide a divisor, None if none of them do.
 
         The logits are not read: without ``where`` they have the shape of the weights.
         """
-        if self._counted is None:
+        try:
+            return self._counted[reduction]
+        except KeyError:
+            layout, weighted, excluded = None, WEIGHTS in arrays, WHERE in arrays
+        if not is_known(check(reduction), weighted, excluded):
             deciding = {row: arrays[row] for row in (WEIGHTS, WHERE) if row in arrays}
-            shape = {LOGITS: arrays[LOGITS if WHERE in arrays else WEIGHTS]}
-            self._counted = Layout(shape | deciding, self.computed)
-        return self._counted
+            shape = {LOGITS: arrays[LOGITS if excluded else WEIGHTS]}
+            layout = Layout(shape | deciding, self.computed)
+            layout.uses = self.size // layout.size
+        self._counted[reduction] = layout
+        return layout
 
 
 class RowLayout:

@@ -121,8 +121,8 @@ def gradient_of_part(
     options = label_smoothing, Reduction.SUM, pos_weight, where
     operands = checked(labels, logits, weights, *options, "labels")
     arrays, layout, weight, smoothing, _ = of_formula(operands, formula)
-    new = evaluation.enter_result(arrays, view.GRADIENT, None, "")
-    layout = layout and layout.with_results(arrays, new)
+    arrays[view.GRADIENT] = evaluation.result_like(arrays[view.LOGITS])
+    layout = layout and layout.with_results(arrays, True, view.GRADIENT)
     lost = ctypes.c_double()
     address = ctypes.addressof(lost)
     total = evaluation.differentiate_sum(arrays, layout, weight, smoothing, denominator, address)

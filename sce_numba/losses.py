@@ -12,9 +12,9 @@ from . import groups as grouping
 from .array_libraries import check_order, dispatcher_for
 from .axes import Axis
 from .kernels import view
-from .kernels.gradient import HESSIAN, LOSSES
+from .kernels.gradient import HESSIAN
 from .loss_collections import GraphKeys, record
-from .operands import Operands, add_weights, checked, known, recognised
+from .operands import add_weights, checked, known, recognised
 from .reduction import Reduction
 from .type_hints import AnyReduction, NoReduction, Out, Plain, Reduced
 
@@ -352,30 +352,10 @@ def sigmoid_cross_entropy_value_and_grad(
     elif by_group:
         found = grouping.evaluate_and_differentiate(given, groups, num_groups, out, grad_out)
     else:
-        found = differentiated(given, out, grad_out)
+        found = evaluation.evaluate_and_differentiate(given, out, grad_out)
     several = (by_axis or by_group) and np.ndim(found[0]) > 0
     record(found[0], scope, loss_collection, reduction, several=several)
     return found
-
-
-def differentiated(
-    given: Operands, out: np.ndarray | None, grad_out: np.ndarray | None
-) -> tuple[Any, np.ndarray]:
-    """Return the loss, or the losses, of checked operands, and the gradient."""
-    arrays, layout, weight, smoothing, code = given
-    if code is None:
-        new = evaluation.enter_result(arrays, view.RESULT, out, "out")
-        new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out") and new
-        layout = layout and layout.with_results(arrays, new)
-        evaluation.differentiate_elements(arrays, layout, weight, smoothing, LOSSES)
-        loss = arrays[view.RESULT] if out is None else out
-    else:
-        if out is not None:
-            evaluation.refuse_out()
-        new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out")
-        layout = layout and layout.with_results(arrays, new)
-        loss = evaluation.differentiate_loss(arrays, layout, weight, smoothing, code)
-    return loss, arrays[view.GRADIENT] if grad_out is None else grad_out
 
 
 def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.ndarray:
@@ -420,7 +400,8 @@ def sigmoid_cross_entropy_gradient(labels: ArrayLike, logits: ArrayLike) -> np.n
         if dispatch is not None:
             return dispatch(sigmoid_cross_entropy_gradient, labels=labels, logits=logits)
         given = checked(labels, logits, labels_name="labels")
-    return _derivatives(given)[0]
+    _, gradient = evaluation.differentiate_elements(given, HESSIAN, None, "", None)
+    return gradient
 
 
 def sigmoid_cross_entropy_gradient_hessian(
@@ -507,7 +488,9 @@ def sigmoid_cross_entropy_gradient_hessian(
             pos_weight=pos_weight,
             where=where,
         )
-    return _derivatives(given, grad_out, hess_out)
+    second = HESSIAN, hess_out, "hess_out"
+    hessian, gradient = evaluation.differentiate_elements(given, *second, grad_out)
+    return gradient, hessian
 
 
 @overload
@@ -620,20 +603,6 @@ def compute_weighted_loss(
         loss, scope, loss_collection, reduction, several=(by_axis or by_group) and np.ndim(loss) > 0
     )
     return loss
-
-
-def _derivatives(
-    given: Operands, grad_out: np.ndarray | None = None, hess_out: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    arrays, layout, weight, smoothing, _ = given
-    new = evaluation.enter_result(arrays, view.RESULT, hess_out, "hess_out")
-    new = evaluation.enter_result(arrays, view.GRADIENT, grad_out, "grad_out") and new
-    layout = layout and layout.with_results(arrays, new)
-    evaluation.differentiate_elements(arrays, layout, weight, smoothing, HESSIAN)
-    return (
-        arrays[view.GRADIENT] if grad_out is None else grad_out,
-        arrays[view.RESULT] if hess_out is None else hess_out,
-    )
 
 
 numba_extension.functions_are_defined()

@@ -58,7 +58,6 @@ from .kernels.frame import (
     PARAMETERS,
     ROOM,
     ROW,
-    SCRATCH_AT,
     TWICE,
     VALUE,
     frame_words,
@@ -86,6 +85,7 @@ from .kernels.view import (
     POS_WEIGHT,
     REDUCTION,
     RESULT,
+    SCRATCH_AT,
     SECOND,
     SMOOTHING,
     WEIGHT,
@@ -332,7 +332,9 @@ class _Frame:
             put(named, k, Lanes(builder, context.cast(builder, own, kind, types.int64)))
         self.put(AXES, len(axes) if is_given(axis) else -1)
         self.put(NAMED, named)
-        self.put(SCRATCH_AT, self.array(OPERANDS + 4).data if is_given(scratch) else 0)
+        if is_given(scratch):
+            data: Any = Lanes(builder, builder.ptrtoint(self.array(OPERANDS + 4).data, _WORD))
+            self.put(SCRATCH_AT, from_a_line_on(data))
 
     def whole(self, number: int) -> Lanes:
         return Lanes(self.builder, ir.Constant(_WORD, number))
@@ -394,7 +396,7 @@ class _Frame:
             self.put(word, number)
         for k in range(KERNEL_COUNT):
             job = jobs[k] if k < len(jobs) else None
-            found = job and _linked(self.context, self.builder, job, type_of_function(job, "whole"))
+            found = job and _linked(self.context, self.builder, job, type_of_function("whole"))
             self.put(KERNELS + k, found or 0)
         kind = ir.FunctionType(ir.IntType(32), [_POINTER, _POINTER, _WORD])
         # Neither a result nor an exception is put anywhere.
@@ -660,9 +662,9 @@ def _finish(_typing, frame, result, sums, scratch, labels, logits, weights, pos_
             places.append(Lanes(builder, builder.ptrtoint(data, _WORD)))
         put(address, ADDRESSES + RESULT, places[0])
         put(address, LOST_TO, places[1])
-        kind = ir.FunctionType(ir.DoubleType(), [_WORD, _WORD])
-        scratch_at: Any = from_a_line_on(places[2])
-        builder.call(pointer(get(address, CHOSEN), kind), [address.value, scratch_at.value])
+        put(address, SCRATCH_AT, from_a_line_on(places[2]))
+        kind = type_of_function("whole")
+        builder.call(pointer(get(address, CHOSEN), kind), [address.value])
         return context.get_dummy_value()
 
     operands = labels, logits, weights, pos_weight, where

@@ -133,7 +133,17 @@ ran = {"compiled by the caller"}
 """
 
 FAIL = """
+import threading
 from sce_numba.kernels import compile
+
+def new_scratch():
+    evaluation.scratch = compile._Scratch()
+
+def run_apart(work):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
 library = ctypes.CDLL(None)
 library.fail_malloc.argtypes = ctypes.c_long, ctypes.c_long
 library.seen_mallocs.restype = ctypes.c_long
@@ -146,7 +156,7 @@ def answer(call):
 
 def attempt(call, after):
     out[...], other[...] = np.nan, np.nan
-    compile._local.__dict__.clear()  # as in a thread that has not called before
+    run_apart(new_scratch)  # so that this thread has none yet
     library.fail_malloc(least, after)
     try:
         found = call()

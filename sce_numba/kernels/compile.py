@@ -175,35 +175,27 @@ class Kernel(_Lazy):
     finish: Callable[[bytes, int], float]
 
     def __init__(self, job: Job) -> None:
-        self.job = job
+        self.job, self.needs_scratch = job, job.needs_scratch
 
     def _make(self, name: str) -> None:
         if name == "parallel":
             self._make_parallel()
             return
         job = self.job
-        whole: Callable[..., float]
         # Code that is compiled already calls compiled kernels.
         if config.DISABLE_JIT and name != "whole":
             run, self.group = interpreted(job, "whole"), 0
 
-            def whole(call: bytes, *scratch: int) -> float:
-                return float(run(_address_of_bytes(call), *scratch))
+            def serial(call: bytes) -> float:
+                return float(run(_address_of_bytes(call)))
+
+            self.serial = serial
         else:
             load = functools.partial(machine_code.load, job.symbols)
             found = _code(job.name, job, load, functools.partial(machine_code.compiled, job))
             self.whole, self.group = found[0], found[1]
-            self.finish = _WITH_MEMORY(found[2])
-            whole = (_WITH_MEMORY if job.needs_scratch else _ALONE)(found[0])
-
-        def serial(call: bytes) -> float:
-            try:
-                scratch = _local.scratch
-            except AttributeError:
-                scratch = _new_scratch()
-            return whole(call, scratch)
-
-        self.serial = serial if job.needs_scratch else whole
+            self.finish = _FINISH(found[2])
+            self.serial = _WHOLE(found[0])
 
     def _make_parallel(self) -> None:
         if self.group:
@@ -215,11 +207,11 @@ class Kernel(_Lazy):
     def _parallel(self, call: bytes, groups: int) -> float:
         threads = number_of_threads()
         partials = np.zeros(groups * PARTIAL + threads * (LINE // 8))
-        to, scratch = address(partials), 0
-        if self.job.needs_scratch:
+        to, lines = address(partials), 0
+        if self.needs_scratch:
             memory = np.empty(threads * SCRATCH + LINE, np.uint8)
-            scratch = from_a_line_on(address(memory))
-        failed = _DEAL.loop(self.group, call, groups, to, scratch, threads)
+            lines = from_a_line_on(address(memory))
+        failed = _DEAL.loop(self.group, call, groups, to, lines, threads)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
         if failed or partials[PARTIAL - 1] != groups:
@@ -227,19 +219,18 @@ class Kernel(_Lazy):
         return result
 
 
-_local = threading.local()
+class _Scratch(threading.local):
+    """Memory for what is done on a thread, kept from its first call for as long as that lives."""
+
+    def __init__(self) -> None:
+        self._memory = np.empty(SCRATCH + LINE, np.uint8)
+        self.address = from_a_line_on(address(self._memory))
 
 
-def _new_scratch() -> int:
-    """Return the address of memory that is kept for as long as this thread lives."""
-    _local.memory = np.empty(SCRATCH + LINE, np.uint8)
-    _local.scratch = from_a_line_on(address(_local.memory))
-    return int(_local.scratch)
+scratch = _Scratch()
 
-
-_ALONE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
-# ctypes converts an address in a third of the time that other whole numbers take.
-_WITH_MEMORY = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p)
+_WHOLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
+_FINISH = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p)
 
 
 @functools.cache

@@ -23,9 +23,9 @@ from .divisor import SUM, is_known
 from .dtypes import FLOAT32, FLOAT64, MISSING
 from .flatten import words_of
 from .focal import parts_of
+from .jobs import type_of_function
 from .lanes import Lanes, branch, call_llvm, to_float64
 from .memory import pointer
-from .tiles import from_a_line_on
 from .view import (
     ADDRESSES,
     BY_ELEMENT,
@@ -56,14 +56,14 @@ from .view import (
 )
 
 # Words of a frame: what doesn't fit, 0 if all does, or the row of an array, or one of these words;
-# the result; how many numbers of memory a reduction along axes needs; the address of scratch memory
-# and the dtype that is computed in; the parameters of the focal loss, and which of them there are;
-# how many axes are named, -1 for all of them, and where; whether they stay.
-MISFIT, VALUE, COUNT, SCRATCH_AT, COMPUTED = range(WORDS, WORDS + 5)
-PARAMETERS, ALPHA, GAMMA, AXES, TWICE, NAMED, KEEPDIMS = range(WORDS + 5, WORDS + 12)
+# the result; how many numbers of memory a reduction along axes needs; the dtype that is computed
+# in; the parameters of the focal loss, and which of them there are; how many axes are named, -1 for
+# all of them, and where; whether they stay.
+MISFIT, VALUE, COUNT, COMPUTED = range(WORDS, WORDS + 4)
+PARAMETERS, ALPHA, GAMMA, AXES, TWICE, NAMED, KEEPDIMS = range(WORDS + 4, WORDS + 11)
 # The address of the kernel that was chosen, and those of the ones to choose from: where weights are
 # taken by row and by element, of the loss and of its divisor, or along and across.
-CHOSEN, KERNELS, KERNEL_COUNT = WORDS + 12, WORDS + 13, 4
+CHOSEN, KERNELS, KERNEL_COUNT = WORDS + 11, WORDS + 12, 4
 # Rows of arrays, as those of a layout, with rank and the address of lengths and byte strides.  In
 # the place of a weight that is one for all elements is infinity if there is none.
 ARRAYS, NDIM, LENGTHS, ROW = KERNELS + KERNEL_COUNT, 3, 4, 5
@@ -96,7 +96,6 @@ for _function in (
     axis_view.flatten_axes,
     axis_view.axis_words,
     is_known,
-    from_a_line_on,
     parts_of,
     frame_words,
 ):
@@ -166,14 +165,14 @@ def _clear(_typing, address, size):
 
 
 @intrinsic
-def _run(_typing, kernel, call, scratch):
-    """Call a kernel by its address; of those that need no scratch memory none looks for it."""
+def _run(_typing, kernel, call):
+    """Call a kernel by its address."""
 
     def codegen(_context, builder, _signature, arguments):
-        kind = ir.FunctionType(ir.DoubleType(), [ir.IntType(64)] * 2)
-        return builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        kind = type_of_function("whole").as_pointer()
+        return builder.call(builder.inttoptr(arguments[0], kind), arguments[1:])
 
-    return types.float64(types.int64, types.int64, types.int64), codegen
+    return types.float64(types.int64, types.int64), codegen
 
 
 @intrinsic
@@ -321,7 +320,6 @@ def evaluate(address):
         words[behind + 3], words[behind + 4] = _word(short), _word(rest)
     by_element = 1 if words[BY_ELEMENT] != 0 else 0
     kernel, divides = frame[KERNELS + by_element], frame[KERNELS + 2 + by_element]
-    scratch = from_a_line_on(frame[SCRATCH_AT])
     weight, by = _real(frame[WEIGHT]), 1.0
     if divides != 0:
         weighted, excluded = frame[ADDRESSES + WEIGHTS] != 0, table[WHERE, CODE] != MISSING
@@ -329,13 +327,13 @@ def evaluate(address):
             count = np.float64(size)
             by = _divisor(frame[REDUCTION], weight, count, count, count)
         else:
-            by = _run(divides, address, scratch)
+            by = _run(divides, address)
         if by == 0.0:
             _clear(frame[ADDRESSES + GRADIENT], size * table[GRADIENT, ITEMSIZE])
             return
         frame[REDUCTION] = SUM
     frame[SCALE] = _word(weight / by)
-    frame[VALUE] = _word(_run(kernel, address, scratch) / by)
+    frame[VALUE] = _word(_run(kernel, address) / by)
 
 
 def evaluate_row(address):
@@ -357,7 +355,7 @@ def evaluate_row(address):
         words[own + STRIDES] = frame[place + ITEMSIZE] if row != WEIGHTS else 0
     _settle_weight(frame)
     frame[LAYOUT] = address + 8 * ROOM
-    frame[VALUE] = _word(_run(frame[KERNELS], address, 0))
+    frame[VALUE] = _word(_run(frame[KERNELS], address))
 
 
 @_jitable

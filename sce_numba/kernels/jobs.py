@@ -15,8 +15,7 @@
 
 Of each there are three functions, of addresses only (see ``view``)::
 
-    whole(call, scratch)                     all of it, on the calling thread; where threads need
-                                             no memory of their own there is no ``scratch``
+    whole(call)                              all of it, on the calling thread
     group(call, group, partials, scratch)    one group of tiles, for a loop over groups
     finish(call, partials)                   the result, once all groups are done; how many of
                                              them were stands in the place of the first one's mark
@@ -41,7 +40,7 @@ from .fused import two_product, two_sum
 from .lanes import Lanes, absolute, apart, integer, loop, real, select, when
 from .memory import get, put
 from .tiles import Form, Sums, add
-from .view import LOST_TO, REDUCTION, WEIGHT, Call, opened
+from .view import LOST_TO, REDUCTION, SCRATCH_AT, WEIGHT, Call, opened
 
 KINDS: dict[str, Callable[..., Sums]] = {
     "totals": loss.totals,
@@ -143,8 +142,9 @@ def _added_up(call: Call, sums: Callable[[Any], Sums]) -> Sums:
 
 
 @apart("f")
-def _whole(job: Job, address: Any, scratch: Any = 0) -> Any:
+def _whole(job: Job, address: Any) -> Any:
     call = opened(address)
+    scratch = call.number(SCRATCH_AT)
     sums = _added_up(call, lambda group: Sums(*_sums(job, call, group, scratch)))
     return _results(job, call, sums)
 
@@ -179,7 +179,7 @@ def _finish(job: Job, address: Any, partials: Any) -> Any:
 PARTIAL = len(Sums._fields) + 1
 
 _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, ir.Type]] = {
-    "whole": (_whole, 2, _REAL),
+    "whole": (_whole, 1, _REAL),
     "group": (_group, 4, ir.VoidType()),
     "finish": (_finish, 2, _REAL),
 }
@@ -188,18 +188,16 @@ _FUNCTIONS: dict[str, tuple[Callable[..., Any], int, ir.Type]] = {
 NAMES = tuple(_FUNCTIONS)
 
 
-def type_of_function(job: Job, name: str) -> ir.FunctionType:
-    """Return the type of one of the functions of a job, for LLVM."""
+def type_of_function(name: str) -> ir.FunctionType:
+    """Return the type of one of the functions of all jobs, for LLVM."""
     _, count, result = _FUNCTIONS[name]
-    if name == "whole" and not job.needs_scratch:
-        count = 1
     return ir.FunctionType(result, [_INTEGER] * count)
 
 
 def write_function(job: Job, name: str, module: ir.Module) -> None:
     """Write one of the functions of a job into a module, in the default environment."""
     formula, *_ = _FUNCTIONS[name]
-    kind = type_of_function(job, name)
+    kind = type_of_function(name)
     function = ir.Function(module, kind, f"sce_numba.{job.name}.{name}")
     builder = ir.IRBuilder(function.append_basic_block())
     given = [Lanes(builder, value) for value in function.args]

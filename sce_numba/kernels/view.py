@@ -19,11 +19,12 @@ from .memory import get
 LOGITS, LABELS, WEIGHTS, WHERE, POS_WEIGHT, RESULT, GRADIENT = 0, 1, 2, 3, 4, 5, 6
 OPERANDS = 7
 
-# Words of a call: the layout, the arrays' addresses, then whole numbers, then float64.
+# Words of a call: the layout, the arrays' addresses, then whole numbers, of which the last is the
+# address of scratch memory for what is done on the calling thread, then float64.
 LAYOUT, ADDRESSES = 0, 1
-REDUCTION, SECOND, LOST_TO = 8, 9, 10
-WEIGHT, SMOOTHING, SCALE = 11, 12, 13
-WORDS = 14
+REDUCTION, SECOND, LOST_TO, SCRATCH_AT = 8, 9, 10, 11
+WEIGHT, SMOOTHING, SCALE = 12, 13, 14
+WORDS = 15
 
 # Words of a layout: rows and columns of the view (a tile never crosses a row), whether the weight
 # varies along a row, whether arrays have to be gathered, groups of tiles, axes, and where in the
