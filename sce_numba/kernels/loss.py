@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from .block import (
     TAIL,
     TAILS,
@@ -15,12 +17,24 @@ from .block import (
     total_weights,
     write_block,
 )
+from .columns import column_loop, has_columns, rows_of, total_columns
 from .dtypes import MISSING
-from .lanes import branch, integer, real, select, to_float64, when
+from .lanes import absolute, branch, integer, loop, real, select, to_float64, when
 from .memory import on_stack
 from .operand import ABSENT, LINE, own_format
 from .staging import address_in_place, write
-from .tiles import RESULTS, ROW, Form, Sums, no_sums, open_tile, open_weights, row_sums, tile_loop
+from .tiles import (
+    RESULTS,
+    ROW,
+    Form,
+    Sums,
+    add,
+    no_sums,
+    open_tile,
+    open_weights,
+    row_sums,
+    tile_loop,
+)
 from .view import REDUCTION, RESULT, WEIGHT, Array, Call
 
 # Results of at least this many bytes are written past the caches.
@@ -29,7 +43,45 @@ STREAMED = 1 << 24
 
 def totals(dtype: Any, form: Form, call: Call, group: Any, scratch: Any) -> Sums:
     """Return the sums of a group of tiles."""
-    return tile_loop(call, group, partial(tile_totals, dtype, form, call, scratch))
+    own = dtype, form, call, scratch
+
+    def by_row() -> tuple[Any, ...]:
+        return tuple(tile_loop(call, group, partial(tile_totals, *own)))
+
+    if form.staged or not form.by_element or not form.formula.linear_part:
+        return Sums(*by_row())
+    return Sums(
+        *branch(
+            has_columns(call),
+            lambda: column_loop(call, group, partial(_totals_of_columns, *own)),
+            by_row,
+        )
+    )
+
+
+def _totals_of_columns(
+    dtype: Any, form: Form, call: Call, scratch: Any, start: Any, rows: Any, size: Any
+) -> Sums:
+    """Return the sums of a tile of ``size`` columns, each of which has one weight."""
+    block, _ = open_tile(dtype, form, call, start, size, scratch)
+    columns = call.columns
+    total, lost, weight, weight_lost, present, doubtful = total_columns(
+        dtype, block, rows, columns, scratch + RESULTS * ROW
+    )
+
+    # Rows that make no step are left, or all of them.
+    good = (doubtful == 0.0) & (absolute(total) < np.inf)
+    done = select(good, rows - rows % rows_of(dtype), integer(size, 0))
+    height = to_float64(done)
+    weights = (weight + weight_lost) * height, present * height
+    sums = total, lost, *weights, to_float64(size) * height
+    sums = [select(good, one, 0.0) for one in sums]
+
+    def following(k: Any, *sums: Any) -> tuple[Any, ...]:
+        row = start + (done + k) * columns
+        return tuple(add(Sums(*sums), tile_totals(dtype, form, call, scratch, row, size)))
+
+    return Sums(*loop(rows - done, tuple(sums), following))
 
 
 def tile_totals(dtype: Any, form: Form, call: Call, scratch: Any, start: Any, size: Any) -> Sums:
