@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 CALLS = """
-import hashlib, numpy as np, sce_numba as sce
+import hashlib, numba, numpy as np, sce_numba as sce
 rng = np.random.default_rng(8)
 for dtype in (np.float32, np.float64):
     logits = (rng.normal(0, 1, (37, 130)) * 10.0 ** rng.integers(-3, 3, (37, 130))).astype(dtype)
@@ -30,6 +30,12 @@ for dtype in (np.float32, np.float64):
     for result in results:
         same_nan = np.where(np.isnan(result), np.nan, result)  # its sign and payload may differ
         print(hashlib.sha256(same_nan.tobytes()).hexdigest())
+
+@numba.njit
+def of_numbers(label, logit):
+    return sce.sigmoid_cross_entropy_with_logits(labels=label, logits=logit)
+
+print([of_numbers(0.25, dtype(1.5)).hex() for dtype in (np.float32, np.float64)])
 """
 
 TRIPLES = """

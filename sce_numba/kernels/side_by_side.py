@@ -26,6 +26,8 @@ def side_by_side(x: Any) -> Any:
     if not isinstance(x, Lanes) or not uses_ymm():
         return x
     kind = x.value.type
+    if not isinstance(kind, ir.VectorType):
+        return x
     parts = split(x, max(1, kind.count * (4 if is_single(x) else 8) // _YMM))
     kinds, count = [part.value.type for part in parts], len(parts)
     # Nothing, which takes all parts and leaves them in the same registers.
