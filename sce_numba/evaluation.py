@@ -14,7 +14,7 @@ from .kernels.array_address import address, handle
 from .kernels.compile import Kernel, kernel
 from .kernels.divisor import SUM, check, divisor, is_known
 from .kernels.gradient import TOTAL
-from .kernels.parallel import CROSSOVER, one_thread, run
+from .kernels.parallel import CROSSOVER, run
 from .kernels.view import (
     ADDRESSES,
     GRADIENT,
@@ -57,13 +57,18 @@ def _words(
     return words
 
 
-def _run(layout: Layout | RowLayout, code: Kernel, words: list[Any]) -> float:
+def _run(layout: Layout, code: Kernel, words: list[Any]) -> float:
     """Run a job on arrays that lie as the layout says."""
-    words[LAYOUT] = layout.address
-    call = _pack(*words)
     if layout.size < CROSSOVER:
-        return code.serial(call)
-    return run(code, layout.size, call, layout.groups)
+        return _run_here(layout, code, words)
+    words[LAYOUT] = layout.address
+    return run(code, layout.size, _pack(*words), layout.groups)
+
+
+def _run_here(layout: Layout | RowLayout, code: Kernel, words: list[Any]) -> float:
+    """Run a job on this thread, without a thought of others: it is in one piece."""
+    words[LAYOUT] = layout.address
+    return code.serial(_pack(*words))
 
 
 def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
@@ -85,7 +90,7 @@ def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
 
 def reduce_along(
     arrays: dict[int, np.ndarray],
-    layout: Layout | RowLayout,
+    layout: Layout,
     code: Kernel,
     weight: float,
     smoothing: float,
@@ -196,10 +201,9 @@ def _divisor_of_all(reduction: int, weight: float, size: int) -> float:
 
 
 def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
-    """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
+    """Add elements to the cells of a table (see ``kernels.bins``)."""
     dtype: Any = layout.computed
-    with one_thread():
-        _run(layout, kernel("bins", dtype), _words(arrays, second=address(table)))
+    _run_here(layout, kernel("bins", dtype), _words(arrays, second=address(table)))
 
 
 def add_margins(
@@ -210,11 +214,10 @@ def add_margins(
     reduction: int,
     sums: np.ndarray,
 ) -> None:
-    """Add elements to the sums of columns and rows (see ``kernels.margins``), on this thread."""
+    """Add elements to the sums of columns and rows (see ``kernels.margins``)."""
     dtype: Any = layout.computed
     words = _words(arrays, weight, smoothing, check(reduction), second=address(sums))
-    with one_thread():
-        _run(layout, kernel("margins", dtype), words)
+    _run_here(layout, kernel("margins", dtype), words)
 
 
 def add_to_slices(
@@ -223,7 +226,17 @@ def add_to_slices(
     """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
     arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
     computed: Any = computed_in(dtype).type
-    _run(RowLayout(len(rows)), kernel("slices", computed), _words(arrays))
+    _run_here(RowLayout(codes.size), kernel("slices", computed), _words(arrays))
+
+
+def add_to_groups(
+    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, divisor: float, dtype: np.dtype[Any]
+) -> None:
+    """Add sums of rows, for logits of a dtype, to those of groups (see ``kernels.group_sums``)."""
+    arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
+    computed: Any = computed_in(dtype).type
+    words = _words(arrays, divisor, second=len(rows))
+    _run_here(RowLayout(codes.size), kernel("groups", computed), words)
 
 
 def refuse_out() -> None:

@@ -123,10 +123,7 @@ class Layout:
 class RowLayout:
     """How the sums of rows lie, for the kernels that add them to those of groups."""
 
-    groups = 1
-
     def __init__(self, count: int) -> None:
-        self.size = count
         self.words = np.zeros(SHAPE + 1 + OPERANDS * (STRIDES + 1), np.int64)
         self.words[[ROWS, COLUMNS, GROUPS, RANK, SHAPE]] = 1, count, 1, 1, count
         self.words[FIELD] = array_address.FIELD
