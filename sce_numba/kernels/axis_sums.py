@@ -71,9 +71,9 @@ def place_of_sums(call: Call, plan: Plan, part: Any, line: Any, strip: Any) -> t
     return select(direct, strip, kept), select(direct, integer(part, FIELD), plan.pitch * 8)
 
 
-def vector(address: Any) -> Any:
+def vector(address: Any, lanes: int = LANES) -> Any:
     """Return lanes of sums."""
-    return load(np.float64, address, FLOAT64, LANES)
+    return load(np.float64, address, FLOAT64, lanes)
 
 
 def _divisor(call: Call, sums: Sums) -> Any:

@@ -23,12 +23,14 @@ from .lanes import (
     for_each,
     from_bits,
     integer,
+    lanes_of,
     least,
     select,
     when,
 )
 from .memory import at, pointer
 from .operand import LINE, Operand, load_each, own_format
+from .processor import uses_ymm
 from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import AHEAD, prefetch_line
 from .view import Array
@@ -65,6 +67,11 @@ def _rows_in_place(array: Array, plan: Plan, start: Any, rows: Any, size: Any) -
     return select(there, place, integer(size, 0))
 
 
+def lanes_turned() -> int:
+    """Return how many columns are turned round at once: as many as there are registers for."""
+    return LANES // 2 if uses_ymm() else LANES
+
+
 class Plane(NamedTuple):
     """Rows of elements, so many bytes apart; and what memory to ask for while they are read.
 
@@ -93,8 +100,9 @@ class Plane(NamedTuple):
     def _turned(self, first: Any, rows: int, column: Any) -> list[Any]:
         # Of fewer than four rows those before them are read as well.
         place = self.operand.address + (first - (ROWS - rows)) * self.step + column * self.column
+        count = lanes_turned()
         lines = [
-            load_apart([place + (k + j) * self.column for k in range(0, LANES, 4)], 4, ROWS)
+            load_apart([place + (k + j) * self.column for k in range(0, count, 4)], 4, ROWS)
             for j in range(4)
         ]
         return [from_bits(row) for row in _turned(lines)[-rows:]]
@@ -117,7 +125,7 @@ class Plane(NamedTuple):
 
 
 def _turned(rows: list[Any]) -> list[Any]:
-    """Return 4 or 8 columns of 16 rows, given in as many vectors.
+    """Return 4 or 8 columns of 16 rows, or 4 of 8 rows, given in as many vectors.
 
     Each vector has one of four neighbouring rows, and those 4, 8 and 12 rows below it, of which the
     next four have what does not fit.  Pairs of elements are exchanged between two vectors, then
@@ -144,12 +152,15 @@ _QUARTERS = [8 * q + k + LANES * two for two in range(2) for q in range(2) for k
 def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
     first, distance = how
     found: list[Any] = []
+    count = lanes_of(one)
+    # Of shorter vectors, which quarters there are.
+    first = [lane % LANES + lane // LANES * count for lane in first if lane % LANES < count]
     for lanes in (first, [lane + distance for lane in first]):
         if not isinstance(one, Lanes):
             found.append(np.concatenate([one, two])[lanes])
             continue
         numbers = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), numbers)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), count), numbers)
         found.append(Lanes(one.builder, one.builder.shuffle_vector(one.value, two.value, mask)))
     return found
 
@@ -295,7 +306,8 @@ def turned(dtype: Any, array: Array, start: Any) -> Plane:
     """
     code, itemsize = own_format(dtype)
     address, step = array.address + offset_of(array, start), array.stride(array.rank - 1)
-    ahead = address + AHEAD, LINE, step * LANES
+    lanes = lanes_turned()
+    ahead = address + AHEAD, LINE * lanes // LANES, step * lanes
     return Plane(Operand(address, code, itemsize), itemsize, *ahead, column=step)
 
 
