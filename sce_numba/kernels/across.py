@@ -141,7 +141,7 @@ def _add_rows(
         if way.merged:
             sums = branch(last, lambda: _used_up(way.computed, zero, *sums), lambda: sums)
             if 1 not in fields:
-                store(zero, place_of(1))
+                when(last, lambda: store(zero, place_of(1)))
         for field, value in zip(fields, sums, strict=True):
             store(value, place_of(field))
 
@@ -262,7 +262,7 @@ def _add_range(
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
         place = row * plan.lines + base
         evenly = least(stop - row, plan.inner - row % plan.inner)
-        rows = bunch_of(plan, place, evenly, size, arrays)
+        rows = bunch_of(way.computed, plan, place, evenly, size, arrays)
         if way.merged:
             rows = least(rows, MERGED[way.computed] - since)
         since, following = since + rows, row + rows

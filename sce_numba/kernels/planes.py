@@ -35,17 +35,22 @@ from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import AHEAD, prefetch_line
 from .view import Array
 
-# Rows of a step, at most.
-ROWS = 4
+# Rows of a step, at most; and bytes from one line of memory to the next that goes where it does in
+# a cache of the first level.
+ROWS, WAY = 4, 4096
 
 
-def bunch_of(plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
+def bunch_of(dtype: Any, plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
     """Return how many of some rows are read at a time.
 
-    Of long ones that lie in place there are as many as a step has, lest so many streams of memory
-    be read at once, of short ones enough for a block; of rows that are copied no more than fit one.
+    Of long ones that lie in place there are as many as two steps have, lest so many streams of
+    memory be read at once, or one, if all of these compete for the same lines of a cache; of short
+    ones enough for a block; of rows that are copied no more than fit one.
     """
     lanes, block, steps = (integer(size, n) for n in (LANES, BLOCK, ROWS * TOGETHER))
+    if dtype is np.float32:
+        between = arrays[0].stride(plan.first - 1) * plan.packed
+        steps = select((between & (WAY - 1)) == 0, steps, steps * 2)
     most = select(block // lanes > size, block // size, lanes)
     most = least(rows, least(most, steps // size))
     in_place = most > 0
