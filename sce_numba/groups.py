@@ -187,7 +187,7 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
         )
     codes = _shaped(codes, shape)
     if codes.size:
-        least, most = int(codes.min()), int(codes.max())
+        least, most = _range_of(codes)
         allowed = "of at least 0"
         if number is not None:
             allowed += f" and less than `num_groups`, {number}"
@@ -210,6 +210,15 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
                 "`num_groups`."
             )
     return codes, number or 0
+
+
+def _range_of(codes: np.ndarray) -> tuple[int, int]:
+    """Return the least and the greatest code, but 0 for the least where none is negative."""
+    # As unsigned numbers negative ones are greater than all others.
+    most = int(codes.view(codes.dtype.str.replace("i", "u")).max())
+    if most <= np.iinfo(codes.dtype).max:
+        return 0, most
+    return int(codes.min()), int(codes.max())
 
 
 def _shaped(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -249,8 +258,9 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
     fields = PARTS if by is None else GROUP_FIELDS[dtype] // 2
     # A shorter row is added up as a whole, and its sum the same whatever part it is in.
     is_short = logits.size < 2 * SHORTEST * codes.size and len(reduced) == len(shape) - 1
-    # With sums go codes, those of the part before not yet let go.
-    most = HELD // (fields + 2) if is_short else AT_A_TIME
+    # Where codes have to be copied they go with the sums, those of the part before not yet let go.
+    copied = 0 if codes.dtype == np.int64 and codes.flags.c_contiguous else 2
+    most = HELD // (fields + copied) if is_short else AT_A_TIME
     memory = np.empty(fields * min(most, codes.size))
     for part in parts_of(codes.shape, shape, most):
         chosen = {row: cut(array, part) for row, array in arrays.items()}
