@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import operator
 from collections.abc import Iterator, Sequence
@@ -41,6 +42,7 @@ class Axes(NamedTuple):
     reduced: tuple[int, ...]
     keepdims: bool
 
+    @functools.lru_cache(256)  # noqa: B019
     def shape(self, lengths: tuple[int, ...], keepdims: bool | None = None) -> tuple[int, ...]:
         """Return the shape of the results."""
         keep = self.keepdims if keepdims is None else keepdims

@@ -15,7 +15,7 @@ from .kernels.array_address import address, handle
 from .kernels.compile import Kernel, kernel, scratch
 from .kernels.divisor import SUM, check, divisor
 from .kernels.gradient import LOSSES, TOTAL
-from .kernels.parallel import CROSSOVER, one_thread, run
+from .kernels.parallel import CROSSOVER, run
 from .kernels.view import (
     ADDRESSES,
     GRADIENT,
@@ -58,13 +58,15 @@ def _words(
     return words
 
 
-def _run(layout: Layout | RowLayout, code: Kernel, words: list[Any]) -> float:
-    """Run a job on arrays that lie as the layout says."""
+def _run(
+    layout: Layout | RowLayout, code: Kernel, words: list[Any], in_one_piece: bool = False
+) -> float:
+    """Run a job on arrays that lie as the layout says; in one piece, on this thread."""
     words[LAYOUT] = layout.address
     if code.needs_scratch:
         words[SCRATCH_AT] = scratch.address
     call = _pack(*words)
-    if layout.size < CROSSOVER:
+    if in_one_piece or layout.size < CROSSOVER:
         return code.serial(call)
     return run(code, layout.size, call, layout.groups)
 
@@ -89,7 +91,7 @@ def evaluate(given: Operands, out: np.ndarray | None = None) -> Any:
 
 def reduce_along(
     arrays: dict[int, np.ndarray],
-    layout: Layout | RowLayout,
+    layout: Layout,
     code: Kernel,
     weight: float,
     smoothing: float,
@@ -214,10 +216,10 @@ def _divisor_of_all(reduction: int, weight: float, size: int) -> float:
 
 
 def count_in_bins(arrays: dict[int, np.ndarray], layout: Layout, table: np.ndarray) -> None:
-    """Add elements to the cells of a table (see ``kernels.bins``), on this thread."""
+    """Add elements to the cells of a table (see ``kernels.bins``)."""
     dtype: Any = layout.computed
-    with one_thread():
-        _run(layout, kernel("bins", dtype), _words(arrays, second=address(table)))
+    words = _words(arrays, second=address(table))
+    _run(layout, kernel("bins", dtype), words, in_one_piece=True)
 
 
 def add_margins(
@@ -228,11 +230,10 @@ def add_margins(
     reduction: int,
     sums: np.ndarray,
 ) -> None:
-    """Add elements to the sums of columns and rows (see ``kernels.margins``), on this thread."""
+    """Add elements to the sums of columns and rows (see ``kernels.margins``)."""
     dtype: Any = layout.computed
     words = _words(arrays, weight, smoothing, check(reduction), second=address(sums))
-    with one_thread():
-        _run(layout, kernel("margins", dtype), words)
+    _run(layout, kernel("margins", dtype), words, in_one_piece=True)
 
 
 def add_to_slices(
@@ -241,7 +242,18 @@ def add_to_slices(
     """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
     arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
     computed: Any = computed_in(dtype).type
-    _run(RowLayout(len(rows)), kernel("slices", computed), _words(arrays))
+    layout, words = RowLayout(codes.size), _words(arrays)
+    _run(layout, kernel("slices", computed), words, in_one_piece=True)
+
+
+def add_to_groups(
+    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, divisor: float, dtype: np.dtype[Any]
+) -> None:
+    """Add sums of rows, for logits of a dtype, to those of groups (see ``kernels.group_sums``)."""
+    arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
+    computed: Any = computed_in(dtype).type
+    words = _words(arrays, divisor, second=len(rows))
+    _run(RowLayout(codes.size), kernel("groups", computed), words, in_one_piece=True)
 
 
 def refuse_out() -> None:

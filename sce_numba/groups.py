@@ -14,11 +14,10 @@ from .axes import Axes, as_results, cut, known_denominator, parts_of, sums
 from .exact_sums import ExactSums
 from .kernels.axis_sums import PARTS
 from .kernels.axis_view import SHORTEST
-from .kernels.compile import kernel
 from .kernels.divisor import SUM
 from .kernels.group_sums import GROUP_FIELDS
-from .kernels.view import LABELS, LOGITS, RESULT
-from .layout import RowLayout, computed_in
+from .kernels.view import LOGITS
+from .layout import computed_in
 from .messages import shown
 from .operands import Operands, add_weights, checked, known, recognised
 from .reduction import Reduction
@@ -188,7 +187,7 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
         )
     codes = _shaped(codes, shape)
     if codes.size:
-        least, most = int(codes.min()), int(codes.max())
+        least, most = _range_of(codes)
         allowed = "of at least 0"
         if number is not None:
             allowed += f" and less than `num_groups`, {number}"
@@ -213,6 +212,15 @@ def as_codes(groups: Any, num_groups: Any, shape: tuple[int, ...]) -> tuple[np.n
     return codes, number or 0
 
 
+def _range_of(codes: np.ndarray) -> tuple[int, int]:
+    """Return the least and the greatest code, but 0 for the least where none is negative."""
+    # As unsigned numbers negative ones are greater than all others.
+    most = int(codes.view(codes.dtype.str.replace("i", "u")).max())
+    if most <= np.iinfo(codes.dtype).max:
+        return 0, most
+    return int(codes.min()), int(codes.max())
+
+
 def _shaped(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     if codes.ndim == 1 and shape and codes.shape == shape[:1]:
         return codes.reshape(-1, *[1] * (len(shape) - 1))
@@ -232,30 +240,30 @@ def _shaped(codes: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
     """Return numerators and denominators, each with what they lost if that matters."""
     arrays, _, weight, smoothing, code = given
-    shape = arrays[LOGITS].shape
-    dtype: Any = computed_in(arrays[LOGITS].dtype).type
+    logits = arrays[LOGITS]
+    shape = logits.shape
+    dtype: Any = computed_in(logits.dtype).type
     # Side by side in memory is what a group has.
     totals = np.zeros((number, 2, GROUP_FIELDS[dtype] // 2))
     parts: np.ndarray = totals.transpose(1, 2, 0)
-    if arrays[LOGITS].size == 0:
+    if logits.size == 0:
         return parts
     reduced = tuple(axis for axis, own in enumerate(codes.shape) if own == 1)
     if len(reduced) == len(shape):
         # One group for all elements; the first axis stands for none.
         reduced = reduced[1:]
         codes = np.broadcast_to(codes, shape[:1] + codes.shape[1:])
-    job, along = kernel("groups", dtype), Axes(reduced, True)
+    along = Axes(reduced, True)
     by = known_denominator(given, along)
     fields = PARTS if by is None else GROUP_FIELDS[dtype] // 2
     # A shorter row is added up as a whole, and its sum the same whatever part it is in.
-    is_short = arrays[LOGITS].size < 2 * SHORTEST * codes.size and len(reduced) == len(shape) - 1
-    # With sums go codes, those of the part before not yet let go.
-    most = HELD // (fields + 2) if is_short else AT_A_TIME
+    is_short = logits.size < 2 * SHORTEST * codes.size and len(reduced) == len(shape) - 1
+    # Where codes have to be copied they go with the sums, those of the part before not yet let go.
+    copied = 0 if codes.dtype == np.int64 and codes.flags.c_contiguous else 2
+    most = HELD // (fields + copied) if is_short else AT_A_TIME
     memory = np.empty(fields * min(most, codes.size))
     for part in parts_of(codes.shape, shape, most):
-        own = np.ascontiguousarray(cut(codes, part), np.int64)
         chosen = {row: cut(array, part) for row, array in arrays.items()}
         sums_of_rows = sums((chosen, None, weight, smoothing, code), along, memory, fields)
-        rows = {LOGITS: sums_of_rows, LABELS: own, RESULT: totals}
-        evaluation.reduce_along(rows, RowLayout(own.size), job, by or 0.0, 0.0, SUM, fields, 0)
+        evaluation.add_to_groups(sums_of_rows, cut(codes, part), totals, by or 0.0, logits.dtype)
     return parts

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import sce_numba as sce
-from sce_numba.groups import AT_A_TIME
+from sce_numba import evaluation
+from sce_numba.groups import AT_A_TIME, HELD
+from sce_numba.kernels import parallel
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.standard_normal((50, 7)).astype(np.float32)
@@ -255,3 +257,19 @@ def test_more_elements_may_differ_in_groups_than_are_held_at_a_time():
     codes = rng.integers(0, 3, shape)
     found = sce.compute_weighted_loss(losses, groups=codes, reduction="weighted_sum")
     np.testing.assert_array_equal(found, np.bincount(codes.ravel(), losses.ravel()))
+
+
+def test_rows_are_added_to_groups_without_asking_for_threads(monkeypatch):
+    asked = []
+
+    def run(loop, *rest):
+        asked.append(loop.job.kind)
+        return parallel.run(loop, *rest)
+
+    monkeypatch.setattr(evaluation, "run", run)
+    # Of short rows, so many are held at once.
+    rows = HELD // 3
+    assert rows >= parallel.CROSSOVER
+    logits = np.zeros((rows, 2), np.float32)
+    sce.sigmoid_cross_entropy(logits, logits, groups=np.zeros(rows, int))
+    assert asked == ["across"]

@@ -36,13 +36,14 @@ from .lanes import (
     select,
     split,
     spread,
+    spread_like,
     to_dtype,
     to_float64,
     when,
 )
 from .memory import copy
 from .operand import ABSENT, store
-from .planes import ROWS, Plane, bunch_of, load_apart, plane, turnable, turned
+from .planes import ROWS, Plane, bunch_of, lanes_turned, load_apart, plane, turnable, turned
 from .softplus import (
     COARSE,
     begin_exp_minus_abs_normal,
@@ -92,8 +93,8 @@ def _add_rows(
 
     There are no sums before the ``first`` rows; with the ``last`` products are used up.
     """
-    plan, zero = plan_of(call), constant(size, 0.0, np.float64)
-    place = start, rows, size
+    plan, lanes = plan_of(call), lanes_turned() if way.turned else LANES
+    zero, place = constant(size, 0.0, np.float64, lanes), (start, rows, size)
 
     def opened(operand: int) -> Plane:
         if way.turned:
@@ -114,7 +115,7 @@ def _add_rows(
 
     def add_column(k: Any) -> None:
         # Turned round, the last vector begins so early that there are elements for all lanes.
-        column = least(k * LANES, size - LANES) if way.turned else k * LANES
+        column = least(k * lanes, size - lanes) if way.turned else k * lanes
 
         def place_of(field: int) -> Any:
             return state + field * FIELD + column * 8
@@ -122,7 +123,7 @@ def _add_rows(
         sums = branch(
             first,
             lambda: (zero,) * len(fields),
-            lambda: tuple(vector(place_of(field)) for field in fields),
+            lambda: tuple(vector(place_of(field), lanes) for field in fields),
         )
         done, count = integer(size, 0), most
         while count:
@@ -131,20 +132,20 @@ def _add_rows(
             def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
                 row = done + j * count
                 for source in (x, z):
-                    for ahead in range(count):
+                    for ahead in range(0, count, LANES // lanes):
                         source.ask(row + ahead, k)
                 return step(count, row, column, *sums)
 
             sums = loop(whole, sums, following)
             done, count = done + whole * count, count // 2
         if way.merged:
-            sums = branch(last, lambda: _used_up(way.computed, *sums), lambda: sums)
+            sums = branch(last, lambda: _used_up(way.computed, zero, *sums), lambda: sums)
             if 1 not in fields:
-                store(zero, place_of(1))
+                when(last, lambda: store(zero, place_of(1)))
         for field, value in zip(fields, sums, strict=True):
             store(value, place_of(field))
 
-    for_each((size + (LANES - 1)) // LANES, add_column)
+    for_each((size + (lanes - 1)) // lanes, add_column)
     return ()
 
 
@@ -157,7 +158,7 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
     # All rows in one vector: side by side, they keep the processor busier than one after the other.
     def linear(first: Any, column: Any, rows: int, logits: Any) -> tuple[Any]:
         def compute(dtype: Any) -> tuple[Any]:
-            a, b = (spread(number, dtype, rows * LANES) for number in shared)
+            a, b = (spread_like(number, dtype, logits) for number in shared)
             labels = joined(z.load_each(dtype, first, rows, column))
             element = Element(dtype, to_dtype(logits, dtype), labels, a, b, smooth)
             return (to_float64(linear_part(element)),)
@@ -236,11 +237,10 @@ def _weighted_step(
     return step
 
 
-def _used_up(computed: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+def _used_up(computed: Any, zero: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
     """Add the logarithms of products to sums; return new products and the sums."""
     logarithm = (log1p_coarse if computed is np.float32 else log1p_wide)(u)
     total, rest = add_to(total, lost[0] if lost else None, computed, logarithm)
-    zero = constant(u, 0.0, np.float64)
     return (zero, total, rest) if lost else (zero, total)
 
 
@@ -262,7 +262,7 @@ def _add_range(
     def bunch(row: Any, since: Any) -> tuple[Any, Any]:
         place = row * plan.lines + base
         evenly = least(stop - row, plan.inner - row % plan.inner)
-        rows = bunch_of(plan, place, evenly, size, arrays)
+        rows = bunch_of(way.computed, plan, place, evenly, size, arrays)
         if way.merged:
             rows = least(rows, MERGED[way.computed] - since)
         since, following = since + rows, row + rows

@@ -14,12 +14,13 @@ import numpy as np
 
 from .axis_view import FIELDS, TOGETHER, Plan, kept_of, plan_of
 from .divisor import divisor
-from .dtypes import FLOAT64
+from .dtypes import FLOAT64, MISSING
 from .fused import fma, two_sum
 from .lanes import (
     LANES,
     absolute,
     apart,
+    branch,
     for_each,
     integer,
     least,
@@ -31,7 +32,7 @@ from .lanes import (
     when,
 )
 from .memory import on_stack
-from .operand import LINE, advanced, load, own_format, store
+from .operand import LINE, Operand, advanced, load, own_format, store
 from .staging import read, write
 from .tiles import Sums, add
 from .view import LOST_TO, REDUCTION, RESULT, SECOND, WEIGHT, WEIGHTS, Call
@@ -71,9 +72,9 @@ def place_of_sums(call: Call, plan: Plan, part: Any, line: Any, strip: Any) -> t
     return select(direct, strip, kept), select(direct, integer(part, FIELD), plan.pitch * 8)
 
 
-def vector(address: Any) -> Any:
+def vector(address: Any, lanes: int = LANES) -> Any:
     """Return lanes of sums."""
-    return load(np.float64, address, FLOAT64, LANES)
+    return load(np.float64, address, FLOAT64, lanes)
 
 
 def _divisor(call: Call, sums: Sums) -> Any:
@@ -82,10 +83,10 @@ def _divisor(call: Call, sums: Sums) -> Any:
     return divisor(call.number(REDUCTION), weight, sums.weight, sums.present, sums.count)
 
 
-def _product(a: Any, sums: Sums) -> tuple[Any, Any]:
+def _product(a: Any, total: Any, rest: Any) -> tuple[Any, Any]:
     """Return products with sums, and what these lost, if that is a number."""
-    product = a * sums.numerator
-    lost = fma(a, sums.numerator, -product) + a * sums.lost
+    product = a * total
+    lost = fma(a, total, -product) + a * rest
     return product, select(absolute(lost) < np.inf, lost, 0.0)
 
 
@@ -105,7 +106,9 @@ def _write_some(
     raw, values = on_stack(size, 8 * WRITTEN + LINE), on_stack(size, PARTS * 8 * WRITTEN)
     step = select(plan.pitch == 0, integer(size, 0), plan.pitch * (8 * FIELDS))
     weights = read(kept_of(call, plan, WEIGHTS), start, size, raw) if alike else None
-    reduced = to_float64(plan.reduced)
+    reduced, weight = to_float64(plan.reduced), spread(call.number(WEIGHT), np.float64)
+    # What all results are divided by where there are no weights.
+    shared = divisor(call.number(REDUCTION), call.number(WEIGHT), reduced, reduced, reduced)
 
     def following(k: Any) -> None:
         first = sums + k * BYTES
@@ -124,24 +127,31 @@ def _write_some(
             return gather(plan.packed, packed(integer(size, 0)), in_block * 8, packed)
 
         found = gather(plan.ranges, fields(integer(size, 0)), step, fields)
-        if weights is not None:
+
+        def weighted(weights: Operand) -> tuple[Any, ...]:
             place = advanced(weights, k * LANES).address
             w = load(np.float64, place, weights.code, LANES)
             count = spread(reduced, np.float64)
             present = select(w != 0.0, count, 0.0)
-            found = Sums(*_product(w, found), w * count, present, count)
-        total, rest = two_sum(found.numerator, found.lost)
-        total, rest = _exact(found.numerator, total, rest)
-        found = found._replace(numerator=total, lost=rest)
-        by = _divisor(call, found)
-        weight = spread(call.number(WEIGHT), np.float64)
+            sums = Sums(*_product(w, *found[:2]), w * count, present, count)
+            return *sums[:2], _divisor(call, sums)
+
+        if weights is None:
+            total, rest, by = *found[:2], _divisor(call, found)
+        else:
+            total, rest, by = branch(
+                weights.code == MISSING,
+                lambda: (*found[:2], spread(shared, np.float64)),
+                lambda: weighted(weights),
+            )
+        total, rest = _exact(total, *two_sum(total, rest))
 
         def put_quotient() -> None:
             quotient = select(by != 0.0, weight * total / select(by != 0.0, by, 1.0), 0.0)
             store(rounded(quotient, dtype), values + k * (LANES * itemsize))
 
         def put_parts() -> None:
-            for j, part in enumerate((*_product(weight, found), by)):
+            for j, part in enumerate((*_product(weight, total, rest), by)):
                 store(part, values + j * (8 * WRITTEN) + k * BYTES)
 
         when(call.number(SECOND) == QUOTIENT, put_quotient)

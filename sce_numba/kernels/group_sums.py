@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 
 from .axis_sums import PARTS
+from .dtypes import FLOAT64
 from .fused import two_sum
-from .lanes import absolute, for_each, least, real, select, when
+from .lanes import absolute, for_each, joined, least, real, select, spread, when
 from .memory import get, put
+from .operand import load, store
 from .streaming import prefetch_line
 from .tiles import Form, Sums, no_sums
 from .view import LABELS, LOGITS, RESULT, SECOND, WEIGHT, Call
@@ -35,10 +37,11 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
     def field(number: int, k: Any) -> Any:
         return get(rows + (count * number + k) * 8, 0, np.float64)
 
+    def add_pair(place: Any, one: Any, two: Any) -> None:
+        pair = joined([spread(number, np.float64, 1) for number in (one, two)])
+        store(load(np.float64, place, FLOAT64, 2) + pair, place)
+
     def add(place: Any, value: Any, rest: Any) -> None:
-        if dtype is np.float32:
-            put(place, 0, get(place, 0, np.float64) + value)
-            return
         total, rounding = two_sum(get(place, 0, np.float64), value)
         # A sum that is not finite has lost nothing.
         rounding = select(absolute(total) < np.inf, rounding + rest, rounding * 0.0)
@@ -50,8 +53,11 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
         def row(k: Any) -> None:
             prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
             place = groups + get(codes, k) * size
-            add(place, field(0, k), None if dtype is np.float32 else field(1, k))
-            add(place + size // 2, divisor(k), real(k, 0.0))
+            if dtype is np.float32:
+                add_pair(place, field(0, k), divisor(k))
+            else:
+                add(place, field(0, k), field(1, k))
+                add(place + size // 2, divisor(k), real(k, 0.0))
 
         for_each(count, row)
 

@@ -368,9 +368,12 @@ def spread(x: Any, dtype: Any, lanes: int = LANES) -> Any:
 
 def spread_like(x: Any, dtype: Any, example: Any) -> Any:
     """Return lanes as ``spread`` does, as many as there are in the example."""
-    return spread(
-        x, dtype, example.value.type.count if isinstance(example, Lanes) else example.size
-    )
+    return spread(x, dtype, lanes_of(example))
+
+
+def lanes_of(x: Any) -> int:
+    """Return how many lanes there are in a vector."""
+    return int(x.value.type.count if isinstance(x, Lanes) else x.size)
 
 
 def before(count: Any, lanes: int) -> Any:

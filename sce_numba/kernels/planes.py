@@ -23,27 +23,34 @@ from .lanes import (
     for_each,
     from_bits,
     integer,
+    lanes_of,
     least,
     select,
     when,
 )
 from .memory import at, pointer
 from .operand import LINE, Operand, load_each, own_format
+from .processor import uses_ymm
 from .staging import address_in_place, end_of, gather, offset_of
 from .streaming import AHEAD, prefetch_line
 from .view import Array
 
-# Rows of a step, at most.
-ROWS = 4
+# Rows of a step, at most; and bytes from one line of memory to the next that goes where it does in
+# a cache of the first level.
+ROWS, WAY = 4, 4096
 
 
-def bunch_of(plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
+def bunch_of(dtype: Any, plan: Plan, start: Any, rows: Any, size: Any, arrays: list[Array]) -> Any:
     """Return how many of some rows are read at a time.
 
-    Of long ones that lie in place there are as many as a step has, lest so many streams of memory
-    be read at once, of short ones enough for a block; of rows that are copied no more than fit one.
+    Of long ones that lie in place there are as many as two steps have, lest so many streams of
+    memory be read at once, or one, if all of these compete for the same lines of a cache; of short
+    ones enough for a block; of rows that are copied no more than fit one.
     """
     lanes, block, steps = (integer(size, n) for n in (LANES, BLOCK, ROWS * TOGETHER))
+    if dtype is np.float32:
+        between = arrays[0].stride(plan.first - 1) * plan.packed
+        steps = select((between & (WAY - 1)) == 0, steps, steps * 2)
     most = select(block // lanes > size, block // size, lanes)
     most = least(rows, least(most, steps // size))
     in_place = most > 0
@@ -63,6 +70,11 @@ def _rows_in_place(array: Array, plan: Plan, start: Any, rows: Any, size: Any) -
     there = (size & (LANES - 1)) == 0
     there = there | (last + vectors * array.itemsize * LANES < end_of(array) + 1)
     return select(there, place, integer(size, 0))
+
+
+def lanes_turned() -> int:
+    """Return how many columns are turned round at once: as many as there are registers for."""
+    return LANES // 2 if uses_ymm() else LANES
 
 
 class Plane(NamedTuple):
@@ -93,8 +105,9 @@ class Plane(NamedTuple):
     def _turned(self, first: Any, rows: int, column: Any) -> list[Any]:
         # Of fewer than four rows those before them are read as well.
         place = self.operand.address + (first - (ROWS - rows)) * self.step + column * self.column
+        count = lanes_turned()
         lines = [
-            load_apart([place + (k + j) * self.column for k in range(0, LANES, 4)], 4, ROWS)
+            load_apart([place + (k + j) * self.column for k in range(0, count, 4)], 4, ROWS)
             for j in range(4)
         ]
         return [from_bits(row) for row in _turned(lines)[-rows:]]
@@ -117,7 +130,7 @@ class Plane(NamedTuple):
 
 
 def _turned(rows: list[Any]) -> list[Any]:
-    """Return 4 or 8 columns of 16 rows, given in as many vectors.
+    """Return 4 or 8 columns of 16 rows, or 4 of 8 rows, given in as many vectors.
 
     Each vector has one of four neighbouring rows, and those 4, 8 and 12 rows below it, of which the
     next four have what does not fit.  Pairs of elements are exchanged between two vectors, then
@@ -144,12 +157,15 @@ _QUARTERS = [8 * q + k + LANES * two for two in range(2) for q in range(2) for k
 def _exchanged(one: Any, two: Any, how: tuple[list[int], int]) -> list[Any]:
     first, distance = how
     found: list[Any] = []
+    count = lanes_of(one)
+    # Of shorter vectors, which quarters there are.
+    first = [lane % LANES + lane // LANES * count for lane in first if lane % LANES < count]
     for lanes in (first, [lane + distance for lane in first]):
         if not isinstance(one, Lanes):
             found.append(np.concatenate([one, two])[lanes])
             continue
         numbers = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), numbers)
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), count), numbers)
         found.append(Lanes(one.builder, one.builder.shuffle_vector(one.value, two.value, mask)))
     return found
 
@@ -295,7 +311,8 @@ def turned(dtype: Any, array: Array, start: Any) -> Plane:
     """
     code, itemsize = own_format(dtype)
     address, step = array.address + offset_of(array, start), array.stride(array.rank - 1)
-    ahead = address + AHEAD, LINE, step * LANES
+    lanes = lanes_turned()
+    ahead = address + AHEAD, LINE * lanes // LANES, step * lanes
     return Plane(Operand(address, code, itemsize), itemsize, *ahead, column=step)
 
 

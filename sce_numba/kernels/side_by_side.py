@@ -30,6 +30,8 @@ def side_by_side(x: Any) -> Any:
         return x
     parts = split(x, max(1, kind.count * (4 if is_single(x) else 8) // _YMM))
     kinds, count = [part.value.type for part in parts], len(parts)
+    if count == 1:
+        return x
     # Nothing, which takes all parts and leaves them in the same registers.
     constraint = ",".join(["=x"] * count + [str(k) for k in range(count)])
     kind = ir.FunctionType(ir.LiteralStructType(kinds), kinds)

@@ -171,9 +171,9 @@ def _reduced(dtype: Any, size_bits: Any, raised: int = 0) -> tuple[Any, Any]:
     return fma(n, -low, fma(n, -high, -size)), shifted
 
 
-def _exp_reduced_less_one(dtype: Any, r: Any) -> Any:
+def _exp_reduced_less_one(dtype: Any, r: Any, after: Callable[[Any], Any] = _as_it_is) -> Any:
     """Return e^r - 1 for a reduced argument."""
-    after = side_by_side if dtype is np.float64 else _as_it_is
+    after = side_by_side if dtype is np.float64 else after
     return fma(r * r, _polynomial(r, FORMATS[dtype].p, 2, after), r)
 
 
@@ -206,8 +206,10 @@ def exp_minus_abs_wide(x: Any) -> Any:
     # With the bias of float64, n is the exponent of 2^n.
     size_bits = _size_bits(np.float32, x, FORMATS[np.float32].normal)
     r, shifted = _reduced(np.float32, size_bits, wide.bias)
+    # What follows in float64 fills the registers.
+    less_one = side_by_side(_exp_reduced_less_one(np.float32, side_by_side(r), side_by_side))
     power = from_bits(to_int64(bits(shifted)) << wide.fraction)
-    return fma(power, to_float64(_exp_reduced_less_one(np.float32, r)), power)
+    return fma(power, to_float64(less_one), power)
 
 
 def begin_exp_minus_abs_normal(dtype: Any, x: Any) -> tuple[Any, Any]:
