@@ -74,14 +74,14 @@ def _totals_of_columns(
     done = select(good, rows - rows % rows_of(dtype), integer(size, 0))
     height = to_float64(done)
     weights = (weight + weight_lost) * height, present * height
-    sums = total, lost, *weights, to_float64(size) * height
-    sums = [select(good, one, 0.0) for one in sums]
+    found = total, lost, *weights, to_float64(size) * height
+    begun = tuple(select(good, one, 0.0) for one in found)
 
     def following(k: Any, *sums: Any) -> tuple[Any, ...]:
         row = start + (done + k) * columns
         return tuple(add(Sums(*sums), tile_totals(dtype, form, call, scratch, row, size)))
 
-    return Sums(*loop(rows - done, tuple(sums), following))
+    return Sums(*loop(rows - done, begun, following))
 
 
 def tile_totals(dtype: Any, form: Form, call: Call, scratch: Any, start: Any, size: Any) -> Sums:
