@@ -36,6 +36,7 @@ from .numba_internals import (
     object_code,
 )
 from .operand import LINE
+from .team import CAN_MOVE, load, move_away, store, take, this_thread
 from .tiles import SCRATCH, Form, from_a_line_on
 
 _log = logging.getLogger("sce_numba")
@@ -214,12 +215,16 @@ class Kernel(_Lazy):
 
     def _parallel(self, call: bytes, groups: int) -> float:
         threads = number_of_threads()
-        partials = np.zeros(groups * PARTIAL + threads * (LINE // 8))
+        partials = np.zeros(groups * PARTIAL)
         to, scratch = address(partials), 0
         if self.job.needs_scratch:
             memory = np.empty(threads * SCRATCH + LINE, np.uint8)
             scratch = from_a_line_on(address(memory))
-        failed = _DEAL.loop(self.group, call, groups, to, scratch, threads)
+        try:
+            team = _local.team
+        except AttributeError:
+            team = _new_team()
+        failed = _DEAL.loop(self.group, call, groups, to, scratch, threads, team)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
         if failed or partials[PARTIAL - 1] != groups:
@@ -235,6 +240,13 @@ def _new_scratch() -> int:
     _local.memory = np.empty(SCRATCH + LINE, np.uint8)
     _local.scratch = from_a_line_on(address(_local.memory))
     return int(_local.scratch)
+
+
+def _new_team() -> int:
+    """Return the address of what is kept of the threads that share the loops of this one."""
+    _local.lines = np.zeros((config.NUMBA_NUM_THREADS + 1) * LINE, np.uint8)
+    _local.team = from_a_line_on(address(_local.lines))
+    return int(_local.team)
 
 
 _ALONE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
@@ -268,35 +280,36 @@ def compile_all(dtypes: Collection[Any]) -> int:
     return len(jobs)
 
 
-def deal(function, call, groups, partials, scratch, threads):
+def deal(function, call, groups, partials, scratch, threads, team):
     """Deal out groups of tiles to threads, each with scratch memory of its own.
 
     A thread begins with neighbours that are its own in each call, as they may be in its cache, and
-    then helps the others, one of which may have had to be woken, or to share its CPU.  How many of
-    its own are taken is counted behind what groups leave, in a line of the caches for each thread.
+    then helps the others, one of which may have had to be woken, or to share its CPU.  In a line of
+    the caches for each thread stand how many of its groups are taken, and which thread it is, less
+    than 0 until it has begun.  The first looks after those that have not, one after each group.
     """
+    for thread in range(threads):
+        line = team + thread * LINE
+        store(line, 0)
+        store(line + 8, -abs(load(line + 8)))
     for index in prange(threads):
         thread = np.int64(index)
+        this = this_thread()
+        store(team + thread * LINE + 8, this)
+        next_one = 1 if thread == 0 else threads  # to look after
         for k in range(threads):
             part = (thread + k) % threads
             first, stop = groups * part // threads, groups * (part + 1) // threads
-            taken = partials + groups * (8 * PARTIAL) + part * LINE
+            taken = team + part * LINE
             group = first + take(taken)
             while group < stop:
                 call_group(function, call, group, partials, scratch + thread * SCRATCH)
                 group = first + take(taken)
-
-
-@intrinsic
-def take(typing, place):
-    """Return a whole number in memory, which is one more for whoever asks next."""
-
-    def codegen(context, builder, _signature, arguments):
-        word = ir.IntType(64)
-        pointer = builder.inttoptr(arguments[0], word.as_pointer())
-        return builder.atomic_rmw("add", pointer, word(1), "monotonic")
-
-    return types.int64(types.int64), codegen
+                if next_one < threads:
+                    other = -load(team + next_one * LINE + 8)
+                    if other > 0 and other != this:
+                        move_away(other)
+                    next_one += 1
 
 
 @intrinsic
@@ -326,7 +339,7 @@ class ByNumba(_Lazy):
         self._function, self._count, self._options = function, count, options
 
     def _make(self, _name: str) -> None:
-        versions = sys.implementation.cache_tag, numba.__version__
+        versions = sys.implementation.cache_tag, numba.__version__, CAN_MOVE
         self.address = _code(self._function.__name__, versions, self._loaded, self._compiled)
 
     def _compiled(self) -> bytes:
@@ -349,7 +362,7 @@ class _Deal(ByNumba):
         if name == "address":
             super()._make(name)
             return
-        call = function_type(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 4)
+        call = function_type(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 5)
         function = call(self.address)
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
         self.loop = functools.partial(function, result, exception)
@@ -359,4 +372,4 @@ class _Deal(ByNumba):
         return super()._loaded(code)
 
 
-_DEAL = _Deal(deal, 6, parallel=True, **OPTIONS)
+_DEAL = _Deal(deal, 7, parallel=True, **OPTIONS)
