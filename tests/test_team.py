@@ -60,12 +60,12 @@ def test_a_number_that_is_no_threads_moves_none():
 
 def test_it_is_known_which_threads_have_begun(monkeypatch):
     monkeypatch.setattr(parallel, "LARGEST", 0)  # all go to the threads, whatever they take
-    monkeypatch.setattr(compiled._local, "team", compiled._new_team(), raising=False)
     logits = np.linspace(-3, 3, 2 * parallel.CROSSOVER, dtype=np.float32)
+    monkeypatch.setattr(compiled._shared, "memory", compiled._memory_for(numba.get_num_threads()))
     for _ in range(3):
         sce.sigmoid_cross_entropy(np.zeros_like(logits), logits)
-    where = compiled._local.team - compiled._local.lines.ctypes.data
-    words = compiled._local.lines[where:][: -LINE or None].view(np.int64)
+    _, team_at, _, lines = compiled._shared.memory
+    words = lines[team_at - lines.ctypes.data :][:-LINE].view(np.int64)
     threads = {int(word) for word in words[1 :: LINE // 8] if word}
     if threads:
         assert threads <= {int(name) for name in os.listdir("/proc/self/task")}

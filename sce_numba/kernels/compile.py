@@ -32,12 +32,11 @@ from .jobs import FORMS, KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
 from .numba_internals import (
     function_type,
     global_compiler_lock,
-    number_of_threads,
     object_code,
 )
 from .operand import LINE
 from .team import CAN_MOVE, load, move_away, store, take, this_thread
-from .tiles import SCRATCH, Form, from_a_line_on
+from .tiles import GROUPS, SCRATCH, Form, from_a_line_on
 
 _log = logging.getLogger("sce_numba")
 
@@ -170,7 +169,7 @@ class Kernel(_Lazy):
 
     _parts = ("serial", "parallel", "whole", "group", "finish")
     serial: Callable[[bytes], float]
-    parallel: Callable[[bytes, int], float]
+    parallel: Callable[[bytes, int, int], float]
     whole: int
     group: int
     finish: Callable[[bytes, int], float]
@@ -211,19 +210,16 @@ class Kernel(_Lazy):
             _DEAL.loop  # noqa: B018
             self.parallel = self._parallel
         else:  # it runs in Python's interpreter
-            self.parallel = lambda call, _groups: self.serial(call)
+            self.parallel = lambda call, _groups, _threads: self.serial(call)
 
-    def _parallel(self, call: bytes, groups: int) -> float:
-        threads = number_of_threads()
-        partials = np.zeros(groups * PARTIAL)
-        to, scratch = address(partials), 0
+    def _parallel(self, call: bytes, groups: int, threads: int) -> float:
+        to, team, partials, lines = _shared.memory
+        if len(lines) < (threads + 1) * LINE:
+            to, team, partials, _ = _shared.memory = _memory_for(threads)
+        scratch = 0
         if self.job.needs_scratch:
             memory = np.empty(threads * SCRATCH + LINE, np.uint8)
             scratch = from_a_line_on(address(memory))
-        try:
-            team = _local.team
-        except AttributeError:
-            team = _new_team()
         failed = _DEAL.loop(self.group, call, groups, to, scratch, threads, team)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
@@ -242,11 +238,19 @@ def _new_scratch() -> int:
     return int(_local.scratch)
 
 
-def _new_team() -> int:
-    """Return the address of what is kept of the threads that share the loops of this one."""
-    _local.lines = np.zeros((config.NUMBA_NUM_THREADS + 1) * LINE, np.uint8)
-    _local.team = from_a_line_on(address(_local.lines))
-    return int(_local.team)
+class _Shared(threading.local):
+    """What a thread shares with those that help it, kept for as long as it lives."""
+
+    memory: tuple[int, int, Any, Any] = 0, 0, (), ()
+
+
+_shared = _Shared()
+
+
+def _memory_for(threads: int) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Return memory for sums of groups and lines of threads: where they begin, and themselves."""
+    sums, lines = np.zeros(GROUPS * PARTIAL), np.zeros((threads + 1) * LINE, np.uint8)
+    return address(sums), from_a_line_on(address(lines)), sums, lines
 
 
 _ALONE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
@@ -288,6 +292,8 @@ def deal(function, call, groups, partials, scratch, threads, team):
     the caches for each thread stand how many of its groups are taken, and which thread it is, less
     than 0 until it has begun.  The first looks after those that have not, one after each group.
     """
+    for group in range(groups):
+        store(partials + (group + 1) * (8 * PARTIAL) - 8, 0)
     for thread in range(threads):
         line = team + thread * LINE
         store(line, 0)
