@@ -24,7 +24,7 @@ from sce_numba import evaluation
 
 kind, start = sys.argv[1], sys.argv[2]
 def run(loop, _size, call, groups):
-    return loop.serial(call) if kind == "serial" else loop.parallel(call, groups)
+    return loop.serial(call) if kind == "serial" else loop.parallel(call, groups, 4)
 
 evaluation.run = run
 numba.set_num_threads(4)

@@ -130,7 +130,7 @@ class SlowOnThreads:
     def serial(self, _call):
         self.ran.append("serial")
 
-    def parallel(self, _call, _groups):
+    def parallel(self, _call, _groups, _threads):
         self.ran.append("parallel")
         time.sleep(0.002)
 

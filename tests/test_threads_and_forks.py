@@ -155,7 +155,7 @@ def test_a_call_is_parallel_after_one_that_was_interrupted_anywhere(two_threads,
         def serial(self, _call):
             return "serial"
 
-        def parallel(self, _call, _groups):
+        def parallel(self, _call, _groups, _threads):
             return "parallel"
 
     def call():
@@ -178,7 +178,7 @@ def test_one_call_at_a_time_is_at_the_threads(two_threads):
         def serial(self, _call):
             return "serial"
 
-        def parallel(self, _call, _groups):
+        def parallel(self, _call, _groups, _threads):
             if not inner:
                 inner.append(call())
                 inner.append(pool.submit(call).result())

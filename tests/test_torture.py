@@ -130,7 +130,7 @@ def test_no_more_threads_run_than_there_are_cpus(monkeypatch, cpus, expected):
         def serial(self, _call):
             pass
 
-        def parallel(self, _call, _groups):
+        def parallel(self, _call, _groups, _threads):
             counts.append(setting[0])
 
     setting = [4]

@@ -32,11 +32,11 @@ from .jobs import FORMS, KINDS, OF_FORMULAS, ONE_FORM, PARTIAL, Job, interpreted
 from .numba_internals import (
     function_type,
     global_compiler_lock,
-    number_of_threads,
     object_code,
 )
 from .operand import LINE
-from .tiles import SCRATCH, Form, from_a_line_on
+from .team import CAN_MOVE, load, move_away, store, take, this_thread
+from .tiles import GROUPS, SCRATCH, Form, from_a_line_on
 
 _log = logging.getLogger("sce_numba")
 
@@ -169,7 +169,7 @@ class Kernel(_Lazy):
 
     _parts = ("serial", "parallel", "whole", "group", "finish")
     serial: Callable[[bytes], float]
-    parallel: Callable[[bytes, int], float]
+    parallel: Callable[[bytes, int, int], float]
     whole: int
     group: int
     finish: Callable[[bytes, int], float]
@@ -202,16 +202,17 @@ class Kernel(_Lazy):
             _DEAL.loop  # noqa: B018
             self.parallel = self._parallel
         else:  # it runs in Python's interpreter
-            self.parallel = lambda call, _groups: self.serial(call)
+            self.parallel = lambda call, _groups, _threads: self.serial(call)
 
-    def _parallel(self, call: bytes, groups: int) -> float:
-        threads = number_of_threads()
-        partials = np.zeros(groups * PARTIAL + threads * (LINE // 8))
-        to, lines = address(partials), 0
+    def _parallel(self, call: bytes, groups: int, threads: int) -> float:
+        to, team, partials, lines = _shared.memory
+        if len(lines) < (threads + 1) * LINE:
+            to, team, partials, _ = _shared.memory = _memory_for(threads)
+        own = 0
         if self.needs_scratch:
             memory = np.empty(threads * SCRATCH + LINE, np.uint8)
-            lines = from_a_line_on(address(memory))
-        failed = _DEAL.loop(self.group, call, groups, to, lines, threads)
+            own = from_a_line_on(address(memory))
+        failed = _DEAL.loop(self.group, call, groups, to, own, threads, team)
         result = self.finish(call, to)
         # Numba loses an exception inside a parallel region, and with it what was still to do.
         if failed or partials[PARTIAL - 1] != groups:
@@ -228,6 +229,22 @@ class _Scratch(threading.local):
 
 
 scratch = _Scratch()
+
+
+class _Shared(threading.local):
+    """What a thread shares with those that help it, kept for as long as it lives."""
+
+    memory: tuple[int, int, Any, Any] = 0, 0, (), ()
+
+
+_shared = _Shared()
+
+
+def _memory_for(threads: int) -> tuple[int, int, np.ndarray, np.ndarray]:
+    """Return memory for sums of groups and lines of threads: where they begin, and themselves."""
+    sums, lines = np.zeros(GROUPS * PARTIAL), np.zeros((threads + 1) * LINE, np.uint8)
+    return address(sums), from_a_line_on(address(lines)), sums, lines
+
 
 _WHOLE = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p)
 _FINISH = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_char_p, ctypes.c_void_p)
@@ -259,35 +276,38 @@ def compile_all(dtypes: Collection[Any]) -> int:
     return len(jobs)
 
 
-def deal(function, call, groups, partials, scratch, threads):
+def deal(function, call, groups, partials, scratch, threads, team):
     """Deal out groups of tiles to threads, each with scratch memory of its own.
 
     A thread begins with neighbours that are its own in each call, as they may be in its cache, and
-    then helps the others, one of which may have had to be woken, or to share its CPU.  How many of
-    its own are taken is counted behind what groups leave, in a line of the caches for each thread.
+    then helps the others, one of which may have had to be woken, or to share its CPU.  In a line of
+    the caches for each thread stand how many of its groups are taken, and which thread it is, less
+    than 0 until it has begun.  The first looks after those that have not, one after each group.
     """
+    for group in range(groups):
+        store(partials + (group + 1) * (8 * PARTIAL) - 8, 0)
+    for thread in range(threads):
+        line = team + thread * LINE
+        store(line, 0)
+        store(line + 8, -abs(load(line + 8)))
     for index in prange(threads):
         thread = np.int64(index)
+        this = this_thread()
+        store(team + thread * LINE + 8, this)
+        next_one = 1 if thread == 0 else threads  # to look after
         for k in range(threads):
             part = (thread + k) % threads
             first, stop = groups * part // threads, groups * (part + 1) // threads
-            taken = partials + groups * (8 * PARTIAL) + part * LINE
+            taken = team + part * LINE
             group = first + take(taken)
             while group < stop:
                 call_group(function, call, group, partials, scratch + thread * SCRATCH)
                 group = first + take(taken)
-
-
-@intrinsic
-def take(typing, place):
-    """Return a whole number in memory, which is one more for whoever asks next."""
-
-    def codegen(context, builder, _signature, arguments):
-        word = ir.IntType(64)
-        pointer = builder.inttoptr(arguments[0], word.as_pointer())
-        return builder.atomic_rmw("add", pointer, word(1), "monotonic")
-
-    return types.int64(types.int64), codegen
+                if next_one < threads:
+                    other = -load(team + next_one * LINE + 8)
+                    if other > 0 and other != this:
+                        move_away(other)
+                    next_one += 1
 
 
 @intrinsic
@@ -317,7 +337,7 @@ class ByNumba(_Lazy):
         self._function, self._count, self._options = function, count, options
 
     def _make(self, _name: str) -> None:
-        versions = sys.implementation.cache_tag, numba.__version__
+        versions = sys.implementation.cache_tag, numba.__version__, CAN_MOVE
         self.address = _code(self._function.__name__, versions, self._loaded, self._compiled)
 
     def _compiled(self) -> bytes:
@@ -340,7 +360,7 @@ class _Deal(ByNumba):
         if name == "address":
             super()._make(name)
             return
-        call = function_type(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 4)
+        call = function_type(ctypes.c_void_p, ctypes.c_char_p, *[ctypes.c_void_p] * 5)
         function = call(self.address)
         result, exception = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
         self.loop = functools.partial(function, result, exception)
@@ -350,4 +370,4 @@ class _Deal(ByNumba):
         return super()._loaded(code)
 
 
-_DEAL = _Deal(deal, 6, parallel=True, **OPTIONS)
+_DEAL = _Deal(deal, 7, parallel=True, **OPTIONS)

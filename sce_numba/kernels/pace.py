@@ -33,7 +33,8 @@ class Pace:
 
     def __init__(self) -> None:
         self.alone = float("inf")
-        # What threads cost more than one, less than 0 while they pay, and of that the worst call.
+        # What threads cost more than one, less than 0 while they pay, and the worst call's part of
+        # that, without what others had made up for.
         self._lost = self._worst = 0.0
         self._doubted = False
         self._learnt = 0
@@ -76,7 +77,7 @@ class Pace:
             self._lost = max(self._lost, -CREDIT * self.alone)
             self._worst = 0.0
             return
-        self._worst = max(self._worst, more)
+        self._worst = max(self._worst, min(more, self._lost))
         if self._lost > self._worst:
             share = SHARE if self._doubted else AT_FIRST
             self.pause = int(min(max(share * self._lost / self.alone, SHORTEST), LONGEST))

@@ -59,8 +59,8 @@ class Loop(Protocol):
         """What runs a call on this thread."""
 
     @property
-    def parallel(self) -> Callable[[bytes, int], float]:
-        """What deals out so many groups of a call's tiles to threads."""
+    def parallel(self) -> Callable[[bytes, int, int], float]:
+        """What deals out so many groups of a call's tiles to so many threads."""
 
 
 # Which thread may enter, by its only key.  Not a lock: an exception out of a signal handler can
@@ -262,10 +262,10 @@ def _run_measured(loop: Loop, size: int, call: bytes, groups: int, count: int, u
 
 def _run_on_threads(loop: Loop, call: bytes, groups: int, count: int, usual: int) -> float:
     if count == usual:
-        return loop.parallel(call, groups)
+        return loop.parallel(call, groups, count)
     # The setting is that of this thread alone.
     set_number_of_threads(count)
     try:
-        return loop.parallel(call, groups)
+        return loop.parallel(call, groups, count)
     finally:
         set_number_of_threads(usual)
