@@ -185,8 +185,7 @@ def exp_minus_abs_and_rest(dtype: Any, x: Any, fine: bool = False) -> tuple[Any,
     form = FORMATS[dtype]
     size_bits = _size_bits(dtype, x, form.smallest)
     r, shifted = _reduced(dtype, size_bits, RAISED)
-    after = side_by_side if dtype is np.float64 else _as_it_is
-    square, p = r * r, _polynomial(r, form.p, 2, after)
+    square, p = r * r, _polynomial(r, form.p, 2, side_by_side)
     less_one = fma(square, p, r)
     e = 1.0 + less_one
     # 2^RAISED times too large, no result is subnormal until the product, which is rounded once.
