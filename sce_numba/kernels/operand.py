@@ -14,6 +14,7 @@ from llvmlite import ir
 from .dtypes import BOOL, DTYPES, FLOAT32, FLOAT64, FLOATS, MISSING
 from .lanes import Lanes, apart, constant, when
 from .memory import at, copy, on_stack, pointer
+from .side_by_side import side_by_side
 from .small_floats import widened
 
 # Bytes in a line of the caches.
@@ -167,8 +168,9 @@ def _load_as(builder: ir.IRBuilder, kind: ir.VectorType, address: ir.Value, code
         return raw if raw.type == kind else builder.fpext(raw, kind)
     if sort == "b":
         zero, one = (ir.Constant(kind, [ir.Constant(kind.element, x)] * kind.count) for x in (0, 1))
-        none = ir.Constant(raw_kind, [ir.Constant(element, 0)] * kind.count)
-        return builder.select(builder.icmp_signed("!=", raw, none), one, zero)
+        # AVX2 makes bytes longer as it loads them, but not flags.
+        integers = Lanes(builder, builder.zext(raw, ir.VectorType(ir.IntType(32), kind.count)))
+        return builder.select((side_by_side(integers) != 0).value, one, zero)
     return (builder.uitofp if sort == "u" else builder.sitofp)(raw, kind)
 
 

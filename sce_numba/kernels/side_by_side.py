@@ -11,7 +11,7 @@ from typing import Any
 
 from llvmlite import ir
 
-from .lanes import Lanes, is_single, joined, split
+from .lanes import Lanes, joined, split
 from .processor import uses_ymm
 
 # Bytes of a register.
@@ -28,7 +28,8 @@ def side_by_side(x: Any) -> Any:
     kind = x.value.type
     if not isinstance(kind, ir.VectorType):
         return x
-    parts = split(x, max(1, kind.count * (4 if is_single(x) else 8) // _YMM))
+    itemsize = 8 if kind.element in (ir.DoubleType(), ir.IntType(64)) else 4
+    parts = split(x, max(1, kind.count * itemsize // _YMM))
     kinds, count = [part.value.type for part in parts], len(parts)
     if count == 1:
         return x
