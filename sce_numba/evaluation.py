@@ -236,24 +236,22 @@ def add_margins(
     _run(layout, kernel("margins", dtype), words, in_one_piece=True)
 
 
-def add_to_slices(
-    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, dtype: np.dtype[Any]
+def add_rows(
+    kind: str,
+    rows: np.ndarray,
+    codes: np.ndarray,
+    sums: np.ndarray,
+    dtype: np.dtype[Any],
+    divisor: float = 1.0,
 ) -> None:
-    """Add sums of rows, for logits of a dtype, to those of slices (see ``kernels.slices``)."""
-    arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
-    computed: Any = computed_in(dtype).type
-    layout, words = RowLayout(codes.size), _words(arrays)
-    _run(layout, kernel("slices", computed), words, in_one_piece=True)
+    """Add sums of rows, for logits of a dtype, to those of their "groups" or "slices".
 
-
-def add_to_groups(
-    rows: np.ndarray, codes: np.ndarray, sums: np.ndarray, divisor: float, dtype: np.dtype[Any]
-) -> None:
-    """Add sums of rows, for logits of a dtype, to those of groups (see ``kernels.group_sums``)."""
+    See ``kernels.group_sums``, which are told a divisor, and ``kernels.slices``.
+    """
     arrays = {LOGITS: rows, LABELS: np.ascontiguousarray(codes, np.int64), RESULT: sums}
     computed: Any = computed_in(dtype).type
     words = _words(arrays, divisor, second=len(rows))
-    _run(RowLayout(codes.size), kernel("groups", computed), words, in_one_piece=True)
+    _run(RowLayout(codes.size), kernel(kind, computed), words, in_one_piece=True)
 
 
 def refuse_out() -> None:

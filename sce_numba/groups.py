@@ -265,5 +265,6 @@ def _totals(given: Operands, codes: np.ndarray, number: int) -> np.ndarray:
     for part in parts_of(codes.shape, shape, most):
         chosen = {row: cut(array, part) for row, array in arrays.items()}
         sums_of_rows = sums((chosen, None, weight, smoothing, code), along, memory, fields)
-        evaluation.add_to_groups(sums_of_rows, cut(codes, part), totals, by or 0.0, logits.dtype)
+        own = cut(codes, part)
+        evaluation.add_rows("groups", sums_of_rows, own, totals, logits.dtype, by or 0.0)
     return parts

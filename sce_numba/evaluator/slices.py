@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from sce_numba.arrow_columns import category_codes
-from sce_numba.evaluation import add_to_slices
+from sce_numba.evaluation import add_rows
 from sce_numba.kernels.margins import COUNT, FIELDS
 
 from .categories import Categories, Numbers
@@ -29,7 +29,7 @@ class Slices:
         if count > len(self._sums):
             # Twice as many, so that not every block copies all of them.
             self._sums = np.pad(self._sums, ((0, 2 * count - len(self._sums)), (0, 0)))
-        add_to_slices(rows.sums.rows, codes, self._sums, rows.logits.dtype)
+        add_rows("slices", rows.sums.rows, codes, self._sums, rows.logits.dtype)
 
     def _codes(self, column: Any) -> tuple[np.ndarray, int]:
         """Return the group of each row, and how many groups there are."""
