@@ -60,6 +60,7 @@ def test_a_number_that_is_no_threads_moves_none():
 
 def test_it_is_known_which_threads_have_begun(monkeypatch):
     monkeypatch.setattr(parallel, "LARGEST", 0)  # all go to the threads, whatever they take
+    monkeypatch.setattr(parallel, "_paces", {})  # or took before
     logits = np.linspace(-3, 3, 2 * parallel.CROSSOVER, dtype=np.float32)
     monkeypatch.setattr(compiled._shared, "memory", compiled._memory_for(numba.get_num_threads()))
     for _ in range(3):

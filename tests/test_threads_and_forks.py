@@ -112,6 +112,7 @@ def two_threads(monkeypatch):
     monkeypatch.setattr(parallel, "_may_enter", lambda: True)
     monkeypatch.setattr(processes, "_home", os.getpid())
     monkeypatch.setattr(parallel, "LARGEST", 0)
+    monkeypatch.setattr(parallel, "_paces", {})
     monkeypatch.setattr(parallel, "number_of_threads", lambda: 2)
 
 
