@@ -114,7 +114,8 @@ def test_the_shortest_way_round_a_loop_leaves_out_detours_and_jumps():
 
 
 @pytest.mark.parametrize(
-    ("cpu", "asks_always"), [("skylake", True), ("icelake-server", True), ("znver4", False)]
+    ("cpu", "asks_always"),
+    [("skylake", True), ("icelake-server", True), ("znver3", True), ("znver4", False)],
 )
 def test_long_runs_are_asked_for_early_where_the_processor_is_late(cpu, asks_always):
     with spills.processor(cpu, spills.X86_64) as machine:
