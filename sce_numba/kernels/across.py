@@ -44,10 +44,13 @@ from .lanes import (
 from .memory import copy
 from .operand import ABSENT, store
 from .planes import ROWS, Plane, bunch_of, lanes_turned, load_apart, plane, turnable, turned
+from .processor import uses_ymm
 from .softplus import (
     COARSE,
     begin_exp_minus_abs_normal,
+    begin_exp_minus_abs_wide,
     end_exp_minus_abs_normal,
+    end_exp_minus_abs_wide,
     exp_minus_abs_and_rest,
     exp_minus_abs_wide,
     log1p_coarse,
@@ -105,12 +108,16 @@ def _add_rows(
     shared = 1.0 - smoothing, 0.5 * smoothing
     x, z = opened(LOGITS), opened(LABELS)
     if way.merged:
-        step = _merged_step(way, x, z, shared)
+        begin, end = _merged_step(way, x, z, shared)
         fields = [PRODUCT, 0, 1] if way.computed is np.float64 else [PRODUCT, 0]
         most = ROWS if way.computed is np.float32 else ROWS // 2
     else:
         w = opened(WEIGHTS) if way.weighted else Plane(ABSENT)
-        step = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), shared)
+        begin = _weighted_step(way, x, z, w, opened(WHERE), opened(POS_WEIGHT), shared)
+
+        def end(_rows: int, *sums: Any) -> tuple[Any, ...]:
+            return sums
+
         fields, most = [*range(FIELDS)], ROWS // 2
 
     def add_column(k: Any) -> None:
@@ -129,16 +136,28 @@ def _add_rows(
         while count:
             whole = (rows - done) // count
 
-            def following(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
+            def begun(j: Any, *sums: Any, count: int = count, done: Any = done) -> Any:
                 row = done + j * count
                 for source in (x, z):
                     for ahead in range(0, count, LANES // lanes):
                         source.ask(row + ahead, k)
-                return step(count, row, column, *sums)
+                return begin(count, row, column, *sums)
 
-            sums = loop(whole, sums, following)
+            def in_turn(j: Any, *sums: Any, count: int = count, begun: Any = begun) -> Any:
+                return end(count, *begun(j, *sums))
+
+            def staggered(j: Any, *pending: Any, count: int = count, begun: Any = begun) -> Any:
+                return begun(j + 1, *end(count, *pending))
+
+            if way.turned and uses_ymm() and count == most:
+                # A step is begun before the one above is ended, lest each be waited for; of rows
+                # that are turned there are enough for one.
+                pending = begun(integer(size, 0), *sums)
+                sums = end(count, *loop(whole - 1, pending, staggered))
+            else:
+                sums = loop(whole, sums, in_turn)
             done, count = done + whole * count, count // 2
-        if way.merged:
+        if way.merged and not way.turned:
             sums = branch(last, lambda: _used_up(way.computed, zero, *sums), lambda: sums)
             if 1 not in fields:
                 when(last, lambda: store(zero, place_of(1)))
@@ -146,11 +165,30 @@ def _add_rows(
             store(value, place_of(field))
 
     for_each((size + (lanes - 1)) // lanes, add_column)
+    if way.turned:
+        # Side by side in one loop, the logarithms of few rows are not waited for.
+        _use_up(size, state)
     return ()
 
 
-def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
-    """Return what adds rows to product, sum, and what that lost in float64, of a vector."""
+def _use_up(size: Any, state: Any) -> None:
+    """Add the logarithms of products of float32 rows to the sums of a strip, and end it."""
+    zero = constant(size, 0.0, np.float64)
+
+    def following(k: Any) -> None:
+        u, total = (vector(_place(state, field, k)) for field in (PRODUCT, 0))
+        _, total = _used_up(np.float32, zero, u, total)
+        store(total, _place(state, 0, k))
+        store(zero, _place(state, 1, k))
+
+    for_each((size + (LANES - 1)) // LANES, following)
+
+
+def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> tuple[Any, Any]:
+    """Return what adds rows to product, sum, and what that lost in float64, of a vector.
+
+    That is what begins a step, and what ends it, which takes the exponentials.
+    """
     computed = way.computed
     smooth = not way.turned and shared[1] != 0.0
     wide = not way.turned and smooth | (z.operand.code == FLOAT64)
@@ -165,23 +203,28 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> Any:
 
         return in_precision(computed, wide, compute) if way.precise else compute(computed)
 
-    def factor(logits: Any) -> Any:
-        if not way.precise:
-            return end_exp_minus_abs_normal(computed, *begin_exp_minus_abs_normal(computed, logits))
-        return exp_minus_abs_wide(logits)
-
-    def step(rows: int, first: Any, column: Any, u: Any, total: Any, *lost: Any) -> tuple[Any, ...]:
+    def begin(rows: int, first: Any, column: Any, u: Any, *sums: Any) -> tuple[Any, ...]:
         logits = joined(x.load_each(computed, first, rows, column, floats_only=True))
-        rest = lost[0] if lost else None
+        rest = sums[1] if sums[1:] else None
+        total = sums[0]
         for value in split(linear(first, column, rows, logits)[0], rows):
             total, rest = add_to(total, rest, computed, value)
-        factors = split(factor(logits), rows)
+        sums = (total, rest) if sums[1:] else (total,)
+        if way.precise:
+            return u, *sums, *begin_exp_minus_abs_wide(logits)
+        return u, *sums, *begin_exp_minus_abs_normal(computed, logits)
+
+    def end(rows: int, u: Any, *given: Any) -> tuple[Any, ...]:
+        *sums, r, exponent = given
+        if way.precise:
+            factors = split(end_exp_minus_abs_wide(r, exponent), rows)
+        else:
+            factors = split(end_exp_minus_abs_normal(computed, r, exponent), rows)
         while len(factors) > 1:
             factors = [merge(*pair) for pair in zip(factors[::2], factors[1::2], strict=True)]
-        u = merge(u, to_float64(factors[0]))
-        return (u, total, rest) if lost else (u, total)
+        return merge(u, to_float64(factors[0])), *sums
 
-    return step
+    return begin, end
 
 
 def _weighted_step(

@@ -11,11 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
 
 from .dtypes import FLOAT32
 from .lanes import Lanes, is_single, to_float64
-from .memory import on_stack
+from .memory import hidden, on_stack
 from .operand import load, store
 from .processor import is_intel
 
@@ -28,8 +27,6 @@ def to_float64_from_memory(x: Any) -> Any:
     place = on_stack(x, 4 * count)
     with builder.goto_entry_block():
         # Another address, as far as LLVM can tell, lest it load nothing.
-        kind = ir.FunctionType(ir.IntType(64), [ir.IntType(64)])
-        same = ir.InlineAsm(kind, "", "=r,0")
-        again = Lanes(builder, builder.call(same, [place.value]))
+        again = hidden(place)
     store(x, place)
     return load(np.float64, again, FLOAT32, count)

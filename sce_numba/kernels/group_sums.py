@@ -16,7 +16,18 @@ import numpy as np
 from .axis_sums import PARTS
 from .dtypes import FLOAT64
 from .fused import two_sum
-from .lanes import absolute, for_each, joined, least, real, select, spread, when
+from .lanes import (
+    absolute,
+    branch,
+    integer,
+    joined,
+    least,
+    loop,
+    real,
+    select,
+    spread,
+    when,
+)
 from .memory import get, put
 from .operand import load, store
 from .streaming import prefetch_line
@@ -37,29 +48,51 @@ def add_rows(dtype: Any, _form: Form, call: Call, group: Any, _scratch: Any) -> 
     def field(number: int, k: Any) -> Any:
         return get(rows + (count * number + k) * 8, 0, np.float64)
 
-    def add_pair(place: Any, one: Any, two: Any) -> None:
-        pair = joined([spread(number, np.float64, 1) for number in (one, two)])
-        store(load(np.float64, place, FLOAT64, 2) + pair, place)
+    def read(place: Any) -> tuple[Any, ...]:
+        if dtype is np.float32:
+            return (load(np.float64, place, FLOAT64, 2),)
+        return tuple(get(place, k, np.float64) for k in range(GROUP_FIELDS[dtype]))
 
-    def add(place: Any, value: Any, rest: Any) -> None:
-        total, rounding = two_sum(get(place, 0, np.float64), value)
+    def write(place: Any, sums: tuple[Any, ...]) -> None:
+        if dtype is np.float32:
+            store(sums[0], place)
+            return
+        for k, value in enumerate(sums):
+            put(place, k, value)
+
+    def add(total: Any, lost: Any, value: Any, rest: Any) -> tuple[Any, Any]:
+        total, rounding = two_sum(total, value)
         # A sum that is not finite has lost nothing.
         rounding = select(absolute(total) < np.inf, rounding + rest, rounding * 0.0)
-        lost = get(place, 1, np.float64) + select(rounding == rounding, rounding, 0.0)
-        put(place, 0, total)
-        put(place, 1, lost)
+        return total, lost + select(rounding == rounding, rounding, 0.0)
+
+    def add_row(k: Any, sums: tuple[Any, ...], by: Any) -> tuple[Any, ...]:
+        if dtype is np.float32:
+            pair = joined([spread(number, np.float64, 1) for number in (field(0, k), by)])
+            return (sums[0] + pair,)
+        total, lost, weight, weight_lost = sums
+        total, lost = add(total, lost, field(0, k), field(1, k))
+        return total, lost, *add(weight, weight_lost, by, real(k, 0.0))
+
+    def place_of(k: Any) -> Any:
+        return groups + get(codes, k) * size
 
     def add_all(divisor: Callable[[Any], Any]) -> None:
-        def row(k: Any) -> None:
-            prefetch_line(groups + get(codes, least(k + AHEAD, count - 1)) * size)
-            place = groups + get(codes, k) * size
-            if dtype is np.float32:
-                add_pair(place, field(0, k), divisor(k))
-            else:
-                add(place, field(0, k), field(1, k))
-                add(place + size // 2, divisor(k), real(k, 0.0))
+        # What was written can't be read at once: rows of one group that follow one another are
+        # added up before that.
+        def row(k: Any, last: Any, *sums: Any) -> tuple[Any, ...]:
+            prefetch_line(place_of(least(k + AHEAD, count - 1)))
+            place = place_of(k)
 
-        for_each(count, row)
+            def another() -> tuple[Any, ...]:
+                write(last, sums)
+                return read(place)
+
+            return place, *add_row(k, branch(place != last, another, lambda: sums), divisor(k))
+
+        first = place_of(integer(count, 0))
+        last, *sums = loop(count, (first, *read(first)), row)
+        write(last, tuple(sums))
 
     by, are_parts = call.number(WEIGHT), call.number(SECOND) == PARTS
     when(are_parts, lambda: add_all(lambda k: field(PARTS - 1, k)))

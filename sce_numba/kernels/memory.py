@@ -26,6 +26,15 @@ def pointer(address: Lanes, kind: ir.Type) -> ir.Value:
     return address.builder.inttoptr(address.value, kind.as_pointer())
 
 
+def hidden(address: Any) -> Any:
+    """Return an address of which LLVM can't tell where it comes from; that takes no instruction."""
+    if not isinstance(address, Lanes):
+        return address
+    kind = ir.FunctionType(ir.IntType(64), [ir.IntType(64)])
+    same = ir.InlineAsm(kind, "", "=r,0")
+    return Lanes(address.builder, address.builder.call(same, [address.value]))
+
+
 def get(address: Any, k: Any = 0, dtype: Any = np.int64) -> Any:
     """Return the whole number, or the float64, that is number ``k`` from an address on."""
     place = address + k * 8

@@ -28,7 +28,7 @@ from .lanes import (
     select,
     when,
 )
-from .memory import at, pointer
+from .memory import at, hidden, pointer
 from .operand import LINE, Operand, load_each, own_format
 from .processor import uses_ymm
 from .staging import address_in_place, end_of, gather, offset_of
@@ -105,6 +105,9 @@ class Plane(NamedTuple):
     def _turned(self, first: Any, rows: int, column: Any) -> list[Any]:
         # Of fewer than four rows those before them are read as well.
         place = self.operand.address + (first - (ROWS - rows)) * self.step + column * self.column
+        # Else LLVM makes the addresses of all columns before each strip of them, more than fit into
+        # registers, and rows of ten take an eighth more time.
+        place = hidden(place)
         count = lanes_turned()
         lines = [
             load_apart([place + (k + j) * self.column for k in range(0, count, 4)], 4, ROWS)

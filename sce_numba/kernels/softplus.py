@@ -201,13 +201,22 @@ def exp_minus_abs_and_rest(dtype: Any, x: Any, fine: bool = False) -> tuple[Any,
 
 def exp_minus_abs_wide(x: Any) -> Any:
     """Return exp(-|x|) of float32 with the digits that rounding to it loses, in float64."""
-    wide = FORMATS[np.float64]
-    # With the bias of float64, n is the exponent of 2^n.
+    return end_exp_minus_abs_wide(*begin_exp_minus_abs_wide(x))
+
+
+def begin_exp_minus_abs_wide(x: Any) -> tuple[Any, Any]:
+    """Begin what ``end_exp_minus_abs_wide`` ends: return r, and n with the bias of float64."""
     size_bits = _size_bits(np.float32, x, FORMATS[np.float32].normal)
-    r, shifted = _reduced(np.float32, size_bits, wide.bias)
+    r, shifted = _reduced(np.float32, size_bits, FORMATS[np.float64].bias)
     # What follows in float64 fills the registers.
-    less_one = side_by_side(_exp_reduced_less_one(np.float32, side_by_side(r), side_by_side))
-    power = from_bits(to_int64(bits(shifted)) << wide.fraction)
+    return side_by_side(r), bits(shifted)
+
+
+def end_exp_minus_abs_wide(r: Any, exponent: Any) -> Any:
+    """Return what ``exp_minus_abs_wide`` does."""
+    less_one = side_by_side(_exp_reduced_less_one(np.float32, r, side_by_side))
+    # Only the low bits of the exponent stay.
+    power = from_bits(to_int64(exponent) << FORMATS[np.float64].fraction)
     return fma(power, to_float64(less_one), power)
 
 
