@@ -37,9 +37,7 @@ from .kernels.cache import sources
 from .kernels.compile import kernel
 from .kernels.divisor import SUM, check
 from .kernels.dtypes import FLOAT32, FLOAT64, MISSING
-from .kernels.focal import FOCAL
 from .kernels.frame import (
-    ALPHA,
     ARRAYS,
     AXES,
     CALLED,
@@ -47,7 +45,7 @@ from .kernels.frame import (
     COMPUTED,
     COUNT,
     ENTRIES,
-    GAMMA,
+    GIVEN,
     KEEPDIMS,
     KERNEL_COUNT,
     KERNELS,
@@ -150,12 +148,6 @@ def _are_numbers(call: Any) -> bool:
         where = types.unliteral(call.where)
         if getattr(where, "dtype", where) != types.boolean:
             raise TypingError(f"Argument `where` must be bool, got {where}.")
-    if is_given(call.alpha) and not _is_number(call.alpha):
-        raise TypingError(
-            f"Argument `alpha` must be a number from 0 to 1, or None, got {call.alpha}."
-        )
-    if call.gamma is not None and not _is_number(call.gamma):
-        raise TypingError(f"Argument `gamma` must be a number of at least 0, got {call.gamma}.")
     return numbers
 
 
@@ -304,11 +296,18 @@ def _linked(context: Any, builder: Any, job: Job | str, kind: ir.FunctionType) -
     return get_or_insert_function(builder.module, kind, link.name)
 
 
+def _in_tuple(kind: Any) -> tuple[Any, ...]:
+    """Return the types of numbers in a tuple, or of one; of None there are none."""
+    if not is_given(kind):
+        return ()
+    return tuple(map(types.unliteral, kind.types if isinstance(kind, types.BaseTuple) else [kind]))
+
+
 class _Frame:
     """The code that writes a frame (see ``kernels.frame``), given what a function is called with.
 
-    These are the arrays or numbers in the order of their rows, then label smoothing, alpha, gamma,
-    the axes, and scratch memory.
+    These are the arrays or numbers in the order of their rows, then label smoothing, the parameters
+    of the formula, the axes, and scratch memory.
     """
 
     def __init__(self, context: Any, builder: Any, kinds: Any, values: Any) -> None:
@@ -318,22 +317,11 @@ class _Frame:
             self.put(word, 0)
         for row in range(OPERANDS):
             self.enter(row)
-        alpha, gamma, axis, scratch = kinds[OPERANDS + 1 :]
         self.put(SMOOTHING, self.number(OPERANDS, types.float64))
-        self.put(PARAMETERS, 0 if not is_given(gamma) else 2 if is_given(alpha) else 1)
-        for word, kind, k in ((ALPHA, alpha, 1), (GAMMA, gamma, 2)):
-            if is_given(kind):
-                self.put(word, self.number(OPERANDS + k, types.float64))
-        axes = _axes_of(axis)
-        named = on_stack(self.address, 8 * max(len(axes), 1))
-        for k, kind in enumerate(axes):
-            value = values[OPERANDS + 3]
-            own = builder.extract_value(value, k) if isinstance(axis, types.BaseTuple) else value
-            put(named, k, Lanes(builder, context.cast(builder, own, kind, types.int64)))
-        self.put(AXES, len(axes) if is_given(axis) else -1)
-        self.put(NAMED, named)
-        if is_given(scratch):
-            data: Any = Lanes(builder, builder.ptrtoint(self.array(OPERANDS + 4).data, _WORD))
+        self.enter_numbers(PARAMETERS, GIVEN, OPERANDS + 1, types.float64)
+        self.enter_numbers(AXES, NAMED, OPERANDS + 2, types.int64)
+        if is_given(kinds[OPERANDS + 3]):
+            data: Any = Lanes(builder, builder.ptrtoint(self.array(OPERANDS + 3).data, _WORD))
             self.put(SCRATCH_AT, from_a_line_on(data))
 
     def whole(self, number: int) -> Lanes:
@@ -348,6 +336,20 @@ class _Frame:
         """Return a number that was given, as one of another type."""
         own = types.unliteral(self.kinds[k])
         return Lanes(self.builder, self.context.cast(self.builder, self.values[k], own, kind))
+
+    def enter_numbers(self, count: int, place: int, k: int, to: Any) -> None:
+        """Write how many numbers were given, in a tuple or as one, and where they are; -1 if none.
+
+        They become those of another type.
+        """
+        kind, value, builder = self.kinds[k], self.values[k], self.builder
+        numbers, several = _in_tuple(kind), isinstance(kind, types.BaseTuple)
+        memory = on_stack(self.address, 8 * max(len(numbers), 1))
+        for index, each in enumerate(numbers):
+            own = builder.extract_value(value, index) if several else value
+            put(memory, index, Lanes(builder, self.context.cast(builder, own, each, to)))
+        self.put(count, len(numbers) if is_given(kind) else -1)
+        self.put(place, memory)
 
     def array(self, k: int) -> Any:
         return self.context.make_array(self.kinds[k])(self.context, self.builder, self.values[k])
@@ -423,8 +425,8 @@ def _entry(entry: str, jobs: tuple[Job, ...], rank: int, *words: tuple[int, int]
 
     @intrinsic
     def call(
-        _typing, logits, labels, weights, where, pos_weight, result, gradient, smoothing, alpha,
-        gamma, axis, scratch,
+        _typing, logits, labels, weights, where, pos_weight, result, gradient, smoothing,
+        parameters, axis, scratch,
     ):  # fmt: skip
         def codegen(context, builder, signature, arguments):
             frame = _Frame(context, builder, signature.args, arguments)
@@ -437,7 +439,7 @@ def _entry(entry: str, jobs: tuple[Job, ...], rank: int, *words: tuple[int, int]
         word, shape = types.int64, types.UniTuple(types.int64, rank) if rank else types.Tuple(())
         returned = types.Tuple((word, word, types.float64, word, shape))
         operands = logits, labels, weights, where, pos_weight, result, gradient
-        return returned(*operands, smoothing, alpha, gamma, axis, scratch), codegen
+        return returned(*operands, smoothing, parameters, axis, scratch), codegen
 
     return call
 
@@ -468,10 +470,6 @@ def _refusal(name: str) -> Any:
             raise ValueError(weights)
         if misfit == SMOOTHING:
             raise ValueError("Argument `label_smoothing` must be a number from 0 to 1.")
-        if misfit == ALPHA:
-            raise ValueError("Argument `alpha` must be a number from 0 to 1, or None.")
-        if misfit == GAMMA:
-            raise ValueError("Argument `gamma` must be a number of at least 0, and finite.")
         if misfit == AXES:
             raise ValueError("Argument `axis` names an axis that does not exist.")
         if misfit == TWICE:
@@ -499,31 +497,27 @@ def _is_direct(labels: Any, logits: Any, *others: Any) -> bool:
     )
 
 
-def _formula(gamma: Any) -> elements.Formula:
-    return FOCAL if is_given(gamma) else elements.SIGMOID
-
-
 @cache
 def _evaluate(real: Any, code: int | None, direct: bool, formula: Any, name: str) -> Any:
     """Return code of the reduced loss, or of the losses for None as the code of the reduction."""
-    forms = [Form(False, False)] if direct else [Form(True, e, formula) for e in (False, True)]
+    forms = [Form(not direct, each, formula) for each in ([False] if direct else [False, True])]
     jobs = _jobs("losses" if code is None else "totals", real, *forms)
     words = {COMPUTED: _computed(real), REDUCTION: SUM if code is None else code}
     run = _entry("evaluate_row" if direct else "evaluate", jobs, 0, *words.items())
     scratch, refuse = _no_scratch if direct else _scratch, _refusal(name)
 
-    def reduce(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma, axis):
+    def reduce(labels, logits, weights, label_smoothing, pos_weight, where, parameters, axis=None):
         found = run(
-            logits, labels, weights, where, pos_weight, None, None, label_smoothing, alpha, gamma,
+            logits, labels, weights, where, pos_weight, None, None, label_smoothing, parameters,
             axis, scratch(),
         )  # fmt: skip
         refuse(found[1])
         return real(found[2])
 
-    def write(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
+    def write(labels, logits, weights, label_smoothing, pos_weight, where, parameters):
         losses = np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, losses, None, label_smoothing, alpha, gamma,
+            logits, labels, weights, where, pos_weight, losses, None, label_smoothing, parameters,
             None, scratch(),
         )  # fmt: skip
         refuse(found[1])
@@ -532,7 +526,7 @@ def _evaluate(real: Any, code: int | None, direct: bool, formula: Any, name: str
     return compiled(write if code is None else reduce)
 
 
-def _loss(call: Any) -> Any:
+def _loss(call: Any, formula: elements.Formula = elements.SIGMOID) -> Any:
     """Return code of the loss, the losses, or the losses along axes."""
     real, code, name = call.logits.dtype, _reduction(call.reduction), call.labels_name
     keep, rank = _flag(call.keepdims), call.logits.ndim
@@ -542,10 +536,9 @@ def _loss(call: Any) -> Any:
             raise TypingError("Argument `axis` needs a reduction, got `Reduction.NONE`.")
         if left or keep:
             return _evaluate_along(real, code, left, keep, name)
-    direct = _is_direct(call.labels, call.logits, call.weights) and not any(
-        map(is_given, (call.pos_weight, call.where, call.gamma))
-    )
-    return _evaluate(real, code, direct, _formula(call.gamma), name)
+    others = is_given(call.pos_weight), is_given(call.where), formula.usual
+    direct = _is_direct(call.labels, call.logits, call.weights) and not any(others)
+    return _evaluate(real, code, direct, formula, name)
 
 
 @cache
@@ -557,20 +550,20 @@ def _differentiate(real: Any, code: int | None, second: int, formula: Any, name:
     words = {COMPUTED: _computed(real), REDUCTION: SUM if code is None else code, SECOND: second}
     run, refuse = _entry("evaluate", jobs, 0, *words.items()), _refusal(name)
 
-    def with_loss(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
+    def with_loss(labels, logits, weights, label_smoothing, pos_weight, where, parameters):
         gradient = np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, None, gradient, label_smoothing, alpha,
-            gamma, None, _scratch(),
+            logits, labels, weights, where, pos_weight, None, gradient, label_smoothing, parameters,
+            None, _scratch(),
         )  # fmt: skip
         refuse(found[1])
         return real(found[2]), gradient
 
-    def with_elements(labels, logits, weights, label_smoothing, pos_weight, where, alpha, gamma):
+    def with_elements(labels, logits, weights, label_smoothing, pos_weight, where, parameters):
         gradient, others = np.empty_like(logits), np.empty_like(logits)
         found = run(
-            logits, labels, weights, where, pos_weight, others, gradient, label_smoothing, alpha,
-            gamma, None, _scratch(),
+            logits, labels, weights, where, pos_weight, others, gradient, label_smoothing,
+            parameters, None, _scratch(),
         )  # fmt: skip
         refuse(found[1])
         return (gradient, others) if second == HESSIAN else (others, gradient)
@@ -578,10 +571,10 @@ def _differentiate(real: Any, code: int | None, second: int, formula: Any, name:
     return compiled(with_elements if code is None else with_loss)
 
 
-def _loss_and_gradient(call: Any) -> Any:
+def _loss_and_gradient(call: Any, formula: elements.Formula = elements.SIGMOID) -> Any:
     code = _reduction(call.reduction)
     second = LOSSES if code is None else TOTAL
-    return _differentiate(call.logits.dtype, code, second, _formula(call.gamma), call.labels_name)
+    return _differentiate(call.logits.dtype, code, second, formula, call.labels_name)
 
 
 def _gradient_and_hessian(call: Any) -> Any:
@@ -591,7 +584,7 @@ def _gradient_and_hessian(call: Any) -> Any:
 @cache
 def _gradient_alone(both: Any) -> Any:
     def first(labels, logits):
-        return both(labels, logits, 1.0, 0.0, None, None, None, None)[0]
+        return both(labels, logits, 1.0, 0.0, None, None, None)[0]
 
     return compiled(first)
 
@@ -642,14 +635,6 @@ def _flag(keepdims: Any) -> bool:
     return keepdims
 
 
-def _axes_of(axis: Any) -> tuple[Any, ...]:
-    """Return the types of the axes that are named."""
-    if not is_given(axis):
-        return ()
-    named = axis.types if isinstance(axis, types.BaseTuple) else (axis,)
-    return tuple(map(types.unliteral, named))
-
-
 @intrinsic
 def _finish(_typing, frame, result, sums, scratch, labels, logits, weights, pos_weight, where):
     """Run the kernel that was chosen for a frame; until then its arrays are kept by being named."""
@@ -682,8 +667,8 @@ def _evaluate_along(real: Any, code: int, left: int, keep: bool, name: str) -> A
 
     def along(labels, logits, weights, label_smoothing, pos_weight, where, axis):
         frame, misfit, _, count, shape = prepare(
-            logits, labels, weights, where, pos_weight, None, None, label_smoothing, None, None,
-            axis, None,
+            logits, labels, weights, where, pos_weight, None, None, label_smoothing, None, axis,
+            None,
         )  # fmt: skip
         refuse(misfit)
         result = np.zeros(shape, real)

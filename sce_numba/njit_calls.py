@@ -24,8 +24,7 @@ _ABSENT = {
     "reduction": Reduction.NONE,
     "pos_weight": None,
     "where": None,
-    "alpha": None,
-    "gamma": None,
+    "parameters": None,
     "axis": None,
     "keepdims": False,
 }

@@ -239,6 +239,20 @@ def test_compiled_code_computes_the_same_bits(function):
         np.testing.assert_array_equal(found, expected)
 
 
+@njit
+def compiled_with(labels, logits, alpha, gamma):
+    return sce.sigmoid_focal_cross_entropy(labels, logits, alpha, gamma)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "gamma", "name"),
+    [(-0.1, 2.0, "alpha"), (np.nan, 2.0, "alpha"), (0.5, -1.0, "gamma"), (0.5, np.inf, "gamma")],
+)
+def test_compiled_code_refuses_other_alphas_and_gammas(alpha, gamma, name):
+    with pytest.raises(ValueError, match=f"`{name}` must be a number"):
+        compiled_with(LABELS, LOGITS, alpha, gamma)
+
+
 @pytest.mark.parametrize("reduction", ["none", "weighted_mean"])
 def test_dask_arrays_give_the_loss_in_memory(reduction):
     da = pytest.importorskip("dask.array")

@@ -360,8 +360,8 @@ def scaled(losses, weights=2.0, reduction="sum", scope=None, *, axis=None, where
 def _scaled(chosen):
     kept = 1.0 if getattr(chosen.reduction, "literal_value", chosen.reduction) == "sum" else 0.0
 
-    def computed(where, logits, weights, gamma):
-        return kept, logits, weights, where, gamma
+    def computed(where, logits, weights, parameters):
+        return kept, logits, weights, where, parameters
 
     return compiled(computed)
 

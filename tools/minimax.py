@@ -4,8 +4,9 @@ Each polynomial is the minimax approximation (Remez exchange on the relative err
 in 60-digit arithmetic) of
 
 * ``exp(r)``   as ``1 + r + r^2 p(r)`` on ``|r| <= ln(2)/2``,
-* ``log1p(t)`` as ``t + t^2 h(t - 1/2)`` on ``0 <= t <= 1``; about the middle of the interval
-  the terms of ``h`` fall off quickly and don't cancel.
+* ``log1p(t)`` as ``t + t^2 h(t - c)`` on ``0 <= t <= 1``; about the middle of the interval
+  the terms of ``h`` fall off quickly and don't cancel.  For float32, c = 43/64 is a point near it
+  where the rounding of coefficients costs little.
 
 The bound printed is that of the polynomial after its coefficients were rounded to the working
 precision.  Run it with ``python tools/minimax.py`` (mpmath is in the ``test`` extra).
@@ -57,8 +58,8 @@ def extrema(tail, coefficients, center, grid):
     return best
 
 
-def remez(tail, low, high, degree):
-    """Return the minimax coefficients, lowest first, of powers of x - (low + high) / 2."""
+def remez(tail, low, high, degree, center):
+    """Return the minimax coefficients, lowest first, of powers of x - center."""
     terms = degree + 1
     middle, half = (low + high) / 2, (high - low) / 2
     points = [middle - half * cos(pi * (2 * k + 1) / (2 * terms + 2)) for k in range(terms + 1)]
@@ -68,12 +69,12 @@ def remez(tail, low, high, degree):
         for i, x in enumerate(points):
             target, weight = tail(x)
             for k in range(terms):
-                rows[i, k] = weight * (x - middle) ** k
+                rows[i, k] = weight * (x - center) ** k
             rows[i, terms] = (-1) ** i
             right[i] = weight * target
         solution = list(lu_solve(rows, right))
         coefficients, level = solution[:terms], abs(solution[terms])
-        peaks = extrema(tail, coefficients, middle, grid)
+        peaks = extrema(tail, coefficients, center, grid)
         while len(peaks) > terms + 1:
             peaks.pop(0 if abs(peaks[0][1]) < abs(peaks[-1][1]) else -1)
         if len(peaks) < terms + 1 or max(abs(e) for _, e in peaks) < level * mpf("1.0001"):
@@ -82,26 +83,26 @@ def remez(tail, low, high, degree):
     return coefficients
 
 
-def fit(tail, low, high, degree, bits):
+def fit(tail, low, high, degree, center, bits):
     """Return the coefficients, rounded to ``bits`` significant bits, and the error they reach."""
-    coefficients = remez(tail, low, high, degree)
+    coefficients = remez(tail, low, high, degree, center)
     with mp.workprec(bits):
         coefficients = [+c for c in coefficients]
     grid = linspace(low, high, 2001)
-    return coefficients, max(abs(error(tail, coefficients, (low + high) / 2, x)) for x in grid)
+    return coefficients, max(abs(error(tail, coefficients, center, x)) for x in grid)
 
 
 def main():
     """Print every table used, with the bound that it achieves."""
-    half_ln2 = log(2) / 2
-    for bits, name, tail, low, high, degree in (
-        (24, "exp", exp_tail, -half_ln2, half_ln2, 4),
-        (24, "log1p", log1p_tail, mpf(0), mpf(1), 8),
-        (53, "exp", exp_tail, -half_ln2, half_ln2, 10),
-        (53, "log1p", log1p_tail, mpf(0), mpf(1), 20),
-        (53, "log1p, for sums of float32", log1p_tail, mpf(0), mpf(1), 9),
+    half_ln2, zero, one = log(2) / 2, mpf(0), mpf(1)
+    for bits, name, tail, low, high, degree, center in (
+        (24, "exp", exp_tail, -half_ln2, half_ln2, 4, zero),
+        (24, "log1p", log1p_tail, zero, one, 8, mpf(43) / 64),
+        (53, "exp", exp_tail, -half_ln2, half_ln2, 10, zero),
+        (53, "log1p", log1p_tail, zero, one, 20, one / 2),
+        (53, "log1p, for sums of float32", log1p_tail, zero, one, 9, one / 2),
     ):
-        coefficients, bound = fit(tail, low, high, degree, bits)
+        coefficients, bound = fit(tail, low, high, degree, center, bits)
         print(f"# {name}, {bits} bits: relative error <= 2^{float(log(bound, 2)):.2f}")
         for k in range(degree, -1, -1):
             print(f"    {float(coefficients[k])!r},  # x^{k}")

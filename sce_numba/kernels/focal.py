@@ -145,8 +145,9 @@ def _times(one: _Pair, two: _Pair) -> _Pair:
 
 def parts_of(gamma: float) -> tuple[float, float, float]:
     """Return three numbers that add up to gamma, a whole one and one of float32 among them."""
-    whole = min(gamma // 1.0, _FACTORS)
-    rest = min(gamma - whole, _GREATEST)
+    # Numba would compile a function for `min`.
+    whole = gamma // 1.0 if gamma < _FACTORS else _FACTORS
+    rest = gamma - whole if gamma < _GREATEST else _GREATEST
     short = np.float64(np.float32(rest))
     return whole, short, rest - short
 

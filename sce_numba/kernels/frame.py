@@ -22,7 +22,6 @@ from .compile import OPTIONS, ByNumba
 from .divisor import SUM, is_known
 from .dtypes import FLOAT32, FLOAT64, MISSING
 from .flatten import words_of
-from .focal import parts_of
 from .jobs import type_of_function
 from .lanes import Lanes, branch, call_llvm, to_float64
 from .memory import pointer
@@ -57,13 +56,13 @@ from .view import (
 
 # Words of a frame: what doesn't fit, 0 if all does, or the row of an array, or one of these words;
 # the result; how many numbers of memory a reduction along axes needs; the dtype that is computed
-# in; the parameters of the focal loss, and which of them there are; how many axes are named, -1 for
+# in; how many numbers the formula is given, -1 for none, and where; how many axes are named, -1 for
 # all of them, and where; whether they stay.
 MISFIT, VALUE, COUNT, COMPUTED = range(WORDS, WORDS + 4)
-PARAMETERS, ALPHA, GAMMA, AXES, TWICE, NAMED, KEEPDIMS = range(WORDS + 4, WORDS + 11)
+PARAMETERS, GIVEN, AXES, TWICE, NAMED, KEEPDIMS = range(WORDS + 4, WORDS + 10)
 # The address of the kernel that was chosen, and those of the ones to choose from: where weights are
 # taken by row and by element, of the loss and of its divisor, or along and across.
-CHOSEN, KERNELS, KERNEL_COUNT = WORDS + 11, WORDS + 12, 4
+CHOSEN, KERNELS, KERNEL_COUNT = WORDS + 10, WORDS + 11, 4
 # Rows of arrays, as those of a layout, with rank and the address of lengths and byte strides.  In
 # the place of a weight that is one for all elements is infinity if there is none.
 ARRAYS, NDIM, LENGTHS, ROW = KERNELS + KERNEL_COUNT, 3, 4, 5
@@ -96,7 +95,6 @@ for _function in (
     axis_view.flatten_axes,
     axis_view.axis_words,
     is_known,
-    parts_of,
     frame_words,
 ):
     _jitable(_function)
@@ -237,10 +235,6 @@ def _misfit(frame, reduced):
                 return row
     if not 0.0 <= _real(frame[SMOOTHING]) <= 1.0:
         return SMOOTHING
-    if frame[PARAMETERS] == 2 and not 0.0 <= _real(frame[ALPHA]) <= 1.0:
-        return ALPHA
-    if frame[PARAMETERS] != 0 and not 0.0 <= _real(frame[GAMMA]) < np.inf:
-        return GAMMA
     reduced[:] = 1 if frame[AXES] < 0 else 0
     named = _words_at(frame[NAMED], max(frame[AXES], 0))
     for k in range(len(named)):
@@ -308,16 +302,10 @@ def evaluate(address):
     if frame[MISFIT] != 0:
         return
     flatten.flatten(lengths, table, frame[COMPUTED], words, axes)
-    if frame[PARAMETERS] != 0:
-        positive, negative = 1.0, 1.0
-        if frame[PARAMETERS] == 2:
-            positive = _real(frame[ALPHA])
-            negative = 1.0 - positive
-        whole, short, rest = parts_of(_real(frame[GAMMA]))
-        behind = words_of(words[RANK])
-        words[behind], words[behind + 1] = _word(positive), _word(negative)
-        words[behind + 2] = _word(whole)
-        words[behind + 3], words[behind + 4] = _word(short), _word(rest)
+    # Where a plan would be is room enough for what the formula is given.
+    given, behind = _words_at(frame[GIVEN], max(frame[PARAMETERS], 0)), words_of(words[RANK])
+    for k in range(len(given)):
+        words[behind + k] = given[k]
     by_element = 1 if words[BY_ELEMENT] != 0 else 0
     kernel, divides = frame[KERNELS + by_element], frame[KERNELS + 2 + by_element]
     weight, by = _real(frame[WEIGHT]), 1.0
