@@ -18,7 +18,7 @@ BOUNDS = {
     },
     "haswell": {
         "mean": (110, 220),
-        "mean and gradient": (190, 315),
+        "mean and gradient": (250, 315),
         "`NONE`": (365, 520),
         "a weight for each element": (375, 665),
     },
