@@ -203,13 +203,14 @@ def _merged_step(way: _Way, x: Plane, z: Plane, shared: Any) -> tuple[Any, Any]:
 
         return in_precision(computed, wide, compute) if way.precise else compute(computed)
 
-    def begin(rows: int, first: Any, column: Any, u: Any, *sums: Any) -> tuple[Any, ...]:
+    def begin(
+        rows: int, first: Any, column: Any, u: Any, total: Any, *lost: Any
+    ) -> tuple[Any, ...]:
         logits = joined(x.load_each(computed, first, rows, column, floats_only=True))
-        rest = sums[1] if sums[1:] else None
-        total = sums[0]
+        rest = lost[0] if lost else None
         for value in split(linear(first, column, rows, logits)[0], rows):
             total, rest = add_to(total, rest, computed, value)
-        sums = (total, rest) if sums[1:] else (total,)
+        sums = (total, rest) if lost else (total,)
         if way.precise:
             return u, *sums, *begin_exp_minus_abs_wide(logits)
         return u, *sums, *begin_exp_minus_abs_normal(computed, logits)
